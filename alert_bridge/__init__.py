@@ -1,0 +1,1 @@
+"""Takes Alertmanager's webhooks to people."""

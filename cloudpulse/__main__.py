@@ -1,0 +1,5 @@
+"""`python -m cloudpulse`."""
+
+from cloudpulse.cli import main
+
+main()

@@ -1,0 +1,244 @@
+"""Reading the config file: YAML, `${ENV}`, one typed section per service, errors that name the place.
+
+What a section holds is described by its service's own `config.py`; here are only the parts that
+several services share, and the way from text to a checked value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from cloudpulse.durations import Duration
+from cloudpulse.errors import ConfigError
+
+SECTIONS = ("prometheus", "exporter", "forecaster", "alert_bridge", "scaler")
+DEFAULT_PATH = "cloudpulse.yaml"
+PATH_VARIABLE = "CLOUDPULSE_CONFIG"
+
+T = TypeVar("T")
+_VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})")
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every typed part of the config: immutable, and unknown keys are refused."""
+
+
+class Secret:
+    """A text that never shows itself: not in logs, errors, pages or `check`'s output."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself; call it only where it leaves the program."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class BasicAuth(Section, frozen=True):
+    """User and password towards another server, in Prometheus' words."""
+
+    username: str
+    password: Secret | None = None
+    password_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        exactly_one(password=self.password, password_file=self.password_file)
+
+
+class Authorization(Section, frozen=True):
+    """An `Authorization` header, in Prometheus' words."""
+
+    type: str = "Bearer"
+    credentials: Secret | None = None
+    credentials_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        exactly_one(credentials=self.credentials, credentials_file=self.credentials_file)
+
+
+class ClientTls(Section, frozen=True):
+    """How another server's certificate is verified and ours is shown, in Prometheus' words."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    insecure_skip_verify: bool = False
+
+
+class PrometheusSettings(Section, frozen=True):
+    """The `prometheus` section: where PromQL is asked."""
+
+    url: str = "http://localhost:9090"
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    tls_config: ClientTls = ClientTls()
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    timeout: Duration = Duration(30)
+    max_concurrent_queries: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f'url: expected a URL that starts with http:// or https://, got "{self.url}"')
+        if self.basic_auth and self.authorization:
+            raise ValueError("basic_auth and authorization can't both be set: keep one")
+        if self.max_concurrent_queries < 1:
+            raise ValueError(f"max_concurrent_queries: expected 1 or more, got {self.max_concurrent_queries}")
+        if self.timeout <= 0:
+            raise ValueError(f"timeout: expected more than 0s, got {self.timeout}")
+
+
+def exactly_one(**choices: object) -> None:
+    """Raise ValueError unless exactly one of the named values is set; for a secret and its `_file` form."""
+    if sum(value is not None for value in choices.values()) != 1:
+        raise ValueError(f"expected exactly one of {' and '.join(choices)}")
+
+
+def secret_text(value: Secret | None, file: Path | None) -> str:
+    """A secret or the stripped content of its file; raises ConfigError when the file can't be read."""
+    if value is not None:
+        return value.reveal()
+    assert file is not None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{file}: can't read the secret: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """One config file, read and expanded but not yet typed."""
+
+    path: Path
+    tree: Mapping[str, Any]
+
+    def section(self, name: str, kind: type[T]) -> T:
+        """The section `name` as `kind`, its defaults where the file is silent.
+
+        Raises ConfigError that names the key: `forecaster.forecasts[0].step: expected …`.
+        """
+        try:
+            return msgspec.convert(self.tree.get(name) or {}, kind, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{self.path}: {_place(name, str(error))}") from error
+
+
+def read(path: Path | None) -> ConfigFile:
+    """Read `path`; None takes `$CLOUDPULSE_CONFIG`, else `./cloudpulse.yaml`, else an empty config.
+
+    Raises ConfigError for a missing named file, wrong YAML, an unknown section or an unset variable.
+    """
+    named = path or (Path(os.environ[PATH_VARIABLE]) if os.environ.get(PATH_VARIABLE) else None)
+    actual = named or Path(DEFAULT_PATH)
+    if named is None and not actual.exists():
+        return ConfigFile(actual, {})
+    try:
+        text = actual.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
+        raise ConfigError(f"{actual}: can't read the config: {reason}") from error
+    return parse(text, actual, os.environ)
+
+
+def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
+    """Config from `text`; `path` only names it in messages. Raises ConfigError."""
+    try:
+        tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader, with one more check
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {_flat(error)}") from error
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as `forecaster:`, got {_kind(tree)}")
+    for name in tree:
+        if name not in SECTIONS:
+            raise ConfigError(f"{path}: {name}: unknown section, expected one of {', '.join(SECTIONS)}")
+    return ConfigFile(path, {name: _expand(value, name, path, environment) for name, value in tree.items()})
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key given twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f'key "{key}" is given twice', key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _expand(value: Any, place: str, path: Path, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(child, f"{place}.{key}", path, environment) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_expand(child, f"{place}[{i}]", path, environment) for i, child in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def substitute(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name is None:
+            return "$"
+        if name not in environment:
+            raise ConfigError(f"{path}: {place}: the environment variable {name} is not set")
+        return environment[name]
+
+    return _VARIABLE.sub(substitute, value)
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    if kind is Duration:
+        if not isinstance(value, str):
+            raise ValueError(f"expected a duration such as 1m, got {value!r}")
+        return Duration.parse(value)
+    if kind is Secret:
+        if not isinstance(value, str):
+            raise ValueError(f"expected a text, got {_kind(value)} (put it in quotes)")
+        return Secret(value)
+    if kind is Path or issubclass(kind, Path):
+        if not isinstance(value, str):
+            raise ValueError(f"expected a path, got {_kind(value)}")
+        return Path(value)
+    raise NotImplementedError(f"config: no decoder for {kind}")
+
+
+_WORDS = {"array": "a list", "object": "keys and values", "str": "a text", "int": "a whole number", "float": "a number"}
+_WORDS |= {"bool": "true or false", "null": "nothing"}
+
+
+def _place(section: str, message: str) -> str:
+    """msgspec's `Expected `int`, got `str` - at `$.a[0].b`` in the file's own words and places."""
+    text, _, where = message.partition(" - at `$")
+    where = where.rstrip("`")
+    text = text.replace("Object contains unknown field", "unknown key")
+    text = text.replace("Object missing required field", "missing key")
+    text = re.sub(r"`(\w+)`", lambda m: _WORDS.get(m[1], f"`{m[1]}`"), text)
+    return f"{section}{where}: {text[:1].lower()}{text[1:]}"
+
+
+def _kind(value: object) -> str:
+    return {dict: "keys and values", list: "a list", str: "a text", type(None): "nothing"}.get(type(value), repr(value))
+
+
+def _flat(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,67 @@
+"""Every error that CloudPulse raises on purpose, in one tree.
+
+    CloudPulseError
+    ├── ConfigError            the config file or a flag is wrong: where, what, what to do (exit code 2)
+    ├── DependencyMissing      an extra is not installed (exit code 2)
+    ├── AddressUnavailable     a port is taken, or the address isn't this machine's
+    ├── StoreError             data_dir can't be written or read (full disk, permissions)
+    │   └── CorruptFile        a stored file isn't what was written
+    └── SourceError            Prometheus gave no usable answer; `retryable` says whether to ask again
+        ├── SourceUnavailable  not reached, timed out, or 5xx: retryable
+        ├── QueryRejected      Prometheus refused the query: not retryable
+        └── AnswerUnusable     an answer of the wrong kind (a scalar, a string): not retryable
+
+A message says what failed, for which value, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class CloudPulseError(Exception):
+    """Base of all; `exit_code` is what a command that ends with it returns."""
+
+    exit_code = 1
+
+
+class ConfigError(CloudPulseError):
+    """The config file, a flag or an environment variable is wrong; the message names the place."""
+
+    exit_code = 2
+
+
+class DependencyMissing(CloudPulseError):
+    """A Python package or program that the command needs is not installed."""
+
+    exit_code = 2
+
+
+class AddressUnavailable(CloudPulseError):
+    """The address to listen on is taken, or not one of this machine's."""
+
+
+class StoreError(CloudPulseError):
+    """A file under `data_dir` can't be written or read."""
+
+
+class CorruptFile(StoreError):
+    """A stored file fails its checksum or format; it is left in place for a person to look at."""
+
+
+class SourceError(CloudPulseError):
+    """Prometheus gave no usable answer."""
+
+    retryable = False
+
+
+class SourceUnavailable(SourceError):
+    """Prometheus was not reached, took too long, or failed; the same question may succeed later."""
+
+    retryable = True
+
+
+class QueryRejected(SourceError):
+    """Prometheus understood the request and refused it: a parse error, too many samples."""
+
+
+class AnswerUnusable(SourceError):
+    """The query works but answers something other than series: a scalar or a string."""

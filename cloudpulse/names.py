@@ -1,0 +1,203 @@
+"""The one table of every series that CloudPulse exports: name, type, help, labels.
+
+Code builds its metrics from here, and tests hold rules, dashboards, charts and docs to it. Labels of
+the source series, which forecast series keep, are not listed: they are the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+PREFIX = "cloudpulse_"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One metric: its full name (a counter's with `_total`), type, help and own labels."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+    def family(self) -> Metric:
+        """An empty family for a Collector to fill with `add_metric(label_values, value)`."""
+        if self.kind == "counter":
+            return CounterMetricFamily(self.name, self.help, labels=self.labels)
+        return GaugeMetricFamily(self.name, self.help, labels=self.labels)
+
+    def counter(self, registry: CollectorRegistry) -> Counter:
+        """A counter to increment, registered in `registry`."""
+        return Counter(self.name, self.help, self.labels, registry=registry)
+
+    def gauge(self, registry: CollectorRegistry) -> Gauge:
+        """A gauge to set, registered in `registry`."""
+        return Gauge(self.name, self.help, self.labels, registry=registry)
+
+    def histogram(self, registry: CollectorRegistry, buckets: Sequence[float]) -> Histogram:
+        """A histogram to observe, registered in `registry`; `buckets` are upper bounds in the metric's unit."""
+        return Histogram(self.name, self.help, self.labels, registry=registry, buckets=buckets)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Definition:
+    return Definition(PREFIX + name, "gauge", text, labels)
+
+
+def _counter(name: str, text: str, *labels: str) -> Definition:
+    return Definition(PREFIX + name, "counter", text, labels)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Definition:
+    return Definition(PREFIX + name, "histogram", text, labels)
+
+
+# Every service
+BUILD_INFO = _gauge("build_info", "Always 1; the labels say what runs.", "version", "revision", "pythonversion")
+CONFIG_RELOAD_OK = _gauge("config_last_reload_successful", "Whether the last reload of the config succeeded.")
+CONFIG_RELOAD_TIME = _gauge(
+    "config_last_reload_success_timestamp_seconds", "Unix time of the last successful load of the config."
+)
+
+# Exporter
+CPU_SECONDS = _counter("node_cpu_seconds_total", "Seconds that each logical CPU spent in each mode.", "cpu", "mode")
+CPU_FREQUENCY = _gauge("node_cpu_frequency_hertz", "Current frequency of each logical CPU.", "cpu")
+CPU_COUNT = _gauge("node_cpu_count", "Number of CPUs.", "kind")
+MEMORY_TOTAL = _gauge("node_memory_total_bytes", "Physical memory.")
+MEMORY_AVAILABLE = _gauge("node_memory_available_bytes", "Memory that programs can get without swapping.")
+MEMORY_USED = _gauge("node_memory_used_bytes", "Memory in use, as psutil defines it for the platform.")
+MEMORY_FREE = _gauge("node_memory_free_bytes", "Memory used for nothing at all.")
+MEMORY_BUFFERS = _gauge("node_memory_buffers_bytes", "Memory that buffers file-system metadata.")
+MEMORY_CACHED = _gauge("node_memory_cached_bytes", "Memory that caches files.")
+MEMORY_SHARED = _gauge("node_memory_shared_bytes", "Memory that several processes may access.")
+SWAP_TOTAL = _gauge("node_swap_total_bytes", "Swap space.")
+SWAP_USED = _gauge("node_swap_used_bytes", "Swap space in use.")
+SWAP_FREE = _gauge("node_swap_free_bytes", "Swap space not in use.")
+SWAP_IN = _counter("node_swap_in_bytes_total", "Bytes read back from swap since boot.")
+SWAP_OUT = _counter("node_swap_out_bytes_total", "Bytes written to swap since boot.")
+LOAD1 = _gauge("node_load1", "Processes running or waiting, 1-minute average.")
+LOAD5 = _gauge("node_load5", "Processes running or waiting, 5-minute average.")
+LOAD15 = _gauge("node_load15", "Processes running or waiting, 15-minute average.")
+NETWORK_RECEIVE_BYTES = _counter("node_network_receive_bytes_total", "Bytes received.", "device")
+NETWORK_TRANSMIT_BYTES = _counter("node_network_transmit_bytes_total", "Bytes sent.", "device")
+NETWORK_RECEIVE_PACKETS = _counter("node_network_receive_packets_total", "Packets received.", "device")
+NETWORK_TRANSMIT_PACKETS = _counter("node_network_transmit_packets_total", "Packets sent.", "device")
+NETWORK_RECEIVE_ERRORS = _counter("node_network_receive_errors_total", "Errors while receiving.", "device")
+NETWORK_TRANSMIT_ERRORS = _counter("node_network_transmit_errors_total", "Errors while sending.", "device")
+NETWORK_RECEIVE_DROPS = _counter("node_network_receive_drops_total", "Incoming packets dropped.", "device")
+NETWORK_TRANSMIT_DROPS = _counter("node_network_transmit_drops_total", "Outgoing packets dropped.", "device")
+NETWORK_UP = _gauge("node_network_up", "Whether the interface is up.", "device")
+DISK_READ_BYTES = _counter("node_disk_read_bytes_total", "Bytes read.", "device")
+DISK_WRITTEN_BYTES = _counter("node_disk_written_bytes_total", "Bytes written.", "device")
+DISK_READS = _counter("node_disk_reads_completed_total", "Reads completed.", "device")
+DISK_WRITES = _counter("node_disk_writes_completed_total", "Writes completed.", "device")
+DISK_IO_TIME = _counter("node_disk_io_time_seconds_total", "Seconds in which the device had I/O under way.", "device")
+FILESYSTEM_SIZE = _gauge("node_filesystem_size_bytes", "Size of the filesystem.", "device", "mountpoint", "fstype")
+FILESYSTEM_AVAILABLE = _gauge(
+    "node_filesystem_available_bytes", "Bytes free for non-root users.", "device", "mountpoint", "fstype"
+)
+FILESYSTEM_USED = _gauge("node_filesystem_used_bytes", "Bytes in use.", "device", "mountpoint", "fstype")
+FILESYSTEM_FILES = _gauge("node_filesystem_files", "Inodes of the filesystem.", "device", "mountpoint", "fstype")
+FILESYSTEM_FILES_FREE = _gauge("node_filesystem_files_free", "Free inodes.", "device", "mountpoint", "fstype")
+PROCESSES = _gauge("node_processes", "Processes by state.", "state")
+BOOT_TIME = _gauge("node_boot_time_seconds", "Unix time at which the host started.")
+TIME = _gauge("node_time_seconds", "The host's clock, Unix time.")
+NODE_INFO = _gauge(
+    "node_info",
+    "Always 1; the labels describe the host.",
+    "hostname",
+    "os",
+    "kernel",
+    "machine",
+    "distribution",
+    "distribution_version",
+)
+COLLECTOR_DURATION = _gauge("exporter_collector_duration_seconds", "How long the collector took.", "collector")
+COLLECTOR_SUCCESS = _gauge("exporter_collector_success", "Whether the collector succeeded.", "collector")
+
+# Forecaster: forecasts
+FORECAST_VALUE = _gauge(
+    "forecast_value",
+    "Quantile `level` of the value `horizon` ahead, as last predicted; horizon 0s: expected for now.",
+    "forecast",
+    "horizon",
+    "level",
+)
+FORECAST_CURVE = _gauge(
+    "forecast_curve", "The whole predicted path, at future timestamps; by remote read only.", "forecast", "level"
+)
+FORECAST_TIME_TO_THRESHOLD = _gauge(
+    "forecast_time_to_threshold_seconds",
+    "Seconds until quantile `level` of the path crosses the threshold; +Inf if not within the horizon.",
+    "forecast",
+    "threshold",
+    "level",
+)
+FORECAST_MASE = _gauge(
+    "forecast_mase",
+    "Live rolling MASE: mean absolute error of the median over that of seasonal naive; below 1 is better than it.",
+    "forecast",
+    "horizon",
+)
+FORECAST_COVERAGE = _gauge(
+    "forecast_coverage_ratio",
+    "Share of actual values at or under quantile `level`, live.",
+    "forecast",
+    "horizon",
+    "level",
+)
+FORECAST_BIAS = _gauge(
+    "forecast_bias_ratio", "Mean signed error of the median over the scale of the series, live.", "forecast", "horizon"
+)
+FORECAST_MODEL_WEIGHT = _gauge(
+    "forecast_model_weight", "Weight of the model in the ensemble; sum 1.", "forecast", "model"
+)
+FORECAST_TIMESTAMP = _gauge("forecast_timestamp_seconds", "Unix time of the last prediction.", "forecast")
+FORECAST_SERIES = _gauge("forecast_series", "Number of series forecast now.", "forecast")
+
+# Forecaster: itself
+FORECASTER_TRAIN_DURATION = _histogram("forecaster_train_duration_seconds", "Time of one training.", "forecast")
+FORECASTER_PREDICT_DURATION = _histogram("forecaster_predict_duration_seconds", "Time of one prediction.", "forecast")
+FORECASTER_QUERY_DURATION = _histogram("forecaster_query_duration_seconds", "Time of one PromQL query.", "forecast")
+FORECASTER_ERRORS = _counter("forecaster_errors_total", "Rounds that failed, by reason.", "forecast", "reason")
+FORECASTER_SERIES_SKIPPED = _gauge(
+    "forecaster_series_skipped", "Series that the last round left out, by reason.", "forecast", "reason"
+)
+FORECASTER_MODEL_VERSION = _gauge(
+    "forecaster_model_version", "Version of the trained models in use (counts up).", "forecast"
+)
+FORECASTER_TRAINED = _gauge("forecaster_trained_timestamp_seconds", "Unix time of the last training.", "forecast")
+
+# Alert bridge
+BRIDGE_ALERTS_RECEIVED = _counter("alert_bridge_alerts_received_total", "Alerts accepted from Alertmanager.", "status")
+BRIDGE_GROUPS_REJECTED = _counter("alert_bridge_groups_rejected_total", "Webhook posts not accepted.", "reason")
+BRIDGE_DUPLICATES = _counter("alert_bridge_duplicates_total", "Webhook posts that were already stored.")
+BRIDGE_NOTIFICATIONS = _counter(
+    "alert_bridge_notifications_total", "Delivery attempts, by receiver and result.", "receiver", "result"
+)
+BRIDGE_RETRIES = _counter("alert_bridge_retries_total", "Deliveries put back for another try.", "receiver")
+BRIDGE_PENDING = _gauge("alert_bridge_pending", "Notifications that wait to be delivered.", "receiver")
+BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age of the oldest waiting notification.")
+BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")
+BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
+
+# Scaler
+SCALER_REQUESTS = _counter("scaler_requests_total", "Metric requests answered.", "api", "metric", "code")
+SCALER_REQUEST_DURATION = _histogram("scaler_request_duration_seconds", "Time to answer a metric request.", "api")
+SCALER_VALUE = _gauge("scaler_value", "Value last served: the sum over the items.", "metric")
+SCALER_VALUE_AGE = _gauge("scaler_value_age_seconds", "Age of the oldest sample behind the metric.", "metric")
+SCALER_FALLBACK = _counter(
+    "scaler_fallback_total", "Evaluations that served the reactive value instead.", "metric", "reason"
+)
+SCALER_DENIED = _counter("scaler_denied_total", "Requests refused for lack of authentication or permission.", "reason")
+
+# The demo of `cloudpulse up --demo`
+DEMO_REQUESTS = _gauge("demo_requests_per_minute", "Replayed demand of a real application.", "app")
+
+
+def definitions() -> Iterator[Definition]:
+    """Every definition in the table, in order."""
+    yield from (value for value in globals().values() if isinstance(value, Definition))

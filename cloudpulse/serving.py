@@ -1,0 +1,286 @@
+"""What every service shows over HTTP, and the server that shows it.
+
+`Face` answers the paths that all services share (`/`, `/metrics`, `/-/healthy`, `/-/ready`, `/health`,
+`/-/reload`) and hands the rest to the service's own WSGI app. `Server` is cheroot: threads, keep-alive, TLS.
+"""
+
+from __future__ import annotations
+
+import errno
+import html
+import json
+import signal
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cheroot import wsgi
+from cheroot.errors import FatalSSLAlert
+from cheroot.makefile import StreamReader, StreamWriter
+from cheroot.ssl import Adapter
+from prometheus_client.core import Metric
+
+from cloudpulse import exposition, logs
+from cloudpulse.errors import AddressUnavailable, ConfigError
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
+"""Environ key: the verified client certificate (DER bytes), absent without one."""
+
+STOP_SECONDS = 8
+"""How long a stop waits for requests under way; the contract's 10 s less a margin."""
+
+log = logs.get(__name__)
+
+
+class Collects(Protocol):
+    """A registry or a collector."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield metric families."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the service can do its job now, and the facts behind it (JSON-able, no secrets)."""
+
+    ready: bool
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A line of the landing page."""
+
+    path: str
+    text: str
+
+
+class Face:
+    """The WSGI app of a service.
+
+    `reload`, where given, is called by `POST /-/reload`; it raises ConfigError to refuse.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        metrics: Sequence[Collects],
+        health: Callable[[], Health],
+        *,
+        links: Sequence[Link] = (),
+        app: WsgiApp | None = None,
+        reload: Callable[[], None] | None = None,
+    ) -> None:
+        self._title = title
+        self._metrics = metrics
+        self._health = health
+        self._links = (*links, Link("/metrics", "Metrics"), Link("/health", "Health"))
+        self._app = app
+        self._reload = reload
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
+        answer = self._shared(path, method)
+        if answer is None:
+            if self._app is not None:
+                return self._app(environ, start_response)
+            answer = _text("404 Not Found", f"{path} is not here; see / for what is\n")
+        status, kind, body = answer
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")]
+        start_response(status, headers)
+        return [] if method == "HEAD" else [body]
+
+    def _shared(self, path: str, method: str) -> tuple[str, str, bytes] | None:
+        if path == "/-/reload" and self._reload is not None:
+            return self._reloaded(method)
+        if path not in ("/", "/metrics", "/-/healthy", "/-/ready", "/health"):
+            return None
+        if method not in ("GET", "HEAD"):
+            return _text("405 Method Not Allowed", f"{path} takes GET\n")
+        if path == "/metrics":
+            return "200 OK", exposition.CONTENT_TYPE, exposition.encode(self._collected())
+        if path == "/-/healthy":
+            return _text("200 OK", f"{self._title} is up\n")
+        health = self._health()
+        status = "200 OK" if health.ready else "503 Service Unavailable"
+        if path == "/-/ready":
+            return _text(status, f"{self._title} is {'ready' if health.ready else 'not ready: see /health'}\n")
+        if path == "/health":
+            facts = {"service": self._title, "ready": health.ready, **health.facts}
+            return status, "application/json", json.dumps(facts, default=str).encode()
+        return "200 OK", "text/html; charset=utf-8", self._landing(health).encode()
+
+    def _reloaded(self, method: str) -> tuple[str, str, bytes]:
+        assert self._reload is not None
+        if method != "POST":
+            return _text("405 Method Not Allowed", "/-/reload takes POST\n")
+        try:
+            self._reload()
+        except ConfigError as error:
+            return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
+        return _text("200 OK", "reloaded\n")
+
+    def _collected(self) -> Iterator[Metric]:
+        for source in self._metrics:
+            yield from source.collect()
+
+    def _landing(self, health: Health) -> str:
+        links = "".join(f'<li><a href="{html.escape(x.path)}">{html.escape(x.text)}</a></li>' for x in self._links)
+        facts = "".join(
+            f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>" for k, v in health.facts.items()
+        )
+        title = html.escape(self._title)
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+            '<meta name="viewport" content="width=device-width">'
+            f"<h1>{title}</h1><p>{'Ready' if health.ready else 'Not ready'}.</p>"
+            f"<ul>{links}</ul><table>{facts}</table>\n"
+        )
+
+
+def _text(status: str, text: str) -> tuple[str, str, bytes]:
+    return status, "text/plain; charset=utf-8", text.encode()
+
+
+class Server:
+    """Serves one WSGI app on one address; bound at construction, so that a taken port is an error before work starts.
+
+    `tls` gives the context for each new connection. `run` blocks until `stop` is set. The worker threads exist from
+    construction on and keep the process alive: build it last, and `close` it if it is never run.
+    """
+
+    def __init__(
+        self, app: WsgiApp, listen: str, *, tls: Callable[[], ssl.SSLContext] | None = None, threads: int = 16
+    ) -> None:
+        self._server = wsgi.Server(
+            split_address(listen), app, numthreads=threads, server_name="cloudpulse", shutdown_timeout=STOP_SECONDS
+        )
+        self._server.request_queue_size = 128
+        self._server.error_log = _log_server_error  # type: ignore[method-assign]  # cheroot's documented hook
+        if tls is not None:
+            self._server.ssl_adapter = _TlsAdapter(tls)
+        try:
+            self._server.prepare()
+        except OSError as error:
+            raise AddressUnavailable(_unavailable(listen, error)) from error
+        self._scheme = "https" if tls else "http"
+
+    @property
+    def port(self) -> int:
+        """The port in use; the one that the system gave when 0 was asked for."""
+        return int(self._server.bind_addr[1])
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        host = self._server.bind_addr[0]
+        host = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+        return f"{self._scheme}://{host}:{self.port}"
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set, then finish the requests under way."""
+        threading.Thread(target=self._stop_when, args=(stop,), name="stop", daemon=True).start()
+        self._server.serve()
+
+    def close(self) -> None:
+        """Let go of the address and the worker threads; only a server that never ran needs it."""
+        self._server.stop()
+
+    def _stop_when(self, stop: threading.Event) -> None:
+        stop.wait()
+        self._server.stop()
+
+
+def stop_on_signals(stop: threading.Event, reload: Callable[[], None] | None = None) -> None:
+    """SIGTERM and SIGINT set `stop`; SIGHUP calls `reload` in a thread of its own. Call it in the main thread."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if hasattr(signal, "SIGHUP"):
+
+        def hang_up(*_: object) -> None:
+            if reload is not None:
+                threading.Thread(target=_reload_logged, args=(reload,), name="reload", daemon=True).start()
+
+        signal.signal(signal.SIGHUP, hang_up)
+
+
+def _reload_logged(reload: Callable[[], None]) -> None:
+    try:
+        reload()
+    except ConfigError as error:
+        log.error("config not reloaded, the one before goes on", error=str(error))
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`:9810`, `127.0.0.1:9810` or `[::1]:9810` as host and port; raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f'--web.listen-address: expected HOST:PORT such as :9810, got "{text}"')
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  as every exporter: all interfaces unless told
+
+
+def _unavailable(listen: str, error: OSError) -> str:
+    # cheroot wraps the reason in a text of its own, and not always with its number.
+    if error.errno == errno.EADDRINUSE or "in use" in str(error):
+        return f"{listen} is taken by another program: stop that, or choose another --web.listen-address"
+    return f"can't listen on {listen}: {error}"
+
+
+def _log_server_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: ARG001  cheroot calls it so
+    (log.error if traceback else log.debug)("http server", detail=msg.strip(), exc_info=traceback)
+
+
+class _TlsAdapter(Adapter):
+    """TLS whose handshake happens in the worker thread at the first read.
+
+    cheroot's own adapter shakes hands in its one accepting thread, where a single slow client stops all others.
+    """
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        self._context = context
+
+    def bind(self, sock: Any) -> Any:
+        return sock
+
+    def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, Mapping[str, Any]]:
+        try:
+            wrapped = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except (ssl.SSLError, OSError) as error:
+            raise FatalSSLAlert(*error.args) from error
+        return wrapped, _TlsEnviron(wrapped)
+
+    def get_environ(self) -> Mapping[str, Any]:
+        return {}
+
+    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
+        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
+
+
+class _TlsEnviron(Mapping[str, Any]):
+    """WSGI variables of a TLS connection, read when a request needs them: only then is the handshake done."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self._connection = connection
+
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"wsgi.url_scheme": "https", "HTTPS": "on"}
+        # With CERT_OPTIONAL or CERT_REQUIRED, getpeercert(True) is only ever a certificate that was verified;
+        # the context never runs with verification off and a certificate asked for.
+        if (certificate := self._connection.getpeercert(binary_form=True)) is not None:
+            values[CLIENT_CERTIFICATE] = certificate
+        return values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values())
+
+    def __len__(self) -> int:
+        return 2

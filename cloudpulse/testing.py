@@ -1,0 +1,82 @@
+"""Doubles that ship with the package: a fake clock, a fake PromQL source, a server in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cloudpulse.errors import SourceError
+from cloudpulse.promql import Series
+from cloudpulse.serving import Server, WsgiApp
+
+
+class FakeClock:
+    """A clock that moves only when told."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move on."""
+        self.now += seconds
+
+
+class FakeSource:
+    """A MetricSource that computes its answers: `samples(query)` gives whole series, the methods cut them.
+
+    Set `error` to make every call raise it. `asked` keeps the queries.
+    """
+
+    def __init__(self, samples: Callable[[str], list[Series]], clock: Callable[[], float]) -> None:
+        self.samples = samples
+        self.clock = clock
+        self.error: SourceError | None = None
+        self.asked: list[str] = []
+
+    def instant(self, query: str, at: float | None = None) -> list[Series]:
+        """The newest sample of the last 5 minutes (Prometheus' look-back), stamped with the time asked for."""
+        moment = self.clock() if at is None else at
+        answer = []
+        for series in self._answer(query):
+            seen = (series.times <= moment) & (series.times > moment - 300)
+            if seen.any():
+                newest = series.values[seen][-1:]
+                answer.append(Series(series.labels, np.array([moment]), newest))
+        return answer
+
+    def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
+        """At each grid point the newest sample of the last 5 minutes; points without one are left out."""
+        grid = start + step * np.arange(int((end - start) / step + 1e-9) + 1, dtype=np.float64)
+        answer = []
+        for series in self._answer(query):
+            position = np.searchsorted(series.times, grid, side="right") - 1
+            fresh = (position >= 0) & (grid - series.times[np.maximum(position, 0)] < 300)
+            if fresh.any():
+                answer.append(Series(series.labels, grid[fresh], series.values[position[fresh]]))
+        return answer
+
+    def _answer(self, query: str) -> list[Series]:
+        self.asked.append(query)
+        if self.error is not None:
+            raise self.error
+        return self.samples(query)
+
+
+@contextlib.contextmanager
+def serving(app: WsgiApp) -> Iterator[str]:
+    """Serve `app` over real HTTP on a free loopback port; yields `http://127.0.0.1:PORT`."""
+    server = Server(app, "127.0.0.1:0")
+    stop = threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        stop.set()
+        thread.join(10)

@@ -1,0 +1,135 @@
+"""The web config file in exporter-toolkit's format: TLS, client certificates, basic auth.
+
+Source: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md.
+Paths in it are relative to the file. Keys of that format which this server doesn't have yet are refused like
+unknown ones, so that nobody believes in a protection that isn't there.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from cloudpulse.config import ConfigFile, Section
+from cloudpulse.errors import ConfigError
+
+_CLIENT_AUTH = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+
+
+class TlsServer(Section, frozen=True):
+    """Certificate, key and what is asked of clients."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+    client_auth_type: str = "NoClientCert"
+    min_version: str = "TLS12"
+    max_version: str = "TLS13"
+
+    def __post_init__(self) -> None:
+        if self.client_auth_type not in _CLIENT_AUTH:
+            raise ValueError(
+                f'client_auth_type: expected one of {", ".join(_CLIENT_AUTH)}, got "{self.client_auth_type}"'
+            )
+        if self.client_ca_file and self.client_auth_type == "NoClientCert":
+            raise ValueError("client_ca_file needs a client_auth_type that verifies")
+        if not self.client_ca_file and self.client_auth_type != "NoClientCert":
+            raise ValueError(f"client_auth_type {self.client_auth_type} needs client_ca_file")
+        for key, version in (("min_version", self.min_version), ("max_version", self.max_version)):
+            if version not in _VERSIONS:
+                raise ValueError(f'{key}: expected one of {", ".join(_VERSIONS)}, got "{version}"')
+
+
+class WebConfig(Section, frozen=True):
+    """The whole file."""
+
+    tls_server_config: TlsServer | None = None
+    basic_auth_users: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for user, hashed in self.basic_auth_users.items():
+            if not hashed.startswith(("$2a$", "$2b$", "$2y$")):
+                raise ValueError(f"basic_auth_users.{user}: expected a bcrypt hash, made for example by htpasswd -nB")
+
+
+def read(path: Path) -> WebConfig:
+    """Read `path`; raises ConfigError that names the key."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: can't read the web config: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    config = ConfigFile(path, {"web": tree}).section("web", WebConfig)
+    if tls := config.tls_server_config:
+        place = path.parent
+        tls = msgspec.structs.replace(
+            tls,
+            cert_file=place / tls.cert_file,
+            key_file=place / tls.key_file,
+            client_ca_file=place / tls.client_ca_file if tls.client_ca_file else None,
+        )
+        config = msgspec.structs.replace(config, tls_server_config=tls)
+    return config
+
+
+def context(tls: TlsServer) -> ssl.SSLContext:
+    """A server context; raises ConfigError when a file can't be used."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = _VERSIONS[tls.min_version]
+    made.maximum_version = _VERSIONS[tls.max_version]
+    made.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
+    try:
+        made.load_cert_chain(tls.cert_file, tls.key_file)
+        if tls.client_ca_file:
+            made.load_verify_locations(tls.client_ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"TLS files can't be used ({tls.cert_file}, {tls.key_file}): {error}") from error
+    return made
+
+
+class ReloadingContext:
+    """Gives the current server context and rebuilds it when one of its files has changed.
+
+    A changed file that can't be used keeps the old context: a half-written certificate must not end the service.
+    """
+
+    def __init__(self, tls: TlsServer, on_error: Callable[[ConfigError], None]) -> None:
+        self._tls = tls
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._seen = self._stamps()
+        self._context = context(tls)
+
+    def __call__(self) -> ssl.SSLContext:
+        with self._lock:
+            stamps = self._stamps()
+            if stamps != self._seen:
+                self._seen = stamps
+                try:
+                    self._context = context(self._tls)
+                except ConfigError as error:
+                    self._on_error(error)
+            return self._context
+
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        files = (self._tls.cert_file, self._tls.key_file, self._tls.client_ca_file)
+        return tuple(_stamp(file) for file in files if file is not None)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)

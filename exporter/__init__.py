@@ -1,0 +1,1 @@
+"""Shows a host as metrics."""

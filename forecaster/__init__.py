@@ -1,0 +1,1 @@
+"""Reads series with PromQL and shows forecasts as `cloudpulse_forecast_*`."""

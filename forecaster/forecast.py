@@ -1,0 +1,34 @@
+"""Forecast: quantiles by series and step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudpulse.promql import Labels
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`values[i, h, k]` is quantile `levels[k]` of series i at Unix time `start + h * step`.
+
+    `start` is one step after the last observed column. Levels rise, and so do the values along them.
+    A series without a forecast is NaN throughout.
+    """
+
+    start: float
+    step: float
+    levels: tuple[float, ...]
+    labels: tuple[Labels, ...]
+    values: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or self.values.shape[::2] != (len(self.labels), len(self.levels)):
+            raise ValueError(f"{len(self.labels)} series, {len(self.levels)} levels: not {self.values.shape}")
+
+    @property
+    def horizon(self) -> int:
+        """Number of predicted steps."""
+        return self.values.shape[1]

@@ -1,0 +1,60 @@
+"""Frame: many series on one regular grid. A gap is NaN and stays NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudpulse.promql import Labels, Series
+
+
+@dataclass(frozen=True)
+class Frame:
+    """`values[i, j]` is series i at Unix time `start + j * step`; float64, NaN where nothing is known."""
+
+    start: float
+    step: float
+    labels: tuple[Labels, ...]
+    values: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[0] != len(self.labels):
+            raise ValueError(f"a Frame of {len(self.labels)} series can't hold values of shape {self.values.shape}")
+
+    @property
+    def length(self) -> int:
+        """Number of columns."""
+        return self.values.shape[1]
+
+    @property
+    def end(self) -> float:
+        """Unix time of the last column."""
+        return self.start + (self.length - 1) * self.step
+
+    def tail(self, columns: int) -> Frame:
+        """The last `columns` columns (fewer if there are not as many)."""
+        return self.between(max(0, self.length - columns), self.length)
+
+    def between(self, first: int, last: int) -> Frame:
+        """Columns `first` up to, not including, `last`."""
+        return replace(self, start=self.start + first * self.step, values=self.values[:, first:last])
+
+    def select(self, rows: Sequence[int] | NDArray[np.intp]) -> Frame:
+        """The series at `rows`, in that order."""
+        return replace(self, labels=tuple(self.labels[i] for i in rows), values=self.values[np.asarray(rows, np.intp)])
+
+
+def from_series(series: Sequence[Series], start: float, step: float, length: int) -> Frame:
+    """Put samples on a grid: each on its nearest column (at most half a step away), the later one where two meet.
+
+    Infinite values become NaN: no model can learn from them.
+    """
+    values = np.full((len(series), length), np.nan)
+    for row, one in zip(values, series, strict=True):
+        column = np.rint((one.times - start) / step).astype(np.intp)
+        inside = (column >= 0) & (column < length) & np.isfinite(one.values)
+        row[column[inside]] = one.values[inside]
+    return Frame(start, step, tuple(one.labels for one in series), values)

@@ -1,0 +1,1 @@
+"""Answers Kubernetes from PromQL over the forecast series."""
