@@ -31,4 +31,4 @@ class Forecast:
     @property
     def horizon(self) -> int:
         """Number of predicted steps."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])

@@ -27,7 +27,7 @@ class Frame:
     @property
     def length(self) -> int:
         """Number of columns."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def end(self) -> float:
