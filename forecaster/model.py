@@ -31,6 +31,12 @@ class Predictor(Protocol):
         one with nothing to go by gets NaN. Quantiles never cross.
         """
 
+    def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
+        """Model name -> its mean share in the forecast of each series of `recent`, [series]; they add up to 1.
+
+        A model that stands alone has all of it.
+        """
+
     def state(self) -> State:
         """Everything that `Model.restore` needs."""
 

@@ -1,0 +1,94 @@
+"""The `forecaster` section of the config."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from cloudpulse.config import Section
+from cloudpulse.durations import Duration
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Bounds(Section, frozen=True):
+    """Values that the series can't leave; forecasts are clipped to them."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"expected min below max, got {self.min} and {self.max}")
+
+
+class Target(Section, frozen=True):
+    """A query to forecast, with its step, history and horizons."""
+
+    name: str
+    query: str
+    step: Duration = Duration(60)
+    history: Duration = Duration(14 * 86400)
+    horizons: tuple[Duration, ...] = (Duration(900), Duration(3600), Duration(86400))
+    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+    bounds: Bounds = Bounds()
+    thresholds: tuple[float, ...] = ()
+    models: Literal["auto"] | tuple[str, ...] = "auto"
+    every: Duration = Duration(60)
+    train_every: Duration = Duration(6 * 3600)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f'name: expected lower-case letters, digits and _, got "{self.name}"')
+        if not self.query.strip():
+            raise ValueError("query: expected a PromQL expression, got nothing")
+        for key, duration in (("step", self.step), ("every", self.every), ("train_every", self.train_every)):
+            if duration < 1:
+                raise ValueError(f"{key}: expected at least 1s, got {duration}")
+        if self.history < 2 * self.step:
+            raise ValueError(f"history: expected at least two steps of {self.step}, got {self.history}")
+        if not self.horizons:
+            raise ValueError("horizons: expected at least one, such as 1h")
+        for i, horizon in enumerate(self.horizons):
+            if horizon < self.step:
+                raise ValueError(f"horizons[{i}]: expected at least one step of {self.step}, got {horizon}")
+        if not self.levels or any(not 0 < level < 1 for level in self.levels):
+            raise ValueError(f"levels: expected numbers between 0 and 1, got {list(self.levels)}")
+        if list(self.levels) != sorted(set(self.levels)):
+            raise ValueError(f"levels: expected rising levels, each once, got {list(self.levels)}")
+        if len(set(self.thresholds)) != len(self.thresholds):
+            raise ValueError(f"thresholds: expected each once, got {list(self.thresholds)}")
+
+    @property
+    def columns(self) -> int:
+        """Length of the history, in steps."""
+        return int(self.history // self.step)
+
+    @property
+    def steps(self) -> int:
+        """Steps to predict: the longest horizon, seen from as late as the next prediction."""
+        late = max(self.every, self.step)
+        return int(-(-(max(self.horizons) + late) // self.step))
+
+    @property
+    def all_levels(self) -> tuple[float, ...]:
+        """The levels to predict: those asked for, and the median that accuracy is measured on."""
+        return tuple(sorted({*self.levels, 0.5}))
+
+
+class ForecasterSettings(Section, frozen=True):
+    """The whole section."""
+
+    data_dir: Path = Path("data/forecaster")
+    max_series: int = 20_000
+    forecasts: tuple[Target, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_series < 1:
+            raise ValueError(f"max_series: expected 1 or more, got {self.max_series}")
+        seen = set()
+        for i, target in enumerate(self.forecasts):
+            if target.name in seen:
+                raise ValueError(f'forecasts[{i}].name: "{target.name}" is used twice')
+            seen.add(target.name)

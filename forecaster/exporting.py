@@ -1,0 +1,142 @@
+"""Forecasts as `cloudpulse_forecast_*` on `/metrics`: only what is fresh, never with a timestamp of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.core import Metric
+
+from cloudpulse import names
+from cloudpulse.clock import Clock
+from cloudpulse.durations import format_duration
+from cloudpulse.exposition import ColumnFamily, label_block
+from cloudpulse.names import Definition
+from cloudpulse.promql import Labels
+from forecaster.store import ForecastStore, Issue
+from forecaster.thresholds import time_to_threshold
+
+Column = tuple[Labels, NDArray[np.float64]]
+"""Labels of our own, and one value a series."""
+
+
+class ForecastCollector:
+    """Collects what the store has. The text of label sets is kept as long as a target's series stay the same."""
+
+    def __init__(self, store: ForecastStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._texts: dict[str, _Texts] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        """One family for each series of the contract; a NaN is left out."""
+        issues, now = self._store.fresh(), self._clock()
+        for definition, columns in _COLUMNS.items():
+            blocks: list[str] = []
+            parts: list[NDArray[np.float64]] = [np.empty(0)]
+            for issue in issues:
+                texts = self._texts_of(issue)
+                for own, values in columns(issue, now):
+                    blocks += texts.of(own)
+                    parts.append(values)
+            yield ColumnFamily(definition.name, definition.help, blocks, np.concatenate(parts).tolist())
+        counts = names.FORECAST_SERIES.family()
+        for issue in issues:
+            counts.add_sample(names.FORECAST_SERIES.name, {"forecast": issue.target.name}, len(issue.forecast.labels))
+        yield counts
+        yield from _about_models(issues)
+
+    def _texts_of(self, issue: Issue) -> _Texts:
+        name, labels = issue.target.name, issue.forecast.labels
+        kept = self._texts.get(name)
+        if kept is None or kept.labels != labels:
+            kept = self._texts[name] = _Texts(name, labels, {})
+        return kept
+
+
+@dataclass
+class _Texts:
+    """Label sets of a target's series, rendered once for each set of labels of our own."""
+
+    name: str
+    labels: Sequence[Labels]
+    rendered: dict[tuple[tuple[str, str], ...], list[str]]
+
+    def of(self, own: Labels) -> list[str]:
+        key = tuple(own.items())
+        if key not in self.rendered:
+            self.rendered[key] = [label_block({"forecast": self.name, **own, **labels}) for labels in self.labels]
+        return self.rendered[key]
+
+
+def _values(issue: Issue, now: float) -> Iterator[Column]:
+    ahead = {"0s": issue.expected_now}
+    ahead |= {format_duration(horizon): issue.ahead(horizon, now) for horizon in issue.target.horizons}
+    for horizon, values in ahead.items():
+        for own, column in _by_level(issue, values):
+            yield {"horizon": horizon, **own}, column
+
+
+def _crossings(issue: Issue, now: float) -> Iterator[Column]:
+    for threshold in issue.target.thresholds:
+        for own, column in _by_level(issue, time_to_threshold(issue, threshold, now)):
+            yield {"threshold": f"{threshold:g}", **own}, column
+
+
+def _mase(issue: Issue, _: float) -> Iterator[Column]:
+    yield from _by_horizon(issue, issue.scores.mase)
+
+
+def _bias(issue: Issue, _: float) -> Iterator[Column]:
+    yield from _by_horizon(issue, issue.scores.bias)
+
+
+def _coverage(issue: Issue, _: float) -> Iterator[Column]:
+    for h, horizon in enumerate(issue.target.horizons):
+        for own, column in _by_level(issue, issue.scores.coverage[:, h]):
+            yield {"horizon": format_duration(horizon), **own}, column
+
+
+def _weights(issue: Issue, _: float) -> Iterator[Column]:
+    for model, values in issue.weights.items():
+        yield {"model": model}, values
+
+
+def _timestamps(issue: Issue, _: float) -> Iterator[Column]:
+    yield {}, np.full(len(issue.forecast.labels), issue.issued_at)
+
+
+def _by_level(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
+    """The configured levels only: the median is always predicted, but shown only when asked for."""
+    for k, level in enumerate(issue.forecast.levels):
+        if level in issue.target.levels:
+            yield {"level": f"{level:g}"}, values[:, k]
+
+
+def _by_horizon(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
+    for h, horizon in enumerate(issue.target.horizons):
+        yield {"horizon": format_duration(horizon)}, values[:, h]
+
+
+_COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
+    names.FORECAST_VALUE: _values,
+    names.FORECAST_TIME_TO_THRESHOLD: _crossings,
+    names.FORECAST_MASE: _mase,
+    names.FORECAST_COVERAGE: _coverage,
+    names.FORECAST_BIAS: _bias,
+    names.FORECAST_MODEL_WEIGHT: _weights,
+    names.FORECAST_TIMESTAMP: _timestamps,
+}
+
+
+def _about_models(issues: Sequence[Issue]) -> Iterator[Metric]:
+    version, trained = names.FORECASTER_MODEL_VERSION.family(), names.FORECASTER_TRAINED.family()
+    for issue in issues:
+        labels = {"forecast": issue.target.name}
+        if issue.version:
+            version.add_sample(names.FORECASTER_MODEL_VERSION.name, labels, issue.version)
+            trained.add_sample(names.FORECASTER_TRAINED.name, labels, issue.trained_at)
+    yield version
+    yield trained

@@ -1,0 +1,44 @@
+"""What the forecaster says about its own work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+from prometheus_client import CollectorRegistry
+
+from cloudpulse import names
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+
+class Meters:
+    """Counters and histograms by target, registered in `registry`. For several threads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._train = names.FORECASTER_TRAIN_DURATION.histogram(registry, SECONDS)
+        self._predict = names.FORECASTER_PREDICT_DURATION.histogram(registry, SECONDS)
+        self._query = names.FORECASTER_QUERY_DURATION.histogram(registry, SECONDS)
+        self._errors = names.FORECASTER_ERRORS.counter(registry)
+        self._skipped = names.FORECASTER_SERIES_SKIPPED.gauge(registry)
+
+    def query_duration(self, name: str) -> AbstractContextManager[object]:
+        """Times a `with` block that asks Prometheus."""
+        return self._query.labels(name).time()
+
+    def predict_duration(self, name: str) -> AbstractContextManager[object]:
+        """Times a `with` block that predicts."""
+        return self._predict.labels(name).time()
+
+    def trained(self, name: str, seconds: float) -> None:
+        """A training ended after `seconds`, waiting included."""
+        self._train.labels(name).observe(seconds)
+
+    def error(self, name: str, reason: str) -> None:
+        """Something failed for `reason`."""
+        self._errors.labels(name, reason).inc()
+
+    def skipped(self, name: str, counts: Mapping[str, int]) -> None:
+        """How many series the last round left out, by reason; 0 is a count, too."""
+        for why, count in counts.items():
+            self._skipped.labels(name, why).set(count)

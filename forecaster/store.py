@@ -1,0 +1,93 @@
+"""What was last predicted, for everyone who reads: `/metrics`, the JSON API, later the query API."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudpulse.clock import Clock
+from forecaster.accuracy import Scores
+from forecaster.config import Target
+from forecaster.forecast import Forecast
+
+MAX_AGE_SECONDS = 300.0
+"""A forecast older than this is absent: it would be an old number passed off as new."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One prediction of a target with all that is known about it. Rows are the forecast's series."""
+
+    target: Target
+    forecast: Forecast
+    issued_at: float  # Unix seconds
+    expected_now: NDArray[np.float64]  # [series, levels]: what was predicted for the newest column, NaN if nothing was
+    observed: NDArray[np.float64]  # [series]: the newest column
+    scores: Scores
+    weights: dict[str, NDArray[np.float64]]  # model -> [series]
+    version: int  # of the trained models; 0: not trained yet
+    trained_at: float  # Unix seconds; NaN if never
+
+    def ahead(self, seconds: float, now: float) -> NDArray[np.float64]:
+        """Quantiles `seconds` after Unix time `now`, [series, levels], between the steps on a straight line."""
+        position = (now + seconds - self.forecast.start) / self.forecast.step
+        return at(self.forecast.values, position)
+
+
+def at(values: NDArray[np.float64], position: float) -> NDArray[np.float64]:
+    """`values[:, position]` for a position between steps; NaN beyond the ends (just before the start is the start)."""
+    last = values.shape[1] - 1
+    if position > last or position < -1 or last < 0:
+        return np.full((values.shape[0], values.shape[2]), np.nan)
+    position = max(position, 0.0)
+    low = int(position)
+    part = position - low
+    if part == 0:
+        return values[:, low]
+    return values[:, low] * (1 - part) + values[:, low + 1] * part
+
+
+class ForecastStore:
+    """The newest Issue of each target. For several threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._issues: dict[str, Issue] = {}
+
+    def put(self, issue: Issue) -> None:
+        """Replace what was there; an issue older than the one there is dropped."""
+        with self._lock:
+            there = self._issues.get(issue.target.name)
+            if there is None or there.issued_at <= issue.issued_at:
+                self._issues[issue.target.name] = issue
+
+    def refresh(self, name: str, issued_at: float) -> None:
+        """The forecast of `name` still is the newest possible: no new grid point since."""
+        with self._lock:
+            if name in self._issues:
+                self._issues[name] = replace(self._issues[name], issued_at=issued_at)
+
+    def drop(self, name: str) -> None:
+        """Forget a target that is no longer configured."""
+        with self._lock:
+            self._issues.pop(name, None)
+
+    def fresh(self) -> list[Issue]:
+        """The issues that are young enough to be shown, by name."""
+        now = self._clock()
+        with self._lock:
+            issues = [self._issues[name] for name in sorted(self._issues)]
+        return [issue for issue in issues if now - issue.issued_at <= max_age(issue.target)]
+
+    def get(self, name: str) -> Issue | None:
+        """One fresh issue, or None."""
+        return next((issue for issue in self.fresh() if issue.target.name == name), None)
+
+
+def max_age(target: Target) -> float:
+    """Seconds after which a forecast of `target` is absent."""
+    return max(MAX_AGE_SECONDS, 2.5 * max(target.every, target.step))
