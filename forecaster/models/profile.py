@@ -1,0 +1,90 @@
+"""Profile: the stack of cheap members, weighted per series and horizon by a backtest inside the history.
+
+The most accurate model for its cost; quick enough to refit for thousands of series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.forecast import Forecast
+from forecaster.frame import Frame
+from forecaster.model import QUANTILE_GRID, Predictor, State, label_key
+from forecaster.models import members, stack
+from forecaster.models.answer import answer, check_step, rows_of
+from forecaster.models.grid import Grid
+from forecaster.models.stack import Stack, scale_of
+
+_CHUNK_CELLS = 2e6
+"""Series are taken in groups of about this many (origin, member, lead) cells each: memory stays small."""
+
+
+@dataclass(frozen=True)
+class ProfilePredictor:
+    """The stack of each series."""
+
+    step: float
+    keys: tuple[str, ...]
+    stack: Stack
+
+    def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
+        """See Predictor."""
+        check_step(self.step, recent)
+        grid = Grid(self.step)
+        leads = np.arange(horizon)
+        hours = grid.hours(leads)
+        chosen = self.stack.select(rows_of(self.keys, recent))
+        values = grid.align(recent.values)
+        quantiles = np.empty((len(values), horizon, len(QUANTILE_GRID)))
+        for rows in _chunks(len(values), horizon * len(members.names(grid))):
+            scale = scale_of(values[rows], grid)
+            said = members.forecast(scale.apply(values[rows]), grid, leads).values
+            part = Stack(chosen.weights[rows], chosen.bands[rows])
+            quantiles[rows] = scale.undo(part.quantiles(said, hours))
+        return answer(recent, quantiles, levels)
+
+    def state(self) -> State:
+        """See Predictor."""
+        arrays = {"weights": self.stack.weights, "bands": self.stack.bands}
+        return State(arrays, {"step": self.step, "keys": list(self.keys)})
+
+
+class Profile:
+    """See the module."""
+
+    def fit(self, history: Frame, horizon: int) -> Predictor:
+        """See Model."""
+        return fit(history, horizon)
+
+    def restore(self, state: State) -> Predictor:
+        """See Model."""
+        return restore(state)
+
+
+def fit(history: Frame, horizon: int) -> ProfilePredictor:
+    """As `Profile.fit`, for models that build on the stack."""
+    grid = Grid(history.step)
+    leads = grid.sample(max(horizon, grid.day))
+    values = grid.align(history.values)
+    kept = [
+        stack.fit(scale_of(values[rows], grid).apply(values[rows]), grid, leads)
+        for rows in _chunks(len(values), stack.ORIGINS * len(leads) * len(members.names(grid)))
+    ]
+    whole = Stack(np.concatenate([part.weights for part in kept]), np.concatenate([part.bands for part in kept]))
+    return ProfilePredictor(history.step, tuple(label_key(labels) for labels in history.labels), whole)
+
+
+def restore(state: State) -> ProfilePredictor:
+    """As `Profile.restore`, for models that build on the stack."""
+    whole = Stack(state.arrays["weights"], state.arrays["bands"])
+    return ProfilePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), whole)
+
+
+def _chunks(rows: int, cells_per_row: int) -> Iterator[NDArray[np.intp]]:
+    size = max(1, min(100, int(_CHUNK_CELLS / cells_per_row)))
+    for first in range(0, max(rows, 1), size):
+        yield np.arange(first, min(first + size, rows))

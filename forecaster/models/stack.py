@@ -1,0 +1,243 @@
+"""Weighs the cheap members by a dense backtest: per series and horizon bucket, with residual quantiles of the result.
+
+All arrays are in the units of `Scale`: less the centre, over the spread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.model import QUANTILE_GRID
+from forecaster.models import members
+from forecaster.models.grid import Grid
+from forecaster.models.robust import Array, first_known, mean, median, quantiles
+
+BUCKET_HOURS = (1.0, 6.0, 24.0, np.inf)
+"""Upper ends of the horizon buckets in which members are weighed."""
+BAND_HOURS = (0.25, 1.0, 3.0, 6.0, 12.0, 24.0, np.inf)
+"""Upper ends of the horizon buckets of the residual quantiles."""
+
+ORIGINS, ORIGIN_HOURS = 19, 12.0
+_POWER = 12.0
+_ENOUGH_ORIGINS = 4
+_SEEN_SHARE, _SEEN_DAYS = 0.3, 3
+_CLIP = 60.0
+
+_PRIOR = (
+    {"hold_1h": 0.3, "tod_hour": 0.4, "hold_lag_change": 0.1, "middle": 0.2},
+    {"tod_hour": 0.5, "middle": 0.3, "four_lags": 0.2},
+    {"four_lags": 0.35, "tod_median": 0.25, "tod_hour": 0.2, "hold_1d": 0.2},
+    {"four_lags": 0.35, "tod_median": 0.25, "tod_hour": 0.2, "hold_1d": 0.2},
+)
+_PRIOR_WITHOUT_DAYS = (
+    {"hold_1h": 0.8, "hold_6h": 0.2},
+    {"hold_1h": 0.4, "hold_6h": 0.4, "hold_1d": 0.2},
+    {"hold_6h": 0.3, "hold_1d": 0.7},
+    {"hold_1d": 0.6, "hold_3d": 0.4},
+)
+"""Weights per bucket for a series whose history is too short for a backtest."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Per series: where it lies and how far it strays, so that one arithmetic fits all."""
+
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    def apply(self, values: NDArray[np.float64]) -> Array:
+        """Values in units of the spread, float32, clipped to +-60 of them."""
+        scaled = (values - self.centre[:, None]) / self.spread[:, None]
+        return np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
+
+    def undo(self, scaled: Array) -> NDArray[np.float64]:
+        """Back to the series' own units, for [N, ...]."""
+        shape = (-1,) + (1,) * (scaled.ndim - 1)
+        return scaled * self.spread.reshape(shape) + self.centre.reshape(shape)
+
+
+def scale_of(values: NDArray[np.float64], grid: Grid) -> Scale:
+    """Median of 3 days, and mean distance from it over 7, of [N, grid.length]. Rows of NaN get 0 and 1."""
+    centre = first_known(median(values[:, -3 * grid.day :]), median(values), np.zeros(len(values)))
+    distance = np.abs(values - centre[:, None])
+    spread = first_known(mean(distance[:, -7 * grid.day :]), mean(distance), np.zeros(len(values)))
+    spread = np.maximum(spread, 1e-6 * np.abs(centre))
+    return Scale(centre.astype(np.float64), np.where(spread > 0, spread, 1.0).astype(np.float64))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the members said at earlier origins, and what came."""
+
+    names: tuple[str, ...]
+    said: Array  # [N, origin, member, lead]
+    came: Array  # [N, origin, lead]; NaN where nothing was seen, or the origin had too little to go by
+    double: NDArray[np.bool_]  # [origin]: whole days back, which weigh twice: their leads have today's times of day
+
+
+def backtest(values: Array, grid: Grid, leads: NDArray[np.intp]) -> Trial:
+    """Forecast from origins a day and more back in `values` [N, grid.length], each from what lies before it."""
+    gap = grid.steps(ORIGIN_HOURS)
+    backs = [grid.day + i * gap for i in range(ORIGINS) if grid.day + i * gap < grid.length]
+    padding = np.full((len(values), backs[-1]), np.nan, values.dtype)
+    padded = np.concatenate([padding, values], 1)
+    future = np.full((len(values), int(leads[-1]) + 1), np.nan, values.dtype)
+    whole = np.concatenate([values, future], 1)
+    said, came = [], []
+    for back in backs:
+        past = padded[:, backs[-1] - back : padded.shape[1] - back]
+        enough = (~np.isnan(past[:, -_SEEN_DAYS * grid.day :])).mean(1) >= _SEEN_SHARE
+        # Where nothing was seen yet, nothing is compared either: any number will do.
+        said.append(np.nan_to_num(members.forecast(past, grid, leads).values))
+        came.append(np.where(enough[:, None], whole[:, grid.length - back + leads], np.nan))
+    double = np.array([back % grid.day == 0 for back in backs])
+    return Trial(members.names(grid), np.stack(said, 1), np.stack(came, 1).astype(np.float32), double)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Weights of the members and residual quantiles of their mix."""
+
+    weights: Array  # [N, bucket, member], sum 1
+    bands: Array  # [N, band, level of QUANTILE_GRID]
+
+    def points(self, said: Array, hours: NDArray[np.float64]) -> Array:
+        """The mix of `said` [N, member, lead]."""
+        return np.einsum("nml,lb,nbm->nl", said, blend(hours, BUCKET_HOURS), self.weights, optimize=True)
+
+    def quantiles(self, said: Array, hours: NDArray[np.float64]) -> Array:
+        """[N, lead, level of QUANTILE_GRID]."""
+        spread = np.einsum("lb,nbq->nlq", blend(hours, BAND_HOURS), self.bands)
+        return self.points(said, hours)[..., None] + spread
+
+    def select(self, rows: NDArray[np.intp]) -> Stack:
+        """The series at `rows`; -1 gets what is usual among all."""
+        weights = np.concatenate([self.weights, self.weights.mean(0, keepdims=True)])
+        bands = np.concatenate([self.bands, np.median(self.bands, 0, keepdims=True)])
+        return Stack(weights[rows], bands[rows])
+
+
+def fit(values: Array, grid: Grid, leads: NDArray[np.intp]) -> Stack:
+    """Weights and residual quantiles from a backtest on `values` [N, grid.length]."""
+    trial = backtest(values, grid, leads)
+    hours = grid.hours(leads)
+    losses, mass = _losses(trial, hours)
+    total, count = losses.sum(1), mass.sum(1)
+    weights = _weights(total, count, (mass > 0).sum(1), trial.names)
+    near = _near(len(trial.double))
+    residuals = np.empty_like(trial.came)
+    for origin, overlapping in enumerate(near):
+        # Residuals by weights that haven't seen them: what a forecast will really meet.
+        rest = ~overlapping
+        honest = _weights(losses[:, rest].sum(1), mass[:, rest].sum(1), (mass[:, rest] > 0).sum(1), trial.names)
+        mixed = Stack(honest, np.empty(0)).points(trial.said[:, origin], hours)
+        residuals[:, origin] = trial.came[:, origin] - mixed
+    return Stack(weights, _bands(values, grid, residuals, hours))
+
+
+def blend(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np.float32]:
+    """How much each bucket counts at `hours` ahead, [lead, bucket]: buckets fade into one another, no step at an end."""
+    edges = np.log(np.array(ends[:-1]))[None, :]
+    passed = np.clip((np.log(hours)[:, None] - edges) / (2 * np.log(FADE)) + 0.5, 0, 1)
+    one = np.ones((len(hours), 1))
+    share = np.concatenate([one, passed], 1) * (1 - np.concatenate([passed, 0 * one], 1))
+    return (share / share.sum(1, keepdims=True)).astype(np.float32)
+
+
+FADE = 1.4
+
+
+def bucket_of(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np.intp]:
+    """The bucket of each lead time; its end belongs to it."""
+    return np.searchsorted(np.array(ends) * (1 + 1e-9), hours).astype(np.intp)
+
+
+def _losses(trial: Trial, hours: NDArray[np.float64]) -> tuple[Array, Array]:
+    """Mean absolute error [N, origin, bucket, member] times the weight of it [N, origin, bucket, 1], and that weight."""
+    bucket = bucket_of(hours, BUCKET_HOURS)
+    shape = (*trial.said.shape[:2], len(BUCKET_HOURS), trial.said.shape[2])
+    losses, mass = np.zeros(shape, np.float32), np.zeros((*shape[:3], 1), np.float32)
+    factor = np.where(trial.double, 2.0, 1.0).astype(np.float32)
+    for b in range(len(BUCKET_HOURS)):
+        inside = np.flatnonzero(bucket == b)
+        if not len(inside):
+            continue
+        came = trial.came[:, :, inside]
+        seen = ~np.isnan(came)
+        error = np.abs(trial.said[..., inside] - np.nan_to_num(came)[:, :, None])
+        share = seen.mean(2, dtype=np.float32)
+        mean_error = np.einsum("nomh,noh->nom", error, seen.astype(np.float32)) / np.maximum(
+            seen.sum(2, dtype=np.float32), 1
+        )[..., None]
+        mass[:, :, b, 0] = share * factor
+        losses[:, :, b] = mean_error * mass[:, :, b]
+    return losses, mass
+
+
+def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], names: tuple[str, ...]) -> Array:
+    """Weights [N, bucket, member] of summed losses; towards the prior while there are fewer than 4 origins."""
+    loss = losses / np.maximum(mass, 1e-9)
+    best = loss.min(-1, keepdims=True)
+    # A perfect member would divide by zero; 1e-4 of the spread is perfect enough.
+    power = ((loss + 1e-4) / (best + 1e-4)) ** -_POWER
+    learned = power / power.sum(-1, keepdims=True)
+    trust = np.minimum(origins / _ENOUGH_ORIGINS, 1.0)
+    prior = _prior(names)
+    weights = trust * learned + (1 - trust) * prior
+    for b in range(1, weights.shape[1]):  # a bucket without any origin follows the one before it
+        weights[:, b] = np.where(origins[:, b] == 0, np.where(origins[:, b - 1] > 0, weights[:, b - 1], weights[:, b]), weights[:, b])
+    return weights.astype(np.float32)
+
+
+def _prior(names: tuple[str, ...]) -> Array:
+    table = _PRIOR if "tod_hour" in names else _PRIOR_WITHOUT_DAYS
+    return np.array([[row.get(name, 0.0) for name in names] for row in table], np.float32)
+
+
+def _near(origins: int) -> NDArray[np.bool_]:
+    """[origin, origin]: whose days overlap."""
+    place = np.arange(origins)
+    return np.abs(place[:, None] - place) <= 1
+
+
+def _bands(values: Array, grid: Grid, residuals: Array, hours: NDArray[np.float64]) -> Array:
+    """Residual quantiles per band; from differences of the series while there are fewer than 4 origins."""
+    band = bucket_of(hours, BAND_HOURS)
+    bands = _difference_bands(values, grid)
+    for b in range(len(BAND_HOURS)):
+        inside = residuals[:, :, band == b]
+        origins = (~np.isnan(inside)).any(2).sum(1)
+        if not origins.any():
+            continue
+        measured = quantiles(inside.reshape(len(values), -1), QUANTILE_GRID)
+        trust = np.minimum(origins / _ENOUGH_ORIGINS, 1.0)[:, None]
+        bands[:, b] = trust * np.nan_to_num(measured) + (1 - trust) * bands[:, b]
+    return bands
+
+
+def _difference_bands(values: Array, grid: Grid) -> Array:
+    """Quantiles of +-differences of the series at each band's middle lead, a little narrowed."""
+    ends = np.array(BAND_HOURS)
+    ends[-1] = 2 * ends[-2]
+    middles = (ends + np.concatenate([[0.0], ends[:-1]])) / 2
+    levels = np.abs(2 * QUANTILE_GRID - 1)
+    sign = np.sign(QUANTILE_GRID - 0.5)
+    bands = np.zeros((len(values), len(ends), len(QUANTILE_GRID)), np.float32)
+    last: Array = np.zeros((len(values), len(QUANTILE_GRID)), np.float32)
+    last_lag = np.ones(len(values))
+    for b, hours in enumerate(middles):
+        lag = grid.steps(hours)
+        change = np.abs(values[:, lag:] - values[:, :-lag])
+        known = (~np.isnan(change)).sum(1) >= _FEWEST_CHANGES
+        grown = np.minimum(np.sqrt(lag / last_lag), _MOST_GROWTH)[:, None]
+        found = _NARROWED * sign * quantiles(change, levels)
+        bands[:, b] = np.where(known[:, None], found, last * grown)
+        last = np.where(known[:, None], found, last)
+        last_lag = np.where(known, lag, last_lag)
+    return bands
+
+
+_FEWEST_CHANGES, _MOST_GROWTH, _NARROWED = 8, 3.0, 0.8
