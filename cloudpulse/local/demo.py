@@ -68,7 +68,7 @@ class Replay:
         """The demand at `now`."""
         family = names.DEMO_REQUESTS.family()
         for app in self.trace.values:
-            family.add_metric([app], self.trace.at(app, self.minute(now)))
+            family.add_sample(names.DEMO_REQUESTS.name, {"app": app}, self.trace.at(app, self.minute(now)))
         yield family
 
 

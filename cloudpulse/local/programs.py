@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from cloudpulse.errors import DependencyMissing
 
 # Debian and Ubuntu call Alertmanager's binary prometheus-alertmanager.
-_NAMES = {"prometheus": ("prometheus",), "promtool": ("promtool",)}
-_NAMES |= {"alertmanager": ("alertmanager", "prometheus-alertmanager")}
+_NAMES: dict[str, tuple[str, ...]] = {
+    "prometheus": ("prometheus",),
+    "promtool": ("promtool",),
+    "alertmanager": ("alertmanager", "prometheus-alertmanager"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,6 @@ def find() -> Programs:
     if missing:
         raise DependencyMissing(
             f"not on PATH: {', '.join(missing)}. On Debian or Ubuntu: apt install prometheus prometheus-alertmanager "
-            "(`make up` does it for you as root or with sudo); elsewhere: prometheus.io/download, or `docker compose up`"
+            "(`make up` does it, as root or with sudo); elsewhere: prometheus.io/download, or `docker compose up`"
         )
     return Programs(**{name: path for name, path in found.items() if path})

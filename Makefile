@@ -1,0 +1,68 @@
+# `make up` runs CloudPulse on this machine; `make test` runs everything that CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+
+.PHONY: up test format lint types imports rules unit e2e bench programs clean
+
+up: $(VENV)/all programs
+	@$(BIN)/cloudpulse up --demo
+
+test: $(VENV)/dev programs lint types imports rules unit e2e
+	@echo "make test: everything passed"
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+imports: $(VENV)/dev
+	$(BIN)/lint-imports --no-cache
+
+rules: programs
+	promtool check config --syntax-only prometheus/prometheus.yml
+	promtool check rules prometheus/rules/*.yml
+	promtool test rules tests/prometheus/*_test.yml
+
+unit: $(VENV)/dev programs
+	$(BIN)/pytest -q -m "not e2e"
+
+e2e: $(VENV)/dev programs
+	$(BIN)/pytest -q -m e2e
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev programs
+	$(BIN)/python benchmarks/exposition.py
+	$(BIN)/python benchmarks/exporter.py
+	$(BIN)/python benchmarks/alert_bridge.py
+	$(BIN)/python benchmarks/scaler.py
+	$(BIN)/python benchmarks/forecast.py
+
+# A real Prometheus and Alertmanager: those on PATH, else Debian's.
+programs:
+	@sh .ci/programs
+
+$(VENV)/bin/python:
+	@echo "CloudPulse: making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "CloudPulse needs Python 3.11 or newer; name one with: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/all: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "CloudPulse: installing Python packages (a few minutes the first time)"
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "CloudPulse: installing Python packages (a few minutes the first time)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/all
+
+clean:
+	rm -rf $(VENV) data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
