@@ -1,0 +1,38 @@
+"""`cloudpulse alert-bridge`: wires the bridge and serves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from alert_bridge.bridge import TITLE, Bridge
+from alert_bridge.config import AlertBridgeSettings
+from cloudpulse import config, logs
+from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
+
+PORT = 9812
+THREADS = 32
+"""Requests at the same time: each waits for its fsync, and those that wait share one."""
+
+
+@click.command()
+@config_option
+@web_options(PORT)
+@log_options
+def command(
+    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+) -> None:
+    """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
+    logs.configure(log_level, log_format)
+    bridge = Bridge(config.read(config_path).section("alert_bridge", AlertBridgeSettings))
+    try:
+        server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
+        bridge.start()
+        run(server, TITLE)
+    finally:
+        bridge.close()
+
+
+if __name__ == "__main__":
+    command()

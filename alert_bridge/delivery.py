@@ -1,0 +1,181 @@
+"""Takes notifications from the outbox to their receivers, again and again until they are taken or given up.
+
+Each receiver has threads of its own, so that a dead one holds up no other.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from alert_bridge.metrics import BridgeMetrics
+from alert_bridge.notifier import DeliveryFailed, Notification, Notifier
+from alert_bridge.outbox import Outbox
+from cloudpulse import logs
+from cloudpulse.clock import Clock
+from cloudpulse.errors import StoreError
+
+IDLE_SECONDS = 30
+"""Longest sleep without a look at the outbox: bounds what a step of the system clock can delay."""
+
+STORE_RETRY_SECONDS = 1
+RETRY_AFTER_LIMIT_SECONDS = 3600
+"""A receiver that asks for more is tried after this."""
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Doubling waits from `first` up to `maximum` seconds, each shortened at random by up to half."""
+
+    first: float
+    maximum: float
+
+    def delay(self, attempt: int, jitter: random.Random) -> float:
+        """Seconds to wait after attempt number `attempt` (from 1)."""
+        # Past 2**30 the maximum has long been reached.
+        return min(self.maximum, self.first * 2.0 ** min(attempt - 1, 30)) * jitter.uniform(0.5, 1)
+
+
+class Worker:
+    """Delivers for one receiver, one notification after the other; used by one thread."""
+
+    def __init__(
+        self,
+        receiver: str,
+        notifier: Notifier,
+        outbox: Outbox,
+        clock: Clock,
+        backoff: Backoff,
+        metrics: BridgeMetrics,
+        stopping: threading.Event,
+    ) -> None:
+        self.receiver = receiver
+        self._notifier = notifier
+        self._outbox = outbox
+        self._clock = clock
+        self._backoff = backoff
+        self._metrics = metrics
+        self._stopping = stopping
+        self._jitter = random.Random()
+
+    def step(self) -> bool:
+        """Try the next due notification; False when none is due. Raises StoreError when none could be claimed."""
+        notification = self._outbox.claim(self.receiver)
+        if notification is None:
+            return False
+        with logs.correlation("notification", notification.idempotency_key):
+            try:
+                self._notifier.send(notification)
+            except DeliveryFailed as error:
+                self._failed(notification, error)
+            except Exception as error:
+                # A bug in a notifier must not end the thread, nor lose the notification.
+                log.exception("notifier broke", receiver=self.receiver)
+                text = f"the notifier of {self.receiver} broke: {type(error).__name__}"
+                self._failed(notification, DeliveryFailed(text, retryable=True))
+            else:
+                self._settle(lambda: self._outbox.delivered(notification))
+                self._metrics.attempts.labels(self.receiver, "delivered").inc()
+                waited = max(0.0, self._clock() - notification.stored_at)
+                self._metrics.latency.labels(self.receiver).observe(waited)
+                log.debug("delivered", receiver=self.receiver, attempt=notification.attempt)
+        return True
+
+    def _failed(self, notification: Notification, error: DeliveryFailed) -> None:
+        delay = self._backoff.delay(notification.attempt, self._jitter)
+        if error.retry_after_seconds is not None:
+            delay = max(delay, min(error.retry_after_seconds, RETRY_AFTER_LIMIT_SECONDS))
+        due_at = self._clock() + delay
+        facts = {"receiver": self.receiver, "attempt": notification.attempt, "error": str(error)}
+        if error.retryable and due_at <= notification.give_up_at:
+            self._settle(lambda: self._outbox.postponed(notification, due_at, str(error)))
+            self._metrics.attempts.labels(self.receiver, "failed").inc()
+            self._metrics.retries.labels(self.receiver).inc()
+            log.warning("delivery failed, will try again", **facts, retry_in_seconds=round(delay, 3))
+        else:
+            self._settle(lambda: self._outbox.given_up(notification, str(error)))
+            self._metrics.attempts.labels(self.receiver, "given_up").inc()
+            log.error("delivery given up", **facts, id=notification.id, hint="POST /api/v1/notifications/<id>/retry")
+
+    def _settle(self, record: Callable[[], None]) -> None:
+        """Record a result, however long the disk is full: forgetting it would send the same again."""
+        while True:
+            try:
+                return record()
+            except StoreError as error:
+                log.error("result not recorded, will try again", receiver=self.receiver, error=str(error))
+            if self._stopping.wait(STORE_RETRY_SECONDS):
+                return None
+
+
+class Delivery:
+    """Runs the workers, each in a thread, until stopped."""
+
+    def __init__(self, workers: Sequence[Worker], outbox: Outbox, clock: Clock, stopping: threading.Event) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._stopping = stopping
+        self._gates: Mapping[str, _Gate] = {worker.receiver: _Gate() for worker in workers}
+        self._threads = [
+            threading.Thread(target=self._run, args=(worker,), name=f"to {worker.receiver}", daemon=True)
+            for worker in workers
+        ]
+
+    def start(self) -> None:
+        """Begin with what waits from before."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self, receivers: Iterable[str]) -> None:
+        """Something new is due for these receivers."""
+        for receiver in receivers:
+            self._gates[receiver].open()
+
+    def stop(self, seconds: float) -> None:
+        """Wait at most `seconds` for what is under way; the rest stays in the outbox."""
+        self._stopping.set()
+        for gate in self._gates.values():
+            gate.open(everyone=True)
+        share = seconds / max(1, len(self._threads))
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(share)
+
+    def _run(self, worker: Worker) -> None:
+        gate = self._gates[worker.receiver]
+        while not self._stopping.is_set():
+            seen, began = gate.opened, self._clock()
+            try:
+                if worker.step():
+                    continue
+                due = self._outbox.next_due(worker.receiver, after=began)
+                seconds = IDLE_SECONDS if due is None else min(IDLE_SECONDS, max(0.0, due - self._clock()))
+            except StoreError as error:
+                log.error("outbox not readable, will try again", receiver=worker.receiver, error=str(error))
+                seconds = STORE_RETRY_SECONDS
+            gate.wait(seen, seconds)
+
+
+class _Gate:
+    """Lets a thread sleep until the gate is opened, also when that happens just before it falls asleep."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self._condition = threading.Condition()
+
+    def open(self, *, everyone: bool = False) -> None:
+        with self._condition:
+            self.opened += 1
+            if everyone:
+                self._condition.notify_all()
+            else:
+                self._condition.notify()
+
+    def wait(self, seen: int, seconds: float) -> None:
+        with self._condition:
+            if self.opened == seen:
+                self._condition.wait(seconds)

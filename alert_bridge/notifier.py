@@ -1,0 +1,90 @@
+"""What delivers: the contract of every notifier, what it is given and how it fails."""
+
+from __future__ import annotations
+
+import email.utils
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Protocol
+
+from alert_bridge.webhook import AlertGroup
+from cloudpulse.clock import Clock
+from cloudpulse.config import Section
+from cloudpulse.errors import CloudPulseError
+
+REFUSED = frozenset({400, 406, 409, 411, 413, 414, 415, 422, 431})
+"""Statuses that judge the message itself; sending the same again can't help.
+
+Every other one (a wrong token, a path not yet there, too many requests, a broken server) may be put right at the
+receiver or in the config while the notification waits.
+"""
+
+
+@dataclass(frozen=True)
+class Notification:
+    """A group of alerts on its way to one receiver. `attempt` counts from 1."""
+
+    id: int
+    receiver: str
+    idempotency_key: str
+    attempt: int
+    stored_at: float
+    give_up_at: float
+    group: AlertGroup
+
+
+class DeliveryFailed(CloudPulseError):
+    """The receiver did not take the notification; the message holds no secret and nothing the receiver wrote.
+
+    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Notifier(Protocol):
+    """Formats and sends; retries, order, time and metrics are the caller's. Used by one thread."""
+
+    def send(self, notification: Notification) -> None:
+        """Return once the receiver has taken it; raises DeliveryFailed."""
+
+
+class ReceiverSettings(Section, frozen=True):
+    """What every receiver in the config has; `concurrency` is how many incidents it is told of at the same time."""
+
+    name: str
+    concurrency: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name: expected a text such as oncall, got an empty one")
+        if not 1 <= self.concurrency <= 64:
+            raise ValueError(f"concurrency: expected 1 to 64, got {self.concurrency}")
+
+
+def check_status(place: str, status: int, retry_after: str | None, clock: Clock) -> None:
+    """Raise DeliveryFailed unless `status` is 2xx; `retry_after` is the header as it came. For HTTP notifiers."""
+    if 200 <= status < 300:
+        return
+    hint = " (redirects are not followed)" if 300 <= status < 400 else ""
+    raise DeliveryFailed(
+        f"{place} answered {status}{hint}",
+        retryable=status not in REFUSED,
+        retry_after_seconds=_seconds(retry_after, clock),
+    )
+
+
+def _seconds(header: str | None, clock: Clock) -> float | None:
+    """RFC 9110, 10.2.3: seconds or an HTTP date; None for anything else."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - clock())

@@ -1,0 +1,244 @@
+"""What waits to be sent: groups stored once, and for each receiver a notification until it is delivered or given up.
+
+A notification is the head of its incident at its receiver when none before it is pending; only heads are claimed, so
+a later one never overtakes. The others carry their head's `due_at`, which keeps the search for due ones short.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+
+from alert_bridge import webhook
+from alert_bridge.database import Database
+from alert_bridge.notifier import Notification
+from alert_bridge.schema import DEAD, DELIVERED, PENDING, State, alerts, groups, notifications, pending, probes
+from alert_bridge.webhook import AlertGroup
+from cloudpulse.clock import Clock
+
+LEASE_SECONDS = 600
+"""How long a claim holds without a result: longer than any receiver's timeout."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a group is; `duplicate` when an equal one was there already."""
+
+    group_id: int
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What one receiver has in one state, and since when."""
+
+    receiver: str
+    state: State
+    count: int
+    oldest_at: float
+
+
+class Outbox:
+    """Every method is durable when it returns and raises StoreError when it could not be."""
+
+    def __init__(self, database: Database, clock: Clock, *, repeat_after: float, give_up_after: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._repeat_after = repeat_after
+        self._give_up_after = give_up_after
+
+    def store(self, group: AlertGroup, deliveries: Mapping[str, Sequence[int]]) -> Stored:
+        """Keep the group and a notification for each receiver of its alerts, unless an equal one is fresh."""
+        key, incident = group.key, group.incident
+        frame, bodies = webhook.split(group)
+
+        def operation(connection: Connection) -> Stored:
+            now = self._clock()
+            fresh = and_(groups.c.key == key, groups.c.stored_at > now - self._repeat_after)
+            if (known := connection.scalar(select(groups.c.id).where(fresh).limit(1))) is not None:
+                return Stored(known, duplicate=True)
+            row = {"key": key, "incident": incident, "status": group.status, "stored_at": now, "body": frame}
+            group_id = connection.execute(insert(groups).values(row).returning(groups.c.id)).scalar_one()
+            connection.execute(
+                insert(alerts),
+                [
+                    {
+                        "group_id": group_id,
+                        "fingerprint": alert.fingerprint,
+                        "alertname": alert.labels.get("alertname", ""),
+                        "status": alert.status,
+                        "stored_at": now,
+                        "body": body,
+                    }
+                    for alert, body in zip(group.alerts, bodies, strict=True)
+                ],
+            )
+            for receiver, positions in deliveries.items():
+                before = select(func.max(notifications.c.due_at)).where(
+                    pending(notifications), notifications.c.receiver == receiver, notifications.c.incident == incident
+                )
+                row = {
+                    "group_id": group_id,
+                    "positions": msgspec.json.encode(positions).decode(),
+                    "receiver": receiver,
+                    "incident": incident,
+                    "idempotency_key": uuid.uuid4().hex,
+                    "state": PENDING,
+                    "stored_at": now,
+                    "due_at": connection.scalar(before) or now,
+                    "give_up_at": now + self._give_up_after,
+                }
+                connection.execute(insert(notifications).values(row))
+            return Stored(group_id, duplicate=False)
+
+        return self._database.write(operation)
+
+    def claim(self, receiver: str) -> Notification | None:
+        """The receiver's next due notification, which nobody else gets while the lease holds; None if none is due."""
+        earlier = notifications.alias("earlier")
+        overtakes = exists().where(
+            pending(earlier),
+            earlier.c.receiver == notifications.c.receiver,
+            earlier.c.incident == notifications.c.incident,
+            earlier.c.id < notifications.c.id,
+        )
+
+        def operation(connection: Connection) -> int | None:
+            now = self._clock()
+            head: int | None = connection.scalar(
+                select(notifications.c.id)
+                .where(
+                    pending(notifications),
+                    notifications.c.receiver == receiver,
+                    notifications.c.due_at <= now,
+                    or_(notifications.c.claimed_until.is_(None), notifications.c.claimed_until <= now),
+                    ~overtakes,
+                )
+                .order_by(notifications.c.due_at, notifications.c.id)
+                .limit(1)
+            )
+            if head is not None:
+                claimed = {"claimed_until": now + LEASE_SECONDS, "attempts": notifications.c.attempts + 1}
+                connection.execute(update(notifications).where(notifications.c.id == head).values(claimed))
+            return head
+
+        head = self._database.write(operation)
+        return None if head is None else self._load(head)
+
+    def delivered(self, notification: Notification) -> None:
+        """The receiver has it."""
+        self._finish(notification, state=DELIVERED)
+
+    def given_up(self, notification: Notification, reason: str) -> None:
+        """A dead letter: kept for a person, and no longer in the way of those after it."""
+        self._finish(notification, state=DEAD, last_error=reason)
+
+    def postponed(self, notification: Notification, due_at: float, reason: str) -> None:
+        """Another try at `due_at`; those after it wait as long."""
+
+        def operation(connection: Connection) -> None:
+            released = {"claimed_until": None, "last_error": reason}
+            connection.execute(update(notifications).where(notifications.c.id == notification.id).values(released))
+            _postpone(connection, notification.receiver, notification.group.incident, due_at)
+
+        self._database.write(operation)
+
+    def retry(self, notification_id: int) -> State | None:
+        """Make a waiting or given-up notification due now; returns the state it had, None if there is none such.
+
+        One already delivered stays as it is.
+        """
+
+        def operation(connection: Connection) -> State | None:
+            this = notifications.c.id == notification_id
+            columns = (notifications.c.state, notifications.c.receiver, notifications.c.incident)
+            row = connection.execute(select(*columns).where(this)).one_or_none()
+            if row is None:
+                return None
+            now = self._clock()
+            if row.state == DEAD:
+                again = {"state": PENDING, "attempts": 0, "give_up_at": now + self._give_up_after, "finished_at": None}
+                connection.execute(update(notifications).where(this).values(again))
+            if row.state != DELIVERED:
+                _postpone(connection, row.receiver, row.incident, now)
+            state: State = row.state
+            return state
+
+        return self._database.write(operation)
+
+    def next_due(self, receiver: str, after: float) -> float | None:
+        """When the first notification falls due that is not due at `after`; None if there is none."""
+        later = select(func.min(notifications.c.due_at)).where(
+            pending(notifications), notifications.c.receiver == receiver, notifications.c.due_at > after
+        )
+        with self._database.read() as connection:
+            due: float | None = connection.scalar(later)
+        return due
+
+    def backlog(self) -> list[Backlog]:
+        """What waits and what was given up, by receiver."""
+        columns = (notifications.c.receiver, notifications.c.state)
+        counted = (
+            select(*columns, func.count(), func.min(notifications.c.stored_at))
+            .where(notifications.c.state.in_([PENDING, DEAD]))
+            .group_by(*columns)
+        )
+        with self._database.read() as connection:
+            return [Backlog(*row) for row in connection.execute(counted)]
+
+    def resume(self, receivers: Sequence[str], heir: str) -> int:
+        """Free what an ended process had claimed; what waits for a receiver no longer in the config goes to `heir`.
+
+        Call it once, before any claim. Returns how many changed hands.
+        """
+
+        def operation(connection: Connection) -> int:
+            claimed = and_(pending(notifications), notifications.c.claimed_until.is_not(None))
+            connection.execute(update(notifications).where(claimed).values(claimed_until=None))
+            orphaned = and_(pending(notifications), notifications.c.receiver.not_in(receivers))
+            return connection.execute(update(notifications).where(orphaned).values(receiver=heir)).rowcount
+
+        return self._database.write(operation)
+
+    def probe(self) -> None:
+        """Write something, to see whether an alert could be."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(probes))
+            connection.execute(insert(probes).values(at=self._clock()))
+
+        self._database.write(operation)
+
+    def _finish(self, notification: Notification, **values: str) -> None:
+        def operation(connection: Connection) -> None:
+            this = notifications.c.id == notification.id
+            done = {"finished_at": self._clock(), "claimed_until": None, **values}
+            connection.execute(update(notifications).where(this).values(done))
+
+        self._database.write(operation)
+
+    def _load(self, notification_id: int) -> Notification:
+        query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one()
+            mine = alerts.c.group_id == row.group_id
+            bodies = connection.scalars(select(alerts.c.body).where(mine).order_by(alerts.c.id)).all()
+        group = webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int]))
+        return Notification(
+            id=row.id,
+            receiver=row.receiver,
+            idempotency_key=row.idempotency_key,
+            attempt=row.attempts,
+            stored_at=row.stored_at,
+            give_up_at=row.give_up_at,
+            group=group,
+        )
+
+
+def _postpone(connection: Connection, receiver: str, incident: str, due_at: float) -> None:
+    mine = and_(pending(notifications), notifications.c.receiver == receiver, notifications.c.incident == incident)
+    connection.execute(update(notifications).where(mine).values(due_at=due_at))

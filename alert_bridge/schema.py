@@ -1,0 +1,95 @@
+"""The outbox' tables. Times are Unix seconds; ids rise in the order of storing and are never used again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal
+from sqlalchemy.sql.expression import ColumnElement, FromClause
+
+VERSION = 1
+"""Counts up with every change that an older program couldn't read."""
+
+State = Literal["pending", "delivered", "dead"]
+
+PENDING: State = "pending"
+DELIVERED: State = "delivered"
+DEAD: State = "dead"
+
+metadata = MetaData()
+_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("stored_at", Double, nullable=False),
+    Column("body", Text, nullable=False),  # JSON of the group without its alerts
+    Index("groups_by_key", "key", "stored_at"),
+    Index("groups_by_incident", "incident"),
+    sqlite_autoincrement=True,
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("group_id", _ID, ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("alertname", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("stored_at", Double, nullable=False),
+    Column("body", Text, nullable=False),  # JSON of the alert
+    Index("alerts_by_group", "group_id"),
+    Index("alerts_by_fingerprint", "fingerprint", "id"),
+    Index("alerts_by_name", "alertname", "id"),
+    Index("alerts_by_status", "status", "id"),
+    sqlite_autoincrement=True,
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("group_id", _ID, ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
+    Column("positions", Text, nullable=False),  # JSON list: which of the group's alerts this receiver gets
+    Column("receiver", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("stored_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("claimed_until", Double),
+    Column("give_up_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("last_error", Text),
+    Index("notifications_by_group", "group_id"),
+    Index("notifications_by_receiver", "receiver", "id"),
+    Index("notifications_by_incident", "incident", "id"),
+    Index("notifications_by_state", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
+
+# Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
+_IS_PENDING = literal(PENDING, literal_execute=True)
+
+
+def pending(table: FromClause) -> ColumnElement[bool]:
+    """The rows of `notifications`, or an alias of it, that wait to be delivered."""
+    return table.c.state == _IS_PENDING
+
+
+for _name, _columns in (("notifications_due", ("due_at", "id")), ("notifications_in_order", ("incident", "id"))):
+    Index(
+        _name,
+        notifications.c.receiver,
+        *(notifications.c[column] for column in _columns),
+        sqlite_where=pending(notifications),
+        postgresql_where=pending(notifications),
+    )
