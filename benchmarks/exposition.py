@@ -57,7 +57,9 @@ def main(series: int) -> None:
         return encode([ColumnFamily(ordinary.name, ordinary.documentation, blocks, values)])
 
     assert columns() == encode([ordinary])
-    print(f"{len(values)} samples ({series} series x {SAMPLES_PER_SERIES}), {len(columns()) / 1e6:.1f} MB, µs a sample:")
+    print(
+        f"{len(values)} samples ({series} series x {SAMPLES_PER_SERIES}), {len(columns()) / 1e6:.1f} MB, µs a sample:"
+    )
     for title, work in (
         ("prometheus_client.generate_latest", lambda: generate_latest(registry)),
         ("cloudpulse encode, ordinary Metric", lambda: encode([ordinary])),

@@ -1,0 +1,21 @@
+"""The host's clock: now, and when it booted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import psutil
+from prometheus_client.core import Metric
+
+from cloudpulse import names
+from exporter.families import one
+
+
+class ClockCollector:
+    """Reads psutil and the clock."""
+
+    def collect(self) -> Iterable[Metric]:
+        """See Collector."""
+        yield one(names.BOOT_TIME, psutil.boot_time())
+        yield one(names.TIME, time.time())
