@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloudpulse import config
+from cloudpulse.errors import ConfigError
+from forecaster.config import ForecasterSettings
+
+GOOD = {"name": "web", "query": "up"}
+
+
+def settings(**forecast: object) -> ForecasterSettings:
+    tree = {"forecaster": {"forecasts": [{**GOOD, **forecast}]}}
+    return config.ConfigFile(Path("c.yaml"), tree).section("forecaster", ForecasterSettings)
+
+
+def test_the_shortest_config_is_a_name_and_a_query() -> None:
+    target = settings().forecasts[0]
+    assert [str(h) for h in target.horizons] == ["15m", "1h", "1d"]
+    assert target.models == "auto"
+    assert target.steps == 1441, "a day, and a step for the time until the next prediction"
+
+
+def test_the_median_is_always_predicted() -> None:
+    assert settings(levels=[0.1, 0.9]).forecasts[0].all_levels == (0.1, 0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ({"step": "fast"}, r'forecaster.forecasts\[0\].step: expected a duration such as 1m, got "fast"'),
+        ({"name": "Web"}, "name: expected lower-case"),
+        ({"query": " "}, "query: expected a PromQL expression"),
+        ({"levels": [0.5, 0.1]}, "rising levels"),
+        ({"levels": [0, 1]}, "between 0 and 1"),
+        ({"horizons": []}, "at least one"),
+        ({"horizons": ["10s"]}, r"horizons\[0\]: expected at least one step"),
+        ({"bounds": {"min": 1, "max": 0}}, "min below max"),
+        ({"stepp": "1m"}, "unknown key `stepp`"),
+        ({"thresholds": [1, 1]}, "each once"),
+        ({"every": "0s"}, "every: expected at least 1s"),
+        ({"models": 3}, "models"),
+    ],
+)
+def test_mistakes_are_named(mistake: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings(**mistake)
+
+
+def test_a_name_used_twice_is_refused() -> None:
+    tree = {"forecaster": {"forecasts": [GOOD, GOOD]}}
+    with pytest.raises(ConfigError, match='"web" is used twice'):
+        config.ConfigFile(Path("c.yaml"), tree).section("forecaster", ForecasterSettings)

@@ -1,0 +1,242 @@
+"""The data's way, with real storage and real models; only time, Prometheus and the second process are stood in for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from cloudpulse.errors import AnswerUnusable, SourceUnavailable
+from cloudpulse.promql import Series
+from forecaster.config import Bounds
+from forecaster.model import State
+from forecaster.pipeline import reason
+
+
+def test_the_first_round_forecasts_at_once(bench: Any) -> None:
+    bench.pipeline.round()
+    issue = bench.store.get("rps")
+    assert issue is not None
+    assert issue.forecast.labels == ({"app": "a"},)
+    assert issue.version == 0
+    assert issue.forecast.values.shape == (1, bench.target.steps, 3)
+    assert not np.isnan(issue.forecast.values).any()
+
+
+def test_trained_models_take_over_and_survive_a_restart(bench: Any) -> None:
+    bench.rounds(2)
+    assert bench.store.get("rps").version == 1
+    bench.pipeline.save()
+    bench.store.drop("rps")
+    bench.source.asked.clear()
+    bench.anew().round()
+    issue = bench.store.get("rps")
+    assert issue.version == 1
+    assert issue.trained_at == 1_700_000_100.0
+
+
+def test_models_are_trained_again_after_the_interval(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench()
+    bench.rounds(3)
+    assert bench.store.get("rps").version == 1
+    bench.clock.advance(bench.target.train_every)
+    bench.rounds(2)
+    assert bench.store.get("rps").version == 2
+
+
+def test_a_failed_training_leaves_the_models_before(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.rounds(2)
+
+    def fail(*_: Any) -> State:
+        raise MemoryError
+
+    monkeypatch.setattr("forecaster.training.train", fail)
+    bench.clock.advance(bench.target.train_every)
+    bench.rounds(3)
+    assert bench.store.get("rps").version == 1
+    assert bench.count("cloudpulse_forecaster_errors_total", reason="train") == 1
+
+
+def test_what_was_expected_for_now_is_the_forecast_made_before(bench: Any) -> None:
+    bench.pipeline.round()
+    first = bench.store.get("rps")
+    assert np.isnan(first.expected_now).all()
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    np.testing.assert_allclose(bench.store.get("rps").expected_now, first.forecast.values[:, 0])
+
+
+def test_predictions_are_scored_when_their_time_comes(bench: Any) -> None:
+    bench.rounds(20)
+    scores = bench.store.get("rps").scores
+    # 15 minutes is 3 rounds: 17 scored. An hour is 12 rounds: 8 scored.
+    assert scores.mase.shape == (1, 2)
+    assert 0.5 < scores.mase[0, 0] < 2  # it is seasonal naive, scored against seasonal naive
+    assert (scores.coverage >= 0).all()
+    assert (scores.coverage <= 1).all()
+
+
+def test_scores_survive_a_restart(bench: Any) -> None:
+    bench.rounds(20)
+    before = bench.store.get("rps").scores
+    bench.pipeline.save()
+    bench.anew()
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    np.testing.assert_allclose(bench.store.get("rps").scores.mase, before.mase, rtol=0.2)
+
+
+def test_without_a_new_grid_point_nothing_is_asked(bench: Any) -> None:
+    bench.rounds(2)
+    asked = len(bench.source.asked)
+    bench.clock.advance(60)
+    bench.pipeline.round()
+    assert len(bench.source.asked) == asked
+    assert bench.store.get("rps").issued_at == bench.clock()
+
+
+def test_prometheus_away_changes_nothing_and_the_forecast_ages_until_absent(bench: Any) -> None:
+    bench.rounds(2)
+    bench.source.error = SourceUnavailable("gone")
+    for _ in range(3):
+        bench.clock.advance(300)
+        with pytest.raises(SourceUnavailable):
+            bench.pipeline.round()
+    assert bench.store.get("rps") is None
+    bench.source.error = None
+    bench.pipeline.round()
+    assert bench.store.get("rps") is not None
+
+
+def test_a_series_whose_source_is_gone_disappears_after_ten_minutes_of_a_five_minute_step(bench: Any) -> None:
+    gone_at = bench.clock()
+    bench.series.append(lambda: daily_until(bench, gone_at))
+    bench.rounds(2)
+    assert bench.store.get("rps").forecast.labels == ({"app": "a"}, {"app": "b"})
+    bench.clock.advance(900)
+    bench.pipeline.round()
+    assert bench.store.get("rps").forecast.labels == ({"app": "a"},)
+    assert bench.count("cloudpulse_forecaster_series_skipped", reason="source_gone") == 1
+
+
+def daily_until(bench: Any, end: float) -> Series:
+    times = np.arange(end - 86400, end + 1, 300.0)
+    return Series({"__name__": "rps", "app": "b"}, times, times % 86400)
+
+
+def constant(bench: Any, value: float) -> Callable[[], Series]:
+    def make() -> Series:
+        times = np.arange(bench.clock() - 86400, bench.clock() + 1, 300.0)
+        return Series({"app": "a"}, times, np.full(len(times), value))
+
+    return make
+
+
+def test_a_constant_is_forecast_as_itself(bench: Any) -> None:
+    bench.series[:] = [constant(bench, 7.0)]
+    bench.rounds(2)
+    np.testing.assert_allclose(bench.store.get("rps").forecast.values, 7.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nothing_but_nan_and_infinity_is_no_series(bench: Any, value: float) -> None:
+    bench.series[:] = [constant(bench, value)]
+    with pytest.raises(AnswerUnusable, match="answers no series"):
+        bench.pipeline.round()
+    assert bench.store.get("rps") is None
+
+
+def test_an_empty_answer_is_an_error_that_shows_the_query(bench: Any) -> None:
+    bench.series.clear()
+    with pytest.raises(AnswerUnusable, match=r"answers no series.*query: rps"):
+        bench.pipeline.round()
+
+
+def test_one_point_is_too_short_and_the_others_go_on(bench: Any) -> None:
+    bench.series.append(lambda: Series({"app": "new"}, np.array([bench.clock() // 300 * 300]), np.array([1.0])))
+    bench.pipeline.round()
+    assert bench.store.get("rps").forecast.labels == ({"app": "a"},)
+    assert bench.count("cloudpulse_forecaster_series_skipped", reason="too_short") == 1
+
+
+def test_series_beyond_the_limit_are_left_out_and_counted(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(max_series=10)
+    base = bench.series[0]
+    bench.series[:] = [lambda i=i: Series({"app": f"{i:03}"}, base().times, base().values) for i in range(100)]
+    with capture_logs() as logs:
+        bench.rounds(3)
+    assert len(bench.store.get("rps").forecast.labels) == 10
+    assert bench.count("cloudpulse_forecaster_series_skipped", reason="max_series") == 90
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert len(warnings) == 1
+    assert "forecaster.max_series is 10" in warnings[0]
+
+
+def test_mixed_label_sets_are_all_forecast(bench: Any) -> None:
+    base = bench.series[0]
+    for labels in ({}, {"app": "a", "zone": "1"}, {"zone": "1"}):
+        bench.series.append(lambda labels=labels: Series(labels, base().times, base().values))
+    bench.pipeline.round()
+    assert len(bench.store.get("rps").forecast.labels) == 4
+
+
+@pytest.mark.parametrize("label", ["forecast", "horizon", "level", "threshold", "model"])
+def test_a_clash_with_our_own_labels_is_named(bench: Any, label: str) -> None:
+    base = bench.series[0]
+    bench.series[:] = [lambda: Series({label: "x"}, base().times, base().values)]
+    with pytest.raises(AnswerUnusable, match=f"the label {label}, which is CloudPulse's own"):
+        bench.pipeline.round()
+
+
+def test_series_that_differ_in_name_only_are_refused(bench: Any) -> None:
+    base = bench.series[0]
+    bench.series.append(lambda: Series({"__name__": "other", "app": "a"}, base().times, base().values))
+    with pytest.raises(AnswerUnusable, match="differ in their metric name only"):
+        bench.pipeline.round()
+
+
+def test_a_raw_counter_is_forecast_with_one_warning_that_names_rate(bench: Any) -> None:
+    base = bench.series[0]
+    bench.series[:] = [lambda: Series({"__name__": "hits_total"}, base().times, base().times - 1.6e9)]
+    with capture_logs() as logs:
+        bench.rounds(3)
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert warnings == ["hits_total is a counter fed raw, which only ever rises: use rate(hits_total[5m])"]
+    assert bench.store.get("rps") is not None
+
+
+def test_bounds_hold(make_bench: Callable[..., Any]) -> None:
+    free = make_bench()
+    free.rounds(2)
+    values = free.store.get("rps").forecast.values
+    low, high = np.quantile(values, [0.3, 0.6])
+    bench = make_bench(bounds=Bounds(min=low, max=high))
+    bench.rounds(2)
+    np.testing.assert_allclose(bench.store.get("rps").forecast.values, np.clip(values, low, high))
+
+
+def test_a_full_disk_is_counted_and_forecasts_go_on(bench: Any) -> None:
+    bench.rounds(2)
+    for folder in ("history", "accuracy", "models"):
+        path = bench.folder / folder
+        path.rename(bench.folder / f"{folder}-away")
+        path.write_text("in the way: no folder can be made here")
+    bench.clock.advance(bench.target.train_every)
+    bench.rounds(2)
+    assert bench.store.get("rps").version == 2, "the new models are used from memory"
+    assert bench.count("cloudpulse_forecaster_errors_total", reason="store") >= 2
+
+
+def test_an_outage_leaves_a_gap_and_is_read_again_when_it_is_over(bench: Any) -> None:
+    bench.rounds(2)
+    bench.clock.advance(6 * 3600)
+    bench.pipeline.round()
+    frame = bench.pipeline._history.frame
+    assert not np.isnan(frame.values[:, -72:]).any()
+
+
+def test_reasons_are_the_errors_names() -> None:
+    assert reason(SourceUnavailable("x")) == "source_unavailable"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cloudpulse.errors import CorruptFile, StoreError
+from forecaster import storage
+from forecaster.model import State
+from forecaster.registry import KEPT, Registry
+
+STATE = State({"a": np.arange(6.0).reshape(2, 3), "b": np.array([1, 2], np.int32)}, {"name": "x", "n": [1, None]})
+
+
+def same(left: State, right: State) -> bool:
+    return left.facts == right.facts and all(
+        np.array_equal(left.arrays[name], right.arrays[name]) and left.arrays[name].dtype == right.arrays[name].dtype
+        for name in {*left.arrays, *right.arrays}
+    )
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    storage.write(tmp_path / "folder" / "s.safetensors", STATE)
+    assert same(storage.read(tmp_path / "folder" / "s.safetensors"), STATE)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["s.safetensors"]
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_a_changed_byte_is_noticed(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "s.safetensors"
+    storage.write(path, STATE)
+    content = bytearray(path.read_bytes())
+    content[len(content) * place // 10] ^= 0x41
+    path.write_bytes(content)
+    with pytest.raises(CorruptFile, match=r"s\.safetensors"):
+        storage.read(path)
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.99])
+def test_a_cut_file_is_noticed(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "s.safetensors"
+    storage.write(path, STATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(CorruptFile):
+        storage.read(path)
+
+
+def test_a_missing_file_is_no_corruption(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as caught:
+        storage.read(tmp_path / "none.safetensors")
+    assert not isinstance(caught.value, CorruptFile)
+
+
+def test_a_write_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    storage.write(path, STATE)
+    # A real full disk: the process may write no file beyond 1 kB.
+    program = f"""
+import resource, signal, sys, numpy as np
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from pathlib import Path
+from forecaster import storage
+from forecaster.model import State
+from cloudpulse.errors import StoreError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+try:
+    storage.write(Path({str(path)!r}), State({{"a": np.zeros(10000)}}, {{}}))
+except StoreError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "can't be written" in done.stdout
+    assert same(storage.read(path), STATE)
+    assert [found.name for found in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+def test_a_data_dir_serves_one_process(tmp_path: Path) -> None:
+    storage.lock(tmp_path)
+    program = f"from forecaster import storage; from pathlib import Path; storage.lock(Path({str(tmp_path)!r}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "another forecaster uses this data_dir" in done.stderr
+
+
+def test_versions_count_up_and_old_ones_go(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for i in range(KEPT + 3):
+        registry.add(STATE, trained_at=i, data_start=0, data_end=1, series=2)
+    assert registry.numbers() == list(range(4, KEPT + 4))
+    newest = registry.newest()
+    assert newest is not None
+    assert (newest.number, newest.trained_at, newest.series) == (KEPT + 3, KEPT + 2, 2)
+    assert same(newest.state, STATE)
+
+
+def test_a_corrupt_version_is_passed_over(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for _ in range(2):
+        registry.add(STATE, trained_at=0, data_start=0, data_end=1, series=2)
+    (tmp_path / "000002.safetensors").write_bytes(b"half")
+    newest = registry.newest()
+    assert newest is not None
+    assert newest.number == 1
+
+
+def test_no_version_is_none(tmp_path: Path) -> None:
+    assert Registry(tmp_path / "none").newest() is None
