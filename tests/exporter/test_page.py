@@ -1,0 +1,55 @@
+"""The whole page against its golden file; REWRITE_GOLDEN=1 pytest tests/exporter/test_page.py rewrites it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cloudpulse import exposition, names
+from exporter.collector import Host
+from exporter.collectors import enabled
+from exporter.config import ExporterSettings
+
+GOLDEN = Path(__file__).parent / "golden" / "metrics.prom"
+
+
+def _page() -> str:
+    ticks = itertools.count(0, 0.25)
+    host = Host(enabled(ExporterSettings()), seconds=lambda: next(ticks))
+    return exposition.encode(host.collect()).decode()
+
+
+def test_the_page_of_a_frozen_host_is_the_golden_file(frozen_host: pytest.MonkeyPatch) -> None:
+    page = _page()
+    if os.environ.get("REWRITE_GOLDEN"):
+        GOLDEN.write_text(page, encoding="utf-8")
+    assert page == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_every_series_is_in_the_table_and_the_whole_table_is_shown(frozen_host: pytest.MonkeyPatch) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(_page())}
+    promised = {
+        definition.name.removesuffix("_total"): definition
+        for definition in names.definitions()
+        if definition.name.startswith(("cloudpulse_node_", "cloudpulse_exporter_"))
+    }
+    assert families.keys() == promised.keys()
+    for name, family in families.items():
+        assert family.type == promised[name].kind
+        assert all(tuple(sample.labels) == promised[name].labels for sample in family.samples)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+def test_promtool_has_nothing_against_the_page_but_one_name_of_the_contract() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=GOLDEN.read_bytes(), capture_output=True, timeout=20, check=False
+    )
+    complaints = done.stderr.decode().splitlines()
+    assert all(line.startswith(names.CPU_COUNT.name + " ") and '"_count" suffix' in line for line in complaints)
+    assert done.returncode in (0, 3)
