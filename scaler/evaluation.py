@@ -47,7 +47,7 @@ def query_of(rule: Rule) -> str:
         value = f'{names.FORECAST_VALUE.name}{{forecast="{rule.forecast}",horizon="{rule.horizon}",level="{level:g}"}}'
         return f'{value} or {names.FORECAST_TIMESTAMP.name}{{forecast="{rule.forecast}"}}'
     query = (rule.query or "").strip()
-    if _PLAIN_SELECTOR.fullmatch(query):
+    if _is_plain(rule):
         return f'{query} or label_replace(timestamp({query}), "{SAMPLED}", "1", "", "")'
     return query
 
@@ -58,10 +58,14 @@ def items_of(rule: Rule, answer: Iterable[Series], asked_at: float) -> tuple[Ite
     values: list[Series] = []
     for series in answer:
         (times if _tells_time(rule, series) else values).append(series)
-    if rule.forecast is None and not times:
+    if rule.forecast is None and not _is_plain(rule):
         return tuple(_item(rule, series, asked_at) for series in values)
     made = _Times(times)
     return tuple(_item(rule, series, made.of(series.labels)) for series in values)
+
+
+def _is_plain(rule: Rule) -> bool:
+    return _PLAIN_SELECTOR.fullmatch((rule.query or "").strip()) is not None
 
 
 def _tells_time(rule: Rule, series: Series) -> bool:

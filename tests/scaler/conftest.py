@@ -1,0 +1,161 @@
+"""An adapter over real HTTPS, in front of a fake Prometheus source and a fake clock."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trustme
+from prometheus_client import CollectorRegistry
+
+from cloudpulse import webconfig
+from cloudpulse.config import parse
+from cloudpulse.promql import Series
+from cloudpulse.serving import Face, Server
+from cloudpulse.testing import FakeClock, FakeSource
+from scaler.config import ScalerSettings
+from scaler.evaluation import SAMPLED
+from scaler.meters import Meters
+from scaler.service import Service
+
+TOKEN = "sesame-0123456789"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of the adapter."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A served adapter. `get` keeps the path exactly as given."""
+
+    port: int
+    service: Service
+    authority: trustme.CA
+
+    def get(self, path: str, token: str | None = TOKEN, **headers: str) -> Reply:
+        named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        if token is not None:
+            named.append(("Authorization", f"Bearer {token}"))
+        return self.ask("GET", path, named)
+
+    def ask(
+        self, method: str, path: str, headers: list[tuple[str, str]], certificate: trustme.LeafCert | None = None
+    ) -> Reply:
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        if certificate is not None:
+            certificate.configure_cert(context)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=10)
+        with contextlib.closing(connection):
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            if not any(name == "Host" for name, _ in headers):
+                connection.putheader("Host", "adapter.cloudpulse.svc")
+            for name, value in headers:
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return Reply(response.status, dict(response.getheaders()), response.read())
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def settings_of() -> Callable[[str], ScalerSettings]:
+    """Settings from the YAML of the `scaler` section, as a user writes it."""
+
+    def read(text: str) -> ScalerSettings:
+        indented = "".join(f"  {line}\n" for line in text.splitlines())
+        return parse(f"scaler:\n{indented}", Path("cloudpulse.yaml"), {}).section("scaler", ScalerSettings)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[..., Series]:
+    """A series of one sample, taken at `at`."""
+
+    def make(value: float, at: float, **labels: str) -> Series:
+        return Series(labels, np.array([at]), np.array([value]))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sampled(sample: Callable[..., Series]) -> Callable[..., list[Series]]:
+    """What Prometheus answers to the query of a plain selector, for one series: the value, and its time beside it."""
+
+    def make(value: float, at: float, **labels: str) -> list[Series]:
+        return [sample(value, at, __name__="m", **labels), sample(at, at, **{SAMPLED: "1"}, **labels)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def forecast(sample: Callable[..., Series]) -> Callable[..., list[Series]]:
+    """What Prometheus answers to the query of a forecast rule, for one series predicted at `made`."""
+
+    def make(value: float, now: float, made: float, **labels: str) -> list[Series]:
+        labels = {"forecast": "web_rps", "job": "forecaster", **labels}
+        return [
+            sample(value, now, __name__="cloudpulse_forecast_value", horizon="15m", level="0.9", **labels),
+            sample(made, now, __name__="cloudpulse_forecast_timestamp_seconds", **labels),
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def serve(authority: trustme.CA) -> Callable[..., contextlib.AbstractContextManager[Adapter]]:
+    """Serves settings over HTTPS after one evaluation of every rule; client certificates of `authority` are known."""
+
+    @contextlib.contextmanager
+    def run(settings: ScalerSettings, source: FakeSource, clock: FakeClock, folder: Path) -> Iterator[Adapter]:
+        registry = CollectorRegistry()
+        service = Service(settings, source, Meters(registry, clock), clock)
+        for watch in service._watches:
+            watch.evaluate()
+        files = {name: folder / name for name in ("server.crt", "server.key", "ca.crt")}
+        own = authority.issue_cert("127.0.0.1", "adapter.cloudpulse.svc")
+        files["server.crt"].write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
+        own.private_key_pem.write_to_path(files["server.key"])
+        authority.cert_pem.write_to_path(files["ca.crt"])
+        tls = webconfig.TlsServer(
+            cert_file=files["server.crt"],
+            key_file=files["server.key"],
+            client_ca_file=files["ca.crt"],
+            client_auth_type="VerifyClientCertIfGiven",
+        )
+        face = Face("scaler", (registry,), service.health, app=service)
+        server = Server(face, "127.0.0.1:0", tls=lambda: webconfig.context(tls), threads=4)
+        stop = threading.Event()
+        thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield Adapter(server.port, service, authority)
+        finally:
+            stop.set()
+            thread.join(10)
+
+    return run

@@ -1,0 +1,196 @@
+"""What a real kube-apiserver and HPA asked (data/hpa-wire-trace.jsonl), asked of our adapter over real HTTPS.
+
+The stub of the capture failed on purpose in many scenes; ours must not, so that the expectation comes from the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from cloudpulse.promql import Series
+from cloudpulse.testing import FakeClock, FakeSource
+from scaler.config import ScalerSettings
+
+LINES = (Path(__file__).parent / "data" / "hpa-wire-trace.jsonl").read_text().splitlines()
+TRACE = [
+    line
+    for line in map(json.loads, LINES)
+    if line["scene"] != "http2"  # another API group on HTTP/2; over ALPN we take HTTP/1.1
+]
+KINDS = {
+    "deployments.apps": "deployment",
+    "services": "service",
+    "pods": "pod",
+    "ingresses.networking.k8s.io": "ingress",
+}
+LABELS = {
+    "namespace": "demo",
+    # What the captured selectors select.
+    "env": "prod",
+    "queue": "orders",
+    "region": "eu",
+    "verb": "GET",
+    "path": "api",
+    "tier": "front",
+    "a": "x",
+    "q": "c",
+    "example.com/q": "a.b_c-d",
+}
+
+
+def _metrics() -> dict[tuple[str, str], str]:
+    """(metric, kind) -> name of the object, for every metric that the trace asks for; kind "" is external."""
+    found = {}
+    for line in TRACE:
+        parts = [unquote(part) for part in line["request"]["path"].split("/")]
+        match parts[1:]:
+            case ["apis", "external.metrics.k8s.io", _, "namespaces", "demo", metric]:
+                found[metric, ""] = ""
+            case ["apis", "custom.metrics.k8s.io", _, "namespaces", "demo", "metrics", metric]:
+                found[metric, "namespaces"] = "demo"
+            case ["apis", "custom.metrics.k8s.io", _, "namespaces", "demo", kind, name, metric] if kind in KINDS:
+                found[metric, kind] = "pod-1" if name == "*" else name
+    return found
+
+
+@pytest.fixture(scope="module")
+def adapter(
+    serve: Callable[..., contextlib.AbstractContextManager[Any]],
+    settings_of: Callable[[str], ScalerSettings],
+    sampled: Callable[..., list[Series]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    rules, answers = [], {}
+    clock = FakeClock()
+    for i, ((metric, kind), name) in enumerate(_metrics().items()):
+        # Config names may be written as people like; the HPA asks for external ones in lower case.
+        named = "QueueDepth" if metric == "queuedepth" else metric
+        rule: dict[str, Any] = {"name": named, "api": "custom" if kind else "external", "query": f"trace_{i}"}
+        labels = LABELS | {"app": "pcase" if metric == "ReqPerSec" else "web-pods"}
+        if kind:
+            word = KINDS.get(kind)
+            rule["resource"] = {"namespace": "namespace"} | ({word: word} if word else {})
+            labels |= {word: name} if word else {}
+        if metric == "sel-expr":
+            rule["resource"] = {"namespace": "namespace"}
+        rules.append(rule)
+        answers[f"trace_{i}"] = sampled(float(i), clock.now, **labels)
+    source = FakeSource(lambda query: answers[query.partition(" or ")[0]], clock)
+    with serve(
+        settings_of(f"metrics: {json.dumps(rules)}\nauth: {{client_ca_file: ca.pem}}"),
+        source,
+        clock,
+        tmp_path_factory.mktemp("adapter"),
+    ) as served:
+        yield served
+
+
+def test_every_request_of_the_trace_is_answered_as_kubernetes_needs_it(adapter: Any) -> None:
+    certificate = adapter.authority.issue_cert("front-proxy-client", common_name="front-proxy-client")
+    asked: dict[str, Any] = {}
+    for line in TRACE:
+        request, captured = line["request"], line["response"]
+        body = captured["body"]
+        kind = body.get("kind") if isinstance(body, dict) else None
+        # Repeated requests are asked once, but each form of the stub's answer to them is compared.
+        asked.setdefault(json.dumps([request, captured["status"], kind]), line)
+    assert len(asked) > 90
+    kinds = set()
+    for line in asked.values():
+        request, captured = line["request"], line["response"]
+        target = request["path"] + (f"?{request['query']}" if request["query"] else "")
+        headers = [(name, value) for name, value in request["headers"] if name != "Content-Length"]
+        reply = adapter.ask(request["method"], target, headers, certificate)
+        expected = _expected_status(request)
+        assert reply.status == expected, (target, reply.body)
+        if request["method"] == "HEAD":
+            assert reply.body == b""
+            continue
+        if expected >= 400:
+            assert reply.headers["Content-Type"] == "application/json"
+            assert (reply.json["kind"], reply.json["code"]) == ("Status", expected)
+            assert reply.json["message"]
+        elif captured["status"] == 200 and isinstance(captured["body"], dict):
+            theirs, ours = captured["body"], reply.json
+            if theirs.get("kind") == "APIGroupList" and ours["kind"] == "APIGroupDiscoveryList":
+                continue  # the stub answered the plain form to the aggregated question
+            assert reply.headers["Content-Type"] == captured["content_type"], target
+            _same_shape(theirs, ours, target)
+            kinds.add(ours.get("kind"))
+    assert kinds >= {"ExternalMetricValueList", "MetricValueList", "APIResourceList", "APIGroupDiscoveryList", None}
+
+
+def _expected_status(request: dict[str, Any]) -> int:
+    path = request["path"]
+    if request["method"] not in ("GET", "HEAD"):
+        return 405
+    if ".." in path or "//" in path or path.endswith("/"):
+        return 404
+    if "/nodes/" in path:  # a node belongs to no namespace
+        return 404
+    return 200
+
+
+def _same_shape(theirs: Any, ours: Any, place: str) -> None:
+    """The same keys and types at every level; of lists the first items."""
+    if place.endswith((".metricLabels", ".paths")):
+        assert isinstance(ours, dict)
+    elif isinstance(theirs, dict):
+        assert isinstance(ours, dict), place
+        assert set(ours) == set(theirs), place
+        for key, value in theirs.items():
+            _same_shape(value, ours[key], f"{place}.{key}")
+    elif isinstance(theirs, list):
+        assert isinstance(ours, list), place
+        if theirs and ours:
+            _same_shape(theirs[0], ours[0], f"{place}[0]")
+    else:
+        assert type(ours) is type(theirs), place
+
+
+@pytest.mark.parametrize("version", ["v2", "v2beta1"])
+def test_aggregated_discovery_is_given_once_and_then_304(adapter: Any, version: str) -> None:
+    certificate = adapter.authority.issue_cert("kube-aggregator")
+    accept = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+    first = adapter.ask("GET", "/apis", [("Accept", accept)], certificate)
+    assert first.headers["Content-Type"] == accept
+    assert first.json["apiVersion"] == f"apidiscovery.k8s.io/{version}"
+    again = [("Accept", accept), ("If-None-Match", f'"disc-1", W/{first.headers["ETag"]}')]
+    second = adapter.ask("GET", "/apis", again, certificate)
+    assert (second.status, second.body, second.headers["ETag"]) == (304, b"", first.headers["ETag"])
+
+
+def test_values_carry_the_time_of_the_sample_and_the_object(adapter: Any) -> None:
+    certificate = adapter.authority.issue_cert("hpa")
+    base = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/demo"
+    pods = f"{base}/pods/%2A/requests_per_second?labelSelector=app%3Dweb-pods&metricLabelSelector=path%3Dapi"
+    (item,) = adapter.ask("GET", pods, [], certificate).json["items"]
+    assert item["timestamp"] == "2023-11-14T22:13:20Z"
+    assert item["describedObject"] == {"kind": "Pod", "apiVersion": "v1", "namespace": "demo", "name": "pod-1"}
+    (item,) = adapter.ask("GET", f"{base}/metrics/requests_per_second", [], certificate).json["items"]
+    assert item["describedObject"] == {"kind": "Namespace", "apiVersion": "v1", "name": "demo"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("labelSelector=app%3Dweb-pods", 200),
+        ("labelSelector=app%3Dother", 404),
+        ("labelSelector=pod-template-hash%21%3D1", 404),  # unknown to the series: not guessed
+        ("labelSelector=app%3Dweb-pods&metricLabelSelector=path%3Dother", 404),
+        ("labelSelector=app%3E1", 400),
+        ("labelSelector=a&labelSelector=b", 400),
+        ("labelSelector=%ff", 400),
+    ],
+)
+def test_only_the_selected_pods_are_listed(adapter: Any, query: str, status: int) -> None:
+    certificate = adapter.authority.issue_cert("hpa")
+    path = f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/demo/pods/%2A/requests_per_second?{query}"
+    assert adapter.ask("GET", path, [], certificate).status == status
