@@ -42,13 +42,14 @@ class Database:
     def __init__(self, data_dir: Path, pragmas: tuple[str, ...] = ()) -> None:
         self.path = data_dir / FILE
         self._lock = _locked(data_dir)
+        self._engine = _engine(self.path, (*_PRAGMAS, *pragmas))
         try:
-            self._engine = _engine(self.path, (*_PRAGMAS, *pragmas))
             with self._errors("open"), self._engine.begin() as connection:
                 _prepare(connection, self.path)
             _sync(data_dir)
             self._identity = _identity(self.path)
         except BaseException:
+            self._engine.dispose()
             os.close(self._lock)
             raise
         self._queue: queue.SimpleQueue[tuple[Operation, Future[Any]] | None] = queue.SimpleQueue()

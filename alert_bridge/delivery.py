@@ -89,13 +89,14 @@ class Worker:
         delay = self._backoff.delay(notification.attempt, self._jitter)
         if error.retry_after_seconds is not None:
             delay = max(delay, min(error.retry_after_seconds, RETRY_AFTER_LIMIT_SECONDS))
-        due_at = self._clock() + delay
+        now = self._clock()
+        due_at = min(now + delay, notification.give_up_at)  # the last try is at the very end
         facts = {"receiver": self.receiver, "attempt": notification.attempt, "error": str(error)}
-        if error.retryable and due_at <= notification.give_up_at:
+        if error.retryable and now < notification.give_up_at:
             self._settle(lambda: self._outbox.postponed(notification, due_at, str(error)))
             self._metrics.attempts.labels(self.receiver, "failed").inc()
             self._metrics.retries.labels(self.receiver).inc()
-            log.warning("delivery failed, will try again", **facts, retry_in_seconds=round(delay, 3))
+            log.warning("delivery failed, will try again", **facts, retry_in_seconds=round(due_at - now, 3))
         else:
             self._settle(lambda: self._outbox.given_up(notification, str(error)))
             self._metrics.attempts.labels(self.receiver, "given_up").inc()

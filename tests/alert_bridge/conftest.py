@@ -1,0 +1,51 @@
+"""What the alert bridge's tests share: an outbox on a fake clock, a receiver, bridge processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from alert_bridge.database import Database
+from alert_bridge.outbox import Outbox
+from alert_bridge.testing import BridgeProcess, Receiver
+from cloudpulse.testing import FakeClock, serving
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(tmp_path / "data")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def outbox(database: Database, clock: FakeClock) -> Outbox:
+    return Outbox(database, clock, repeat_after=600, give_up_after=3600)
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[Receiver, str]]:
+    app = Receiver()
+    with serving(app) as url:
+        yield app, url
+
+
+@pytest.fixture
+def start_bridge(tmp_path: Path) -> Iterator[Callable[[str], BridgeProcess]]:
+    """Start a bridge process whose `alert_bridge` section has these lines of YAML and a data_dir."""
+    started: list[BridgeProcess] = []
+
+    def start(lines: str) -> BridgeProcess:
+        started.append(BridgeProcess(tmp_path / f"bridge{len(started)}", lines))
+        return started[-1]
+
+    yield start
+    for bridge in started:
+        bridge.kill()

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from alert_bridge.config import AlertBridgeSettings
+from alert_bridge.notifiers.log import LogReceiver
+from alert_bridge.notifiers.webhook import WebhookReceiver
+from cloudpulse import config
+from cloudpulse.errors import ConfigError
+
+
+def settings(text: str) -> AlertBridgeSettings:
+    return config.parse(f"alert_bridge:\n{text}", Path("c.yaml"), {}).section("alert_bridge", AlertBridgeSettings)
+
+
+def test_without_a_config_everything_is_logged():
+    assert settings("").receivers == (LogReceiver(name="log"),)
+    assert settings("").fallback_names == ("log",)
+
+
+def test_receivers_are_told_apart_by_type():
+    read = settings("""
+  receivers:
+    - {name: oncall, type: webhook, url: https://hooks.example/SECRET, timeout: 3s}
+    - {name: all, type: log}
+  routes: [{match: {severity: critical}, receivers: [oncall], continue: true}]
+  fallback: [all]
+""")
+    oncall, everything = read.receivers
+    assert isinstance(oncall, WebhookReceiver)
+    assert isinstance(everything, LogReceiver)
+    assert read.routes[0].continue_
+    assert read.fallback_names == ("all",)
+    assert "SECRET" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("  receivers: []", "receivers: expected at least one"),
+        ("  receivers: [{name: a, type: log}, {name: a, type: log}]", 'the name "a" is given twice'),
+        ("  receivers: [{type: log}]", r"alert_bridge.receivers\[0\]: missing key `name`"),
+        ("  receivers: [{name: '', type: log}]", r"receivers\[0\]: name: expected a text"),
+        ("  receivers: [{name: a}]", r"receivers\[0\]: missing key `type`"),
+        ("  receivers: [{name: a, type: pigeon}]", r"alert_bridge.receivers\[0\].type: invalid value 'pigeon'"),
+        ("  receivers: [{name: a, type: log, url: x}]", r"receivers\[0\]: unknown key `url`"),
+        ("  receivers: [{name: a, type: log, concurrency: 0}]", "concurrency: expected 1 to 64, got 0"),
+        ("  receivers: [{name: a, type: webhook}]", "exactly one of url and url_file"),
+        ("  receivers: [{name: a, type: webhook, url: ftp://x/y}]", "url: expected a URL such as"),
+        ("  receivers: [{name: a, type: webhook, url: 'http://:80/'}]", "url: expected a URL such as"),
+        ("  receivers: [{name: a, type: webhook, url: 'http://x', timeout: 0s}]", "timeout: expected more than 0s"),
+        ("  routes: [{match: {a: b}, receivers: [nobody]}]", r'routes\[0\].receivers: no receiver is named "nobody"'),
+        ("  routes: [{match: {a: b}, receivers: []}]", r"routes\[0\]: receivers: expected at least one"),
+        ("  fallback: [nobody]", 'fallback: no receiver is named "nobody"'),
+        ("  fallback: []", "fallback: expected at least one"),
+        ("  retry_first: 10m", "retry_first: expected more than 0s and at most retry_max, got 10m"),
+        ("  give_up_after: 0s", "give_up_after: expected more than 0s"),
+        ("  max_body_bytes: 1", "max_body_bytes: expected 1024 or more"),
+        ("  bearer_token: a\n  bearer_token_file: b", "can't both be set"),
+    ],
+)
+def test_what_can_not_work_is_refused_with_its_place(text, message):
+    with pytest.raises(ConfigError, match=message):
+        settings(text)
+
+
+def test_a_wrong_url_is_refused_without_showing_it():
+    with pytest.raises(ConfigError) as caught:
+        settings("  receivers: [{name: a, type: webhook, url: 'htp://host/TOKEN'}]")
+    assert "TOKEN" not in str(caught.value)
