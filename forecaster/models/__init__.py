@@ -1,4 +1,37 @@
-"""The models that exist, and the one place that makes them from their names."""
+"""The models that exist, in one table, and the one place that makes them from their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from cloudpulse.errors import ConfigError
+from forecaster.model import Model
+from forecaster.models.ensemble import Ensemble
 from forecaster.models.profile import Profile
 from forecaster.models.seasonal_naive import SeasonalNaive
-MODELS={"seasonal_naive": SeasonalNaive, "profile": Profile}
+
+MODELS: Mapping[str, Callable[[], Model]] = {
+    "seasonal_naive": SeasonalNaive,
+    "profile": Profile,
+}
+"""Name, as it stands in the config and in the label `model`, -> constructor."""
+
+
+def build(names: tuple[str, ...] | Literal["auto"]) -> Model:
+    """The Model that `names` ask for: one alone, several as an ensemble, `auto` as the ensemble of all.
+
+    Raises ConfigError for an unknown name, none at all, or one given twice.
+    """
+    if isinstance(names, str):
+        if names != "auto":
+            raise ConfigError(f'models: expected auto or a list of {", ".join(MODELS)}, got "{names}"')
+        return Ensemble({name: make() for name, make in MODELS.items()})
+    for name in names:
+        if name not in MODELS:
+            raise ConfigError(f'models: there is no "{name}", expected auto or some of {", ".join(MODELS)}')
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"models: expected each name once and at least one of {', '.join(MODELS)}, got {list(names)}")
+    if len(names) == 1:
+        return MODELS[names[0]]()
+    return Ensemble({name: MODELS[name]() for name in names})

@@ -1,6 +1,8 @@
-"""From quantiles on the inner grid to a Forecast that keeps the promises: order, bounds, constants, nothing invented."""
+"""From quantiles on the inner grid to a Forecast that keeps its promises: order, sign, constants, nothing made up."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,11 @@ def answer(recent: Frame, quantiles: NDArray[np.float64], levels: tuple[float, .
     values = np.where((lowest == highest)[:, None, None], lowest[:, None, None], values)
     values[seen.sum(1) < FEWEST_POINTS] = np.nan
     return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values)
+
+
+def alone(name: str, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
+    """The weights of a model that stands alone."""
+    return {name: np.ones(len(recent.labels))}
 
 
 def check_step(expected: float, recent: Frame) -> None:

@@ -43,6 +43,10 @@ class Grid:
         """How far ahead the steps `leads` are (0 is the first after the origin), in hours."""
         return (leads + 1) * (self.step / 3600)
 
+    def clock(self, start: float, leads: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Hour of the day in UTC, 0 to 23, of the steps `leads` after Unix time `start`."""
+        return ((start + leads * self.step) % DAY_SECONDS // 3600).astype(np.intp)
+
     def sample(self, horizon: int) -> NDArray[np.intp]:
         """Leads below `horizon` on which to compare: all of the first hour, then one per 5 min, past a day one per h.
 

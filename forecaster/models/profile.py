@@ -5,7 +5,7 @@ The most accurate model for its cost; quick enough to refit for thousands of ser
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Predictor, State, label_key
 from forecaster.models import members, stack
-from forecaster.models.answer import answer, check_step, rows_of
+from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
 from forecaster.models.stack import Stack, scale_of
 
@@ -36,20 +36,24 @@ class ProfilePredictor:
         check_step(self.step, recent)
         grid = Grid(self.step)
         leads = np.arange(horizon)
-        hours = grid.hours(leads)
+        hours, clock = grid.hours(leads), grid.clock(recent.end + recent.step, leads)
         chosen = self.stack.select(rows_of(self.keys, recent))
         values = grid.align(recent.values)
         quantiles = np.empty((len(values), horizon, len(QUANTILE_GRID)))
         for rows in _chunks(len(values), horizon * len(members.names(grid))):
             scale = scale_of(values[rows], grid)
             said = members.forecast(scale.apply(values[rows]), grid, leads).values
-            part = Stack(chosen.weights[rows], chosen.bands[rows])
-            quantiles[rows] = scale.undo(part.quantiles(said, hours))
+            part = Stack(chosen.weights[rows], chosen.bands[rows], chosen.unrest[rows])
+            quantiles[rows] = scale.undo(part.quantiles(said, hours, clock))
         return answer(recent, quantiles, levels)
+
+    def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
+        """See Predictor."""
+        return alone("profile", recent)
 
     def state(self) -> State:
         """See Predictor."""
-        arrays = {"weights": self.stack.weights, "bands": self.stack.bands}
+        arrays = {"weights": self.stack.weights, "bands": self.stack.bands, "unrest": self.stack.unrest}
         return State(arrays, {"step": self.step, "keys": list(self.keys)})
 
 
@@ -71,16 +75,20 @@ def fit(history: Frame, horizon: int) -> ProfilePredictor:
     leads = grid.sample(max(horizon, grid.day))
     values = grid.align(history.values)
     kept = [
-        stack.fit(scale_of(values[rows], grid).apply(values[rows]), grid, leads)
+        stack.fit(scale_of(values[rows], grid).apply(values[rows]), grid, leads, history.end + history.step)
         for rows in _chunks(len(values), stack.ORIGINS * len(leads) * len(members.names(grid)))
     ]
-    whole = Stack(np.concatenate([part.weights for part in kept]), np.concatenate([part.bands for part in kept]))
+    whole = Stack(
+        np.concatenate([part.weights for part in kept]),
+        np.concatenate([part.bands for part in kept]),
+        np.concatenate([part.unrest for part in kept]),
+    )
     return ProfilePredictor(history.step, tuple(label_key(labels) for labels in history.labels), whole)
 
 
 def restore(state: State) -> ProfilePredictor:
     """As `Profile.restore`, for models that build on the stack."""
-    whole = Stack(state.arrays["weights"], state.arrays["bands"])
+    whole = Stack(state.arrays["weights"], state.arrays["bands"], state.arrays["unrest"])
     return ProfilePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), whole)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Predictor, State
-from forecaster.models.answer import answer, check_step
+from forecaster.models.answer import alone, answer, check_step
 from forecaster.models.grid import DAYS, Grid
-from forecaster.models.robust import first_known, median, quantiles
+from forecaster.models.robust import Array, first_known, median, quantiles
 
 _REACH_HOURS, _FEWEST_CHANGES = 1, 10
 _CENTRES, _SAMPLES = 48, 25
@@ -30,13 +31,17 @@ class SeasonalNaivePredictor:
         check_step(self.step, recent)
         grid = Grid(self.step)
         days = grid.align(recent.values).reshape(len(recent.labels), DAYS, grid.day)
-        latest = days[:, -1]
+        latest: Array = days[:, -1]
         for back in range(2, DAYS + 1):
             latest = first_known(latest, days[:, -back])
         latest = first_known(latest, median(days.reshape(len(days), -1))[:, None])
         at = np.arange(horizon) % grid.day
         values = latest[:, at, None] + _spread(days, grid)[:, at]
         return answer(recent, values.astype(np.float64), levels)
+
+    def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
+        """See Predictor."""
+        return alone("seasonal_naive", recent)
 
     def state(self) -> State:
         """See Predictor."""

@@ -21,10 +21,14 @@ BAND_HOURS = (0.25, 1.0, 3.0, 6.0, 12.0, 24.0, np.inf)
 """Upper ends of the horizon buckets of the residual quantiles."""
 
 ORIGINS, ORIGIN_HOURS = 19, 12.0
-_POWER = 12.0
+_POWER = 16.0
+_FADE, _BAND_FADE = 1.4, 1.2
+"""Buckets fade into one another from their common end / this to the end * this."""
+_UNREST_POWER, _UNREST_PRIOR = 1.5, 0.3
 _ENOUGH_ORIGINS = 4
 _SEEN_SHARE, _SEEN_DAYS = 0.3, 3
 _CLIP = 60.0
+_FEWEST_CHANGES, _MOST_GROWTH, _NARROWED = 8, 3.0, 0.8
 
 _PRIOR = (
     {"hold_1h": 0.3, "tod_hour": 0.4, "hold_lag_change": 0.1, "middle": 0.2},
@@ -75,6 +79,7 @@ class Trial:
     names: tuple[str, ...]
     said: Array  # [N, origin, member, lead]
     came: Array  # [N, origin, lead]; NaN where nothing was seen, or the origin had too little to go by
+    backs: tuple[int, ...]  # steps from the origin to the end of the history
     double: NDArray[np.bool_]  # [origin]: whole days back, which weigh twice: their leads have today's times of day
 
 
@@ -94,7 +99,7 @@ def backtest(values: Array, grid: Grid, leads: NDArray[np.intp]) -> Trial:
         said.append(np.nan_to_num(members.forecast(past, grid, leads).values))
         came.append(np.where(enough[:, None], whole[:, grid.length - back + leads], np.nan))
     double = np.array([back % grid.day == 0 for back in backs])
-    return Trial(members.names(grid), np.stack(said, 1), np.stack(came, 1).astype(np.float32), double)
+    return Trial(members.names(grid), np.stack(said, 1), np.stack(came, 1).astype(np.float32), tuple(backs), double)
 
 
 @dataclass(frozen=True)
@@ -102,52 +107,78 @@ class Stack:
     """Weights of the members and residual quantiles of their mix."""
 
     weights: Array  # [N, bucket, member], sum 1
-    bands: Array  # [N, band, level of QUANTILE_GRID]
+    bands: Array  # [N, band, level of QUANTILE_GRID], for an hour of mean unrest
+    unrest: Array  # [N, hour of the day in UTC]: how far residuals reach then, against their mean
 
     def points(self, said: Array, hours: NDArray[np.float64]) -> Array:
         """The mix of `said` [N, member, lead]."""
-        return np.einsum("nml,lb,nbm->nl", said, blend(hours, BUCKET_HOURS), self.weights, optimize=True)
+        return mix(said, self.weights, hours)
 
-    def quantiles(self, said: Array, hours: NDArray[np.float64]) -> Array:
-        """[N, lead, level of QUANTILE_GRID]."""
-        spread = np.einsum("lb,nbq->nlq", blend(hours, BAND_HOURS), self.bands)
-        return self.points(said, hours)[..., None] + spread
+    def quantiles(self, said: Array, hours: NDArray[np.float64], clock: NDArray[np.intp]) -> Array:
+        """[N, lead, level of QUANTILE_GRID]; `clock` is the hour of the day in UTC of each lead."""
+        spread = np.einsum("lb,nbq->nlq", blend(hours, BAND_HOURS, _BAND_FADE), self.bands)
+        found: Array = self.points(said, hours)[..., None] + spread * self.unrest[:, clock, None]
+        return found
 
     def select(self, rows: NDArray[np.intp]) -> Stack:
         """The series at `rows`; -1 gets what is usual among all."""
         weights = np.concatenate([self.weights, self.weights.mean(0, keepdims=True)])
         bands = np.concatenate([self.bands, np.median(self.bands, 0, keepdims=True)])
-        return Stack(weights[rows], bands[rows])
+        unrest = np.concatenate([self.unrest, np.ones((1, 24), np.float32)])
+        return Stack(weights[rows], bands[rows], unrest[rows])
 
 
-def fit(values: Array, grid: Grid, leads: NDArray[np.intp]) -> Stack:
+def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float) -> Stack:
     """Weights and residual quantiles from a backtest on `values` [N, grid.length]."""
     trial = backtest(values, grid, leads)
     hours = grid.hours(leads)
     losses, mass = _losses(trial, hours)
     total, count = losses.sum(1), mass.sum(1)
     weights = _weights(total, count, (mass > 0).sum(1), trial.names)
-    near = _near(len(trial.double))
     residuals = np.empty_like(trial.came)
-    for origin, overlapping in enumerate(near):
+    for origin in range(len(trial.backs)):
         # Residuals by weights that haven't seen them: what a forecast will really meet.
-        rest = ~overlapping
-        honest = _weights(losses[:, rest].sum(1), mass[:, rest].sum(1), (mass[:, rest] > 0).sum(1), trial.names)
-        mixed = Stack(honest, np.empty(0)).points(trial.said[:, origin], hours)
-        residuals[:, origin] = trial.came[:, origin] - mixed
-    return Stack(weights, _bands(values, grid, residuals, hours))
+        others = (total - losses[:, origin], count - mass[:, origin], (mass > 0).sum(1) - (mass[:, origin] > 0))
+        honest = _weights(*others, trial.names)
+        residuals[:, origin] = trial.came[:, origin] - mix(trial.said[:, origin], honest, hours)
+    clock = np.stack([grid.clock(start - back * grid.step, leads) for back in trial.backs])
+    unrest = _unrest(residuals, clock)
+    residuals /= unrest[:, clock]
+    return Stack(weights, _bands(values, grid, residuals, hours), unrest)
 
 
-def blend(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np.float32]:
-    """How much each bucket counts at `hours` ahead, [lead, bucket]: buckets fade into one another, no step at an end."""
+def mix(said: Array, weights: Array, hours: NDArray[np.float64]) -> Array:
+    """`said` [N, member, lead] weighted by `weights` [N, bucket, member]."""
+    mixed: Array = np.einsum("nml,lb,nbm->nl", said, blend(hours, BUCKET_HOURS, _FADE), weights, optimize=True)
+    return mixed
+
+
+def _unrest(residuals: Array, clock: NDArray[np.intp]) -> Array:
+    """Size of `residuals` [N, origin, lead] by hour of the day, against their mean: [N, 24]."""
+    size = np.sqrt(np.abs(residuals))  # the root, so that a single outage doesn't own its hour
+    seen = ~np.isnan(size)
+    size = np.nan_to_num(size)
+    total = np.stack([size[:, clock == hour].sum(1) for hour in range(24)], 1)
+    count = np.stack([seen[:, clock == hour].sum(1) for hour in range(24)], 1).astype(np.float32)
+    typical = total.sum(1, keepdims=True) / np.maximum(count.sum(1, keepdims=True), 1)
+    prior = _UNREST_PRIOR * count.mean(1, keepdims=True)
+    near = _with_neighbours(total) + prior * typical
+    ratio = near / np.maximum(_with_neighbours(count) + prior, 1e-9) / np.maximum(typical, 1e-9)
+    return np.where(typical > 0, np.clip(ratio, 0.25, 4) ** _UNREST_POWER, 1).astype(np.float32)
+
+
+def _with_neighbours(by_hour: Array) -> Array:
+    return by_hour / 2 + (np.roll(by_hour, 1, 1) + np.roll(by_hour, -1, 1)) / 4
+
+
+def blend(hours: NDArray[np.float64], ends: tuple[float, ...], fade: float) -> NDArray[np.float32]:
+    """How much each bucket counts at `hours` ahead, [lead, bucket]; buckets fade into one another."""
     edges = np.log(np.array(ends[:-1]))[None, :]
-    passed = np.clip((np.log(hours)[:, None] - edges) / (2 * np.log(FADE)) + 0.5, 0, 1)
+    passed = np.clip((np.log(hours)[:, None] - edges) / (2 * np.log(fade)) + 0.5, 0, 1)
     one = np.ones((len(hours), 1))
     share = np.concatenate([one, passed], 1) * (1 - np.concatenate([passed, 0 * one], 1))
-    return (share / share.sum(1, keepdims=True)).astype(np.float32)
-
-
-FADE = 1.4
+    parts: NDArray[np.float32] = (share / share.sum(1, keepdims=True)).astype(np.float32)
+    return parts
 
 
 def bucket_of(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np.intp]:
@@ -156,7 +187,7 @@ def bucket_of(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np
 
 
 def _losses(trial: Trial, hours: NDArray[np.float64]) -> tuple[Array, Array]:
-    """Mean absolute error [N, origin, bucket, member] times the weight of it [N, origin, bucket, 1], and that weight."""
+    """Weighted sum of absolute errors, [N, origin, bucket, member], and of the weights, [N, origin, bucket, 1]."""
     bucket = bucket_of(hours, BUCKET_HOURS)
     shape = (*trial.said.shape[:2], len(BUCKET_HOURS), trial.said.shape[2])
     losses, mass = np.zeros(shape, np.float32), np.zeros((*shape[:3], 1), np.float32)
@@ -166,14 +197,11 @@ def _losses(trial: Trial, hours: NDArray[np.float64]) -> tuple[Array, Array]:
         if not len(inside):
             continue
         came = trial.came[:, :, inside]
-        seen = ~np.isnan(came)
+        seen = (~np.isnan(came)).astype(np.float32)
         error = np.abs(trial.said[..., inside] - np.nan_to_num(came)[:, :, None])
-        share = seen.mean(2, dtype=np.float32)
-        mean_error = np.einsum("nomh,noh->nom", error, seen.astype(np.float32)) / np.maximum(
-            seen.sum(2, dtype=np.float32), 1
-        )[..., None]
-        mass[:, :, b, 0] = share * factor
-        losses[:, :, b] = mean_error * mass[:, :, b]
+        weight = factor / len(inside)
+        mass[:, :, b, 0] = seen.sum(2) * weight
+        losses[:, :, b] = np.einsum("nomh,noh->nom", error, seen) * weight[:, None]
     return losses, mass
 
 
@@ -187,20 +215,16 @@ def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], names: tuple
     trust = np.minimum(origins / _ENOUGH_ORIGINS, 1.0)
     prior = _prior(names)
     weights = trust * learned + (1 - trust) * prior
-    for b in range(1, weights.shape[1]):  # a bucket without any origin follows the one before it
-        weights[:, b] = np.where(origins[:, b] == 0, np.where(origins[:, b - 1] > 0, weights[:, b - 1], weights[:, b]), weights[:, b])
-    return weights.astype(np.float32)
+    for b in range(1, weights.shape[1]):  # a bucket that no origin reached follows the one before it
+        follows = (origins[:, b] == 0) & (origins[:, b - 1] > 0)
+        weights[:, b] = np.where(follows, weights[:, b - 1], weights[:, b])
+    found: Array = weights.astype(np.float32)
+    return found
 
 
 def _prior(names: tuple[str, ...]) -> Array:
     table = _PRIOR if "tod_hour" in names else _PRIOR_WITHOUT_DAYS
     return np.array([[row.get(name, 0.0) for name in names] for row in table], np.float32)
-
-
-def _near(origins: int) -> NDArray[np.bool_]:
-    """[origin, origin]: whose days overlap."""
-    place = np.arange(origins)
-    return np.abs(place[:, None] - place) <= 1
 
 
 def _bands(values: Array, grid: Grid, residuals: Array, hours: NDArray[np.float64]) -> Array:
@@ -238,6 +262,3 @@ def _difference_bands(values: Array, grid: Grid) -> Array:
         last = np.where(known[:, None], found, last)
         last_lag = np.where(known, lag, last_lag)
     return bands
-
-
-_FEWEST_CHANGES, _MOST_GROWTH, _NARROWED = 8, 3.0, 0.8

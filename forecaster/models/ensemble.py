@@ -1,0 +1,175 @@
+"""Ensemble: mixes the quantiles of several models, weighted per series and horizon bucket by a backtest.
+
+Weights come from days that the models were not trained on; then those that earned any are trained on everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import backtest
+from forecaster.forecast import Forecast
+from forecaster.frame import Frame
+from forecaster.model import QUANTILE_GRID, Model, Predictor, State, label_key
+from forecaster.models.answer import answer, check_step, rows_of
+from forecaster.models.grid import Grid
+from forecaster.models.seasonal_naive import SeasonalNaive
+from forecaster.models.stack import BUCKET_HOURS, blend
+
+FLOOR = "seasonal_naive"
+
+_HELD_OUT_DAYS, _HELD_OUT_SHARE = 3.0, 0.25
+_LEAST_HELD_OUT_HOURS = 12
+_ORIGIN_HOURS = 4
+_POWER = 8.0
+_OWN_WINDOWS = {1.0: 36.0, 6.0: 60.0, 24.0: 60.0, np.inf: 60.0}
+"""Windows per bucket at which a series' own result counts as much as what was known before: a few days prove little,
+and windows of long leads overlap."""
+_EXPECTED = {"profile": 0.75, "lstm": 0.75, "prophet": 1.0}
+"""Loss against the floor's that models had on recorded series (docs of the forecast benchmark): where trust begins."""
+_MOST = 4.0
+"""A ratio further from 1 than this says no more: series on which one side is nearly perfect."""
+_NEGLIGIBLE = 0.01
+_FADE = 1.4
+
+_TRUSTED = ("profile", "lstm", "prophet", FLOOR)
+"""Which model to take when the history is too short to compare: the first that is there."""
+
+
+@dataclass(frozen=True)
+class EnsemblePredictor:
+    """Trained models and their weights [series, bucket, model]."""
+
+    step: float
+    keys: tuple[str, ...]
+    parts: Mapping[str, Predictor]
+    shares: NDArray[np.float32]
+
+    def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
+        """See Predictor."""
+        check_step(self.step, recent)
+        by_lead = blend(Grid(self.step).hours(np.arange(horizon)), BUCKET_HOURS, _FADE)
+        shares = np.einsum("lb,nbm->mnl", by_lead, self._shares(recent))
+        total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
+        mass = np.zeros((len(recent.labels), horizon, 1))
+        for predictor, share in zip(self.parts.values(), shares, strict=True):
+            said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
+            # A model may be silent about a series; the others then speak for it.
+            spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None])
+            total += np.nan_to_num(said) * spoken
+            mass += spoken
+        with np.errstate(invalid="ignore"):
+            return answer(recent, total / np.where(mass > 0, mass, np.nan), levels)
+
+    def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
+        """See Predictor; the mean over the horizon buckets up to a day."""
+        shares = self._shares(recent)[:, :-1].mean(1).astype(np.float64)
+        return {name: shares[:, m] for m, name in enumerate(self.parts)}
+
+    def state(self) -> State:
+        """See Predictor. The models' arrays are named after them: `profile.weights`."""
+        arrays: dict[str, NDArray[np.generic]] = {"shares": self.shares}
+        facts = {}
+        for name, predictor in self.parts.items():
+            part = predictor.state()
+            arrays |= {f"{name}.{key}": array for key, array in part.arrays.items()}
+            facts[name] = dict(part.facts)
+        return State(arrays, {"step": self.step, "keys": list(self.keys), "models": facts})
+
+    def _shares(self, recent: Frame) -> NDArray[np.float32]:
+        """[series, bucket, model]; a series that wasn't there in training gets the mean."""
+        known = np.concatenate([self.shares, self.shares.mean(0, keepdims=True)])
+        return known[rows_of(self.keys, recent)]
+
+
+class Ensemble:
+    """See the module. `models` are those to mix, by name; seasonal naive is measured against in any case."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._models = dict(models)
+
+    def fit(self, history: Frame, horizon: int) -> Predictor:
+        """See Model."""
+        shares = self._compare(history, horizon)
+        kept = [m for m in range(len(self._models)) if shares[:, :, m].max(initial=0.0) > _NEGLIGIBLE]
+        shares = shares[:, :, kept]
+        names = [list(self._models)[m] for m in kept]
+        parts = {name: self._models[name].fit(history, horizon) for name in names}
+        keys = tuple(label_key(labels) for labels in history.labels)
+        return EnsemblePredictor(history.step, keys, parts, shares / shares.sum(-1, keepdims=True))
+
+    def restore(self, state: State) -> Predictor:
+        """See Model."""
+        parts = {}
+        for name, facts in state.facts["models"].items():
+            prefix = f"{name}."
+            arrays = {key.removeprefix(prefix): a for key, a in state.arrays.items() if key.startswith(prefix)}
+            parts[name] = self._models[name].restore(State(arrays, facts))
+        return EnsemblePredictor(
+            float(state.facts["step"]), tuple(state.facts["keys"]), parts, state.arrays["shares"].astype(np.float32)
+        )
+
+    def _compare(self, history: Frame, horizon: int) -> NDArray[np.float32]:
+        """Weights [series, bucket, model] by a backtest on the last days."""
+        grid = Grid(history.step)
+        held_out = _held_out(history, grid)
+        origins = backtest.origins(history.length, history.length - held_out, grid.steps(_ORIGIN_HOURS))
+        past = history.between(0, history.length - held_out)
+        if held_out < grid.steps(_LEAST_HELD_OUT_HOURS) or len(origins) < 2:
+            return self._untested(len(history.labels))
+        leads = min(horizon, held_out)
+        results = []
+        for model in (SeasonalNaive(), *self._models.values()):
+            predictor = model.fit(past, horizon)
+            results.append(backtest.run(predictor, history, origins, leads, tuple(QUANTILE_GRID)))
+        shares = np.empty((len(history.labels), len(BUCKET_HOURS), len(self._models)), np.float32)
+        ends = [min(leads, int(hours * 3600 / history.step + 1e-9)) for hours in BUCKET_HOURS[:-1]] + [leads]
+        first = 0
+        for b, (last, hours) in enumerate(zip(ends, BUCKET_HOURS, strict=True)):
+            if last > first:
+                scores = [result.scores(first, last) for result in results]
+                ratios = np.stack([backtest.relative(score.pinball, scores[0].pinball) for score in scores[1:]], -1)
+                shares[:, b] = self._shares(ratios, scores[0].windows / _OWN_WINDOWS[hours])
+            else:
+                shares[:, b] = shares[:, b - 1] if b else self._untested(len(shares))[:, 0]
+            first = max(first, last)
+        return shares
+
+    def _shares(self, ratios: NDArray[np.float64], trust: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Weights [series, model] from losses against the floor's, [series, model].
+
+        A series' own result is shrunk towards that of all series, and that towards `_EXPECTED`. A model worse than
+        the floor gets nothing; the floor itself only steps in where all others are worse.
+        """
+        known = np.isfinite(ratios) & (ratios > 0)
+        logs = np.log(np.clip(np.where(known, ratios, 1.0), 1 / _MOST, _MOST))
+        own = np.where(known, trust[:, None], 0.0)
+        expected = np.log([_EXPECTED.get(name, 1.0) for name in self._models])
+        pooled = ((own * logs).sum(0) + expected) / (own.sum(0) + 1)
+        shrunk = (own * logs + pooled) / (own + 1)
+        floor = np.array([name == FLOOR for name in self._models])
+        out = ~known.any(0) | (shrunk >= 0) | floor
+        # Where nothing is left, the floor speaks; where that wasn't asked for, the best of those that were.
+        last_resort = floor if floor.any() else known.any(0)
+        out = np.where(out.all(1, keepdims=True), ~last_resort, out)
+        power = np.where(out, 0.0, np.exp(-_POWER * (shrunk - np.where(out, np.inf, shrunk).min(1, keepdims=True))))
+        power[power < _NEGLIGIBLE] = 0.0
+        shares: NDArray[np.float32] = (power / power.sum(1, keepdims=True)).astype(np.float32)
+        return shares
+
+    def _untested(self, series: int) -> NDArray[np.float32]:
+        names = list(self._models)
+        best = next((name for name in _TRUSTED if name in names), names[0])
+        one = np.array([name == best for name in names], np.float32)
+        return np.tile(one, (series, len(BUCKET_HOURS), 1))
+
+
+def _held_out(history: Frame, grid: Grid) -> int:
+    """Columns at the end that the compared models don't train on: a quarter of what is observed, 3 days at most."""
+    seen = np.flatnonzero((~np.isnan(history.values)).any(0))
+    span = history.length - int(seen[0]) if len(seen) else 0
+    return int(min(_HELD_OUT_DAYS * grid.day, _HELD_OUT_SHARE * span))
