@@ -13,13 +13,15 @@ _PATTERN = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _SECOND
 
 
 class Duration(float):
-    """Seconds, written and shown in Prometheus' words.
+    """Seconds; shown as they were written, so that a `24h` in the config is `24h` in labels and messages.
 
     >>> Duration.parse("1h30m")
     Duration('1h30m')
     >>> float(Duration.parse("90s"))
     90.0
     """
+
+    _written: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Duration:
@@ -29,10 +31,12 @@ class Duration(float):
             if text == "0":
                 return cls(0)
             raise ValueError(f'expected a duration such as 1m, got "{text}"')
-        return cls(sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict(default="0").items()))
+        made = cls(sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict(default="0").items()))
+        made._written = text
+        return made
 
     def __str__(self) -> str:
-        return format_duration(self)
+        return self._written or format_duration(self)
 
     def __repr__(self) -> str:
         return f"Duration('{self}')"

@@ -11,7 +11,6 @@ from flask import Flask, Response, jsonify, request
 from numpy.typing import NDArray
 
 from cloudpulse.clock import Clock
-from cloudpulse.durations import format_duration
 from cloudpulse.serving import Collects, Face, Health, Link
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
@@ -73,7 +72,7 @@ def _summary(issue: Issue) -> dict[str, Any]:
         "name": target.name,
         "query": target.query,
         "step_seconds": float(target.step),
-        "horizons": [format_duration(horizon) for horizon in target.horizons],
+        "horizons": [str(horizon) for horizon in target.horizons],
         "levels": list(target.levels),
         "thresholds": list(target.thresholds),
         "issued_at": issue.issued_at,
@@ -99,8 +98,7 @@ def _series(issue: Issue, wanted: dict[str, str], now: float) -> list[dict[str, 
                 "values": {f"{level:g}": _numbers(issue.forecast.values[i, :, k]) for k, level in levels},
                 "weights": {model: _number(weights[i]) for model, weights in issue.weights.items()},
                 "mase": {
-                    format_duration(horizon): _number(issue.scores.mase[i, h])
-                    for h, horizon in enumerate(issue.target.horizons)
+                    str(horizon): _number(issue.scores.mase[i, h]) for h, horizon in enumerate(issue.target.horizons)
                 },
                 "seconds_to_threshold": {
                     f"{threshold:g}": {f"{level:g}": _number(seconds[i, k]) for k, level in levels}

@@ -30,7 +30,7 @@ class Target(Section, frozen=True):
     query: str
     step: Duration = Duration(60)
     history: Duration = Duration(14 * 86400)
-    horizons: tuple[Duration, ...] = (Duration(900), Duration(3600), Duration(86400))
+    horizons: tuple[Duration, ...] = (Duration.parse("15m"), Duration.parse("1h"), Duration.parse("24h"))
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
     bounds: Bounds = Bounds()
     thresholds: tuple[float, ...] = ()
@@ -53,6 +53,8 @@ class Target(Section, frozen=True):
         for i, horizon in enumerate(self.horizons):
             if horizon < self.step:
                 raise ValueError(f"horizons[{i}]: expected at least one step of {self.step}, got {horizon}")
+        if len(set(self.horizons)) != len(self.horizons):
+            raise ValueError(f"horizons: expected each once, got {', '.join(map(str, self.horizons))}")
         if not self.levels or any(not 0 < level < 1 for level in self.levels):
             raise ValueError(f"levels: expected numbers between 0 and 1, got {list(self.levels)}")
         if list(self.levels) != sorted(set(self.levels)):

@@ -11,7 +11,6 @@ from prometheus_client.core import Metric
 
 from cloudpulse import names
 from cloudpulse.clock import Clock
-from cloudpulse.durations import format_duration
 from cloudpulse.exposition import ColumnFamily, label_block
 from cloudpulse.names import Definition
 from cloudpulse.promql import Labels
@@ -73,7 +72,7 @@ class _Texts:
 
 def _values(issue: Issue, now: float) -> Iterator[Column]:
     ahead = {"0s": issue.expected_now}
-    ahead |= {format_duration(horizon): issue.ahead(horizon, now) for horizon in issue.target.horizons}
+    ahead |= {str(horizon): issue.ahead(horizon, now) for horizon in issue.target.horizons}
     for horizon, values in ahead.items():
         for own, column in _by_level(issue, values):
             yield {"horizon": horizon, **own}, column
@@ -96,7 +95,7 @@ def _bias(issue: Issue, _: float) -> Iterator[Column]:
 def _coverage(issue: Issue, _: float) -> Iterator[Column]:
     for h, horizon in enumerate(issue.target.horizons):
         for own, column in _by_level(issue, issue.scores.coverage[:, h]):
-            yield {"horizon": format_duration(horizon), **own}, column
+            yield {"horizon": str(horizon), **own}, column
 
 
 def _weights(issue: Issue, _: float) -> Iterator[Column]:
@@ -117,7 +116,7 @@ def _by_level(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
 
 def _by_horizon(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
     for h, horizon in enumerate(issue.target.horizons):
-        yield {"horizon": format_duration(horizon)}, values[:, h]
+        yield {"horizon": str(horizon)}, values[:, h]
 
 
 _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {

@@ -11,7 +11,7 @@ from rich.table import Table
 from cloudpulse.durations import Duration
 
 _BARS = "▁▂▃▄▅▆▇█"
-SPARKS = 24
+SPARKS = 16
 """Characters in a sparkline of the whole path."""
 
 
@@ -43,7 +43,8 @@ def _table(forecast: dict[str, Any], trained: bool) -> Table:
     table = Table(title=f"forecast {forecast['name']}, {how}", title_justify="left", box=None, pad_edge=False)
     horizons = forecast["horizons"]
     for heading in ("series", "now", *(f"in {horizon}" for horizon in horizons), f"the next {horizons[-1]}"):
-        table.add_column(heading, justify="left" if heading in ("series", f"the next {horizons[-1]}") else "right")
+        words = heading in ("series", f"the next {horizons[-1]}")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
     for series in forecast["series"]:
         table.add_row(
             _name(series["labels"]),

@@ -18,7 +18,7 @@ def settings(**forecast: object) -> ForecasterSettings:
 
 def test_the_shortest_config_is_a_name_and_a_query() -> None:
     target = settings().forecasts[0]
-    assert [str(h) for h in target.horizons] == ["15m", "1h", "1d"]
+    assert [str(h) for h in target.horizons] == ["15m", "1h", "24h"]
     assert target.models == "auto"
     assert target.steps == 1441, "a day, and a step for the time until the next prediction"
 
@@ -36,6 +36,7 @@ def test_the_median_is_always_predicted() -> None:
         ({"levels": [0.5, 0.1]}, "rising levels"),
         ({"levels": [0, 1]}, "between 0 and 1"),
         ({"horizons": []}, "at least one"),
+        ({"horizons": ["24h", "1d"]}, "horizons: expected each once, got 24h, 1d"),
         ({"horizons": ["10s"]}, r"horizons\[0\]: expected at least one step"),
         ({"bounds": {"min": 1, "max": 0}}, "min below max"),
         ({"stepp": "1m"}, "unknown key `stepp`"),
