@@ -77,7 +77,7 @@ def _checked(settings: ForecasterSettings) -> ForecasterSettings:
         try:
             build(target.models)
         except ConfigError as error:
-            raise ConfigError(f"forecaster.forecasts[{i}].models: {error}") from error
+            raise ConfigError(f"forecaster.forecasts[{i}].{error}") from error
     return settings
 
 

@@ -31,7 +31,7 @@ from forecaster.store import MAX_AGE_SECONDS, ForecastStore, Issue, at
 from forecaster.training import Trainer
 
 OWN_LABELS = frozenset(names.FORECAST_VALUE.labels) | {"threshold", "model"}
-FLOOR = "seasonal_naive"
+FLOOR = ("seasonal_naive",)
 """The model that forecasts until the first training ends, and that every other must beat."""
 MIN_POINTS = 3
 """Fewer known points than this are nothing to forecast from."""

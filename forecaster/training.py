@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from typing import Literal
 
 from cloudpulse import logs
 from forecaster.frame import Frame
@@ -16,7 +17,7 @@ from forecaster.models import build
 log = logs.get(__name__)
 
 
-def train(history: Frame, models: str | tuple[str, ...], horizon: int) -> State:
+def train(history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int) -> State:
     """Fit `models` on `history`; runs in the worker process. Only plain data goes in and out."""
     return build(models).fit(history, horizon).state()
 
@@ -34,7 +35,7 @@ class Trainer:
         self._executor = make()
         self._lock = threading.Lock()
 
-    def submit(self, history: Frame, models: str | tuple[str, ...], horizon: int) -> Future[State]:
+    def submit(self, history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int) -> Future[State]:
         """Train in the background."""
         with self._lock:
             try:
