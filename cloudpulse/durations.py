@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _SECONDS = {"y": 365 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
-_PATTERN = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _SECONDS))
+_PATTERN = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+){unit})?" for unit in _SECONDS))
 
 
 class Duration(float):
