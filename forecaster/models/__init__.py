@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from cloudpulse.errors import ConfigError
 from forecaster.model import Model
@@ -18,7 +17,7 @@ MODELS: Mapping[str, Callable[[], Model]] = {
 """Name, as it stands in the config and in the label `model`, -> constructor."""
 
 
-def build(names: tuple[str, ...] | Literal["auto"]) -> Model:
+def build(names: str | tuple[str, ...]) -> Model:
     """The Model that `names` ask for: one alone, several as an ensemble, `auto` as the ensemble of all.
 
     Raises ConfigError for an unknown name, none at all, or one given twice.

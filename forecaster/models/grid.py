@@ -41,11 +41,12 @@ class Grid:
 
     def hours(self, leads: NDArray[np.intp]) -> NDArray[np.float64]:
         """How far ahead the steps `leads` are (0 is the first after the origin), in hours."""
-        return (leads + 1) * (self.step / 3600)
+        return (leads + 1.0).astype(np.float64) * (self.step / 3600)
 
     def clock(self, start: float, leads: NDArray[np.intp]) -> NDArray[np.intp]:
         """Hour of the day in UTC, 0 to 23, of the steps `leads` after Unix time `start`."""
-        return ((start + leads * self.step) % DAY_SECONDS // 3600).astype(np.intp)
+        seconds = (start + leads * self.step) % DAY_SECONDS
+        return (seconds // 3600).astype(np.intp)
 
     def sample(self, horizon: int) -> NDArray[np.intp]:
         """Leads below `horizon` on which to compare: all of the first hour, then one per 5 min, past a day one per h.
