@@ -51,8 +51,12 @@ def create_app(
 
     @app.post("/api/v1/alerts")
     def receive() -> Response:
+        body = request.get_data(cache=False)
+        if request.content_length is None and len(body) >= max_body_bytes:
+            # Without a Content-Length, werkzeug cuts the body at the limit instead of refusing it.
+            raise RequestEntityTooLarge
         with logs.correlation("request"):
-            stored = intake.accept(request.get_data(cache=False))
+            stored = intake.accept(body)
         return jsonify(groupId=stored.group_id, duplicate=stored.duplicate)
 
     @app.get("/api/v1/alerts")
@@ -101,8 +105,8 @@ def create_app(
 
 def _bears(token: str) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # As bytes: compare_digest refuses texts beyond ASCII, and a header may hold any.
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    # As the bytes that were sent, which WSGI shows as Latin-1: compare_digest refuses texts beyond ASCII.
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
 
 
 def _page_asked(columns: Mapping[str, Any]) -> tuple[dict[str, str], int | None, int]:

@@ -30,11 +30,19 @@ def outbox(database: Database, clock: FakeClock) -> Outbox:
     return Outbox(database, clock, repeat_after=600, give_up_after=3600)
 
 
+@pytest.fixture(scope="session")
+def front() -> Iterator[tuple[list[Receiver], str]]:
+    """One server for all tests, since its start and stop would be most of their time; the last Receiver answers."""
+    receivers: list[Receiver] = []
+    with serving(lambda environ, start_response: receivers[-1](environ, start_response)) as url:
+        yield receivers, url
+
+
 @pytest.fixture
-def receiver() -> Iterator[tuple[Receiver, str]]:
-    app = Receiver()
-    with serving(app) as url:
-        yield app, url
+def receiver(front: tuple[list[Receiver], str]) -> tuple[Receiver, str]:
+    receivers, url = front
+    receivers.append(Receiver())
+    return receivers[-1], url
 
 
 @pytest.fixture
