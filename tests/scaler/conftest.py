@@ -60,7 +60,7 @@ class Adapter:
     def ask(
         self, method: str, path: str, headers: list[tuple[str, str]], certificate: trustme.LeafCert | None = None
     ) -> Reply:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.authority.configure_trust(context)
         if certificate is not None:
             certificate.configure_cert(context)
