@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from cloudpulse import config, logs, share
-from cloudpulse.errors import ConfigError
-from cloudpulse.local import demo, ports, programs
+from cloudpulse import logs
+from cloudpulse.local import demo, layout, ports, programs
 from cloudpulse.local.outlook import Outlook
 from cloudpulse.local.stack import Part, Stack
 from cloudpulse.serving import Server, WsgiApp, stop_on_signals
@@ -53,8 +49,9 @@ def command(with_demo: bool, data_dir: Path, config_path: Path | None, port_opti
             target = f"localhost:{taken['demo']}"
             replay = demo.prepare(data_dir / "demo", found, demo.load(), target, time.time())
             open_things.enter_context(_served(demo.face(replay, time.time), taken["demo"]))
-        parts = _parts(found, taken, data_dir, with_demo, _configured(config_path, taken, data_dir))
-        stack = open_things.enter_context(Stack(data_dir / "logs", _environment()))
+        layout.write_files(config_path, taken, data_dir)
+        parts = layout.parts(found, taken, data_dir, with_demo)
+        stack = open_things.enter_context(Stack(data_dir / "logs", layout.environment()))
         for part in parts:
             stack.start(part)
         for part in parts:
@@ -80,77 +77,6 @@ def _served(app: WsgiApp, port: int) -> Iterator[None]:
     finally:
         stop.set()
         thread.join(10)
-
-
-def _configured(config_path: Path | None, taken: Mapping[str, int], data_dir: Path) -> Path:
-    """The config for this stack: the user's or the example, with this stack's Prometheus and folders."""
-    source = config_path or share.path("examples", "cloudpulse.yaml")
-    config.read(source)  # an error there is named with its own path, before anything is started
-    tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: expected sections such as `forecaster:`")
-    tree.setdefault("prometheus", {})["url"] = f"http://localhost:{taken['prometheus']}"
-    for section in ("forecaster", "alert_bridge", "scaler"):
-        tree.setdefault(section, {})["data_dir"] = str(data_dir / section)
-    made = data_dir / "cloudpulse.yaml"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    made.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-    return made
-
-
-def _parts(
-    found: programs.Programs, taken: Mapping[str, int], data_dir: Path, with_demo: bool, config_file: Path
-) -> list[Part]:
-    """Every process. All listen on loopback only: a local stack is nobody else's."""
-    storage = data_dir / ("demo" if with_demo else "") / "prometheus"
-    prometheus = [
-        found.prometheus,
-        f"--config.file={_ported('prometheus.yml', taken, data_dir)}",
-        f"--storage.tsdb.path={storage}",
-        "--storage.tsdb.retention.time=30d",
-        f"--web.listen-address=127.0.0.1:{taken['prometheus']}",
-    ]
-    alertmanager = [
-        found.alertmanager,
-        f"--config.file={_ported('alertmanager.yml', taken, data_dir)}",
-        f"--storage.path={data_dir / 'alertmanager'}",
-        f"--web.listen-address=127.0.0.1:{taken['alertmanager']}",
-        "--cluster.listen-address=",
-    ]
-    return [
-        _service("exporter", "http", taken, config_file),
-        _part("prometheus", prometheus, "http", taken, "/-/ready"),
-        _part("alertmanager", alertmanager, "http", taken, "/-/ready"),
-        _service("alert-bridge", "http", taken, config_file),
-        _service("forecaster", "http", taken, config_file),
-        _service("scaler", "https", taken, config_file),
-    ]
-
-
-def _service(name: str, scheme: str, taken: Mapping[str, int], config_file: Path) -> Part:
-    listen = f"127.0.0.1:{taken[name]}"
-    argv = [sys.executable, "-m", "cloudpulse", name, "--config", str(config_file), "--web.listen-address", listen]
-    return _part(name, argv, scheme, taken, "/-/healthy")
-
-
-def _part(name: str, argv: list[str], scheme: str, taken: Mapping[str, int], ready: str) -> Part:
-    url = f"{scheme}://localhost:{taken[name]}"
-    return Part(name, argv, f"{url}{ready}", url)
-
-
-def _ported(name: str, taken: Mapping[str, int], data_dir: Path) -> Path:
-    """A file of `prometheus/`, with this stack's ports and the rules where they are."""
-    text = share.path("prometheus", name).read_text(encoding="utf-8")
-    for part, port in taken.items():
-        text = text.replace(f"localhost:{ports.DEFAULTS[part]}", f"localhost:{port}")
-    text = text.replace("rules/*.yml", str(share.path("prometheus", "rules", "*.yml")))
-    made = data_dir / name
-    made.write_text(text, encoding="utf-8")
-    return made
-
-
-def _environment() -> Mapping[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def _addresses(parts: list[Part]) -> Table:

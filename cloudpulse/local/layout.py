@@ -1,0 +1,84 @@
+"""What the local stack is made of: its files, its processes, where each answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from cloudpulse import config, share
+from cloudpulse.local import ports
+from cloudpulse.local.programs import Programs
+from cloudpulse.local.stack import Part
+
+
+def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Path) -> None:
+    """Write the config of every part into `data_dir`; `config_path` is the user's own, else the example.
+
+    Raises ConfigError before anything is written.
+    """
+    source = config_path or share.path("examples", "cloudpulse.yaml")
+    config.read(source)
+    tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    tree.setdefault("prometheus", {})["url"] = f"http://localhost:{taken['prometheus']}"
+    for section in ("forecaster", "alert_bridge", "scaler"):
+        tree.setdefault(section, {})["data_dir"] = str(data_dir / section)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    (data_dir / "cloudpulse.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    for name in ("prometheus.yml", "alertmanager.yml"):
+        (data_dir / name).write_text(_ported(name, taken), encoding="utf-8")
+
+
+def parts(found: Programs, taken: Mapping[str, int], data_dir: Path, with_demo: bool) -> list[Part]:
+    """Every process. All listen on loopback only: a local stack is nobody else's."""
+    config_file = data_dir / "cloudpulse.yaml"
+    storage = data_dir / ("demo" if with_demo else "") / "prometheus"
+    prometheus = [
+        found.prometheus,
+        f"--config.file={data_dir / 'prometheus.yml'}",
+        f"--storage.tsdb.path={storage}",
+        "--storage.tsdb.retention.time=30d",
+        f"--web.listen-address=127.0.0.1:{taken['prometheus']}",
+    ]
+    alertmanager = [
+        found.alertmanager,
+        f"--config.file={data_dir / 'alertmanager.yml'}",
+        f"--storage.path={data_dir / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{taken['alertmanager']}",
+        "--cluster.listen-address=",
+    ]
+    return [
+        _service("exporter", "http", taken, config_file),
+        _part("prometheus", prometheus, "http", taken, "/-/ready"),
+        _part("alertmanager", alertmanager, "http", taken, "/-/ready"),
+        _service("alert-bridge", "http", taken, config_file),
+        _service("forecaster", "http", taken, config_file),
+        _service("scaler", "https", taken, config_file),
+    ]
+
+
+def _service(name: str, scheme: str, taken: Mapping[str, int], config_file: Path) -> Part:
+    listen = f"127.0.0.1:{taken[name]}"
+    argv = [sys.executable, "-m", "cloudpulse", name, "--config", str(config_file), "--web.listen-address", listen]
+    return _part(name, argv, scheme, taken, "/-/healthy")
+
+
+def _part(name: str, argv: list[str], scheme: str, taken: Mapping[str, int], ready: str) -> Part:
+    url = f"{scheme}://localhost:{taken[name]}"
+    return Part(name, argv, f"{url}{ready}", url)
+
+
+def _ported(name: str, taken: Mapping[str, int]) -> str:
+    """A file of `prometheus/`, with this stack's ports and the rules where they are."""
+    text = share.path("prometheus", name).read_text(encoding="utf-8")
+    for part, port in taken.items():
+        text = text.replace(f"localhost:{ports.DEFAULTS[part]}", f"localhost:{port}")
+    return text.replace("rules/*.yml", str(share.path("prometheus", "rules", "*.yml")))
+
+
+def environment() -> Mapping[str, str]:
+    """What the processes get: ours, and output that is written as it comes."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}
