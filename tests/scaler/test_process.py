@@ -1,0 +1,242 @@
+"""`cloudpulse scaler` as a process, asked by kubectl; and its queries, asked of a real Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from cloudpulse.config import PrometheusSettings
+from cloudpulse.promql import Prometheus
+from cloudpulse.serving import Environ, StartResponse
+from cloudpulse.testing import serving
+from scaler.config import ScalerSettings
+from scaler.evaluation import items_of, query_of
+
+KUBECTL = Path(sys.executable).with_name("kubectl")
+TOKEN = "sesame-0123456789"
+
+
+class FakePrometheus:
+    """Answers instant queries with a forecast of 1234.5 that was made `age` seconds ago; `down` answers 503."""
+
+    def __init__(self) -> None:
+        self.age = 20.0
+        self.down = False
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
+        now = float(form["time"][0])
+        labels = {"forecast": "web_rps", "app": "web", "namespace": "demo"}
+        value = {"__name__": "cloudpulse_forecast_value", "horizon": "15m", "level": "0.9", **labels}
+        made = {"__name__": "cloudpulse_forecast_timestamp_seconds", **labels}
+        result = [
+            {"metric": value, "value": [now, "1234.5"]},
+            {"metric": made, "value": [now, f"{now - self.age}"]},
+        ]
+        answer = {"status": "success", "data": {"resultType": "vector", "result": result}}
+        if self.down:
+            answer = {"status": "error", "errorType": "unavailable", "error": "shutting down"}
+        start_response("503 Service Unavailable" if self.down else "200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _process(folder: Path, prometheus: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    config = folder / "cloudpulse.yaml"
+    config.write_text(f"""
+prometheus: {{url: {prometheus}}}
+scaler:
+  data_dir: {folder / "data"}
+  interval: 1s
+  metrics:
+    - {{name: WebAhead, api: external, forecast: web_rps, horizon: 15m, max_age: 2m}}
+    - {{name: ahead, api: custom, forecast: web_rps, horizon: 15m, resource: {{namespace: namespace, deployment: app}}}}
+  auth: {{tokens: [{{name: hpa, token: {TOKEN}}}]}}
+""")
+    port = _free_port()
+    listen = ["--web.listen-address", f"127.0.0.1:{port}", "--log-format", "json"]
+    argv = [sys.executable, "-m", "cloudpulse", "scaler", "--config", str(config), *listen]
+    process = subprocess.Popen(argv, stderr=(folder / "log").open("w"), text=True)
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _kubectl(folder: Path, port: int, path: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "adapter",
+                "cluster": {
+                    "server": f"https://localhost:{port}",
+                    "certificate-authority": str(folder / "data" / "tls.crt"),
+                },
+            }
+        ],
+        "users": [{"name": "hpa", "user": {"token": token}}],
+        "contexts": [{"name": "adapter", "context": {"cluster": "adapter", "user": "hpa"}}],
+        "current-context": "adapter",
+    }
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    argv = [str(KUBECTL), "--kubeconfig", str(folder / "kubeconfig"), "--cache-dir", str(folder), "get", "--raw", path]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+
+
+def _get(folder: Path, port: int, path: str) -> int:
+    context = ssl.create_default_context(cafile=str(folder / "data" / "tls.crt"))
+    try:
+        with urllib.request.urlopen(f"https://localhost:{port}{path}", context=context, timeout=5) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def test_kubectl_reads_forecasts_and_reads_why_there_are_none(tmp_path: Path) -> None:
+    prometheus = FakePrometheus()
+    with serving(prometheus) as url, _process(tmp_path, url) as (process, port):
+        _until(lambda: (tmp_path / "data" / "tls.crt").exists() and _get(tmp_path, port, "/-/ready") == 200)
+
+        external = "/apis/external.metrics.k8s.io/v1beta1/namespaces/demo/webahead?labelSelector=app%3Dweb"
+        (item,) = json.loads(_kubectl(tmp_path, port, external).stdout)["items"]
+        assert (item["value"], item["metricLabels"]["app"]) == ("1234500m", "web")
+        custom = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/demo/deployments.apps/web/ahead"
+        (item,) = json.loads(_kubectl(tmp_path, port, custom).stdout)["items"]
+        assert (item["value"], item["describedObject"]["kind"]) == ("1234500m", "Deployment")
+        assert "not among those of scaler.auth" in _kubectl(tmp_path, port, external, "wrong").stderr
+
+        # Prometheus answers, and the forecast in it is old: an error that says so, not an old number.
+        prometheus.age = 600
+        _until(lambda: "more than max_age 2m" in _kubectl(tmp_path, port, external).stderr)
+        assert "forecast web_rps was made 10m" in _kubectl(tmp_path, port, external).stderr
+
+        # Prometheus is away: discovery and the probes don't mind.
+        prometheus.down = True
+        assert _get(tmp_path, port, "/readyz") == 200
+        assert _kubectl(tmp_path, port, "/apis/external.metrics.k8s.io/v1beta1").returncode == 0
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    audit = next(line for line in lines if line["event"] == "answered")
+    assert {key: audit[key] for key in ("user", "metric", "namespace", "value", "source")} == {
+        "user": "token:hpa",
+        "metric": "WebAhead",
+        "namespace": "demo",
+        "value": 1234.5,
+        "source": "forecast:web_rps",
+    }
+    assert 15 < audit["age_seconds"] < 40
+    assert TOKEN not in (tmp_path / "log").read_text()
+
+
+def test_https_is_not_optional(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("basic_auth_users: {}\n")
+    (tmp_path / "c.yaml").write_text("scaler: {auth: {anonymous: true}}\n")
+    argv = [sys.executable, "-m", "cloudpulse", "scaler", "--config", str(tmp_path / "c.yaml")]
+    done = subprocess.run(
+        [*argv, "--web.config.file", str(tmp_path / "web.yml")], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert "HTTPS only" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus on PATH")
+def test_a_real_prometheus_tells_the_age_of_what_it_answers(
+    tmp_path: Path, settings_of: Callable[[str], ScalerSettings]
+) -> None:
+    """One scrape, then none: an instant query goes on answering with new times, and ours must not believe them."""
+    made = time.time() - 300
+    body = (
+        f'cloudpulse_forecast_value{{forecast="web_rps",horizon="15m",level="0.9",app="web"}} 7\n'
+        f'cloudpulse_forecast_timestamp_seconds{{forecast="web_rps",app="web"}} {made:.3f}\n'
+        'queue_depth{queue="a}",env="prod"} 3\nqueue_depth{queue="b",env="prod"} 4\n'
+    ).encode()
+
+    def metrics(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain; version=0.0.4")])
+        return [body]
+
+    rules = settings_of("""
+metrics:
+  - {name: f, api: external, forecast: web_rps, horizon: 15m}
+  - {name: q, api: external, query: 'queue_depth{env="prod",queue=~".*}|b"}'}
+  - {name: s, api: external, query: 'sum(queue_depth)'}
+""").metrics
+    with serving(metrics) as target, _real_prometheus(tmp_path, target.removeprefix("http://")) as url:
+        source = Prometheus(PrometheusSettings(url=url))
+        _until(lambda: bool(source.instant("queue_depth")))
+        taken = {s.labels["queue"]: float(s.values[0]) for s in source.instant("timestamp(queue_depth)")}
+        later = time.time() + 100
+
+        def items(rule: Any) -> dict[str, tuple[str, float]]:
+            found = items_of(rule, source.instant(query_of(rule), later), later)
+            return {item.labels.get("queue", ""): (item.quantity, item.time) for item in found}
+
+        forecast, plain, expression = map(items, rules)
+        assert forecast == {"": ("7", pytest.approx(made, abs=0.002))}
+        assert {queue: text for queue, (text, _) in plain.items()} == {"a}": "3", "b": "4"}
+        assert all(taken[queue] <= when < later - 90 for queue, (_, when) in plain.items())
+        assert expression == {"": ("7", later)}
+        source.close()
+
+
+@contextlib.contextmanager
+def _real_prometheus(folder: Path, target: str) -> Iterator[str]:
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [{"job_name": "t", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    port = _free_port()
+    argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen([*argv, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(f"{url}/-/ready", timeout=1) as response:
+                    return bool(response.status == 200)
+            except OSError:
+                return False
+
+        _until(ready)
+        yield url
+    finally:
+        process.kill()
+        process.wait(10)
