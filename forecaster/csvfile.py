@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,13 +44,12 @@ def read(path: Path, step: float) -> Frame:
 def _table(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline().strip().split(",")
+            names = [name.strip() for name in next(csv.reader(file), [""])]
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=True)
     except OSError as error:
         raise ConfigError(f"{path}: can't read it: {error.strerror}") from error
     except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise ConfigError(f"{path}: not a CSV file: {' '.join(str(error).split())}") from error
-    names = [name.strip().strip('"') for name in header]
     if names[0] != TIME:
         raise ConfigError(f'{path}: the first column must be "{TIME}", got "{names[0]}"')
     if len(names) < 2:

@@ -17,9 +17,9 @@ from forecaster.model import QUANTILE_GRID, Predictor, State, label_key
 from forecaster.models import members, stack
 from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
-from forecaster.models.stack import Stack, scale_of
+from forecaster.models.stack import Evidence, Stack, scale_of
 
-_CHUNK_CELLS = 2e6
+CHUNK_CELLS = 2e6
 """Series are taken in groups of about this many (origin, member, lead) cells each: memory stays small."""
 
 
@@ -40,11 +40,10 @@ class ProfilePredictor:
         chosen = self.stack.select(rows_of(self.keys, recent))
         values = grid.align(recent.values)
         quantiles = np.empty((len(values), horizon, len(QUANTILE_GRID)))
-        for rows in _chunks(len(values), horizon * len(members.names(grid))):
+        for rows in chunks(len(values), horizon * len(members.names(grid))):
             scale = scale_of(values[rows], grid)
             said = members.forecast(scale.apply(values[rows]), grid, leads).values
-            part = Stack(chosen.weights[rows], chosen.bands[rows], chosen.unrest[rows])
-            quantiles[rows] = scale.undo(part.quantiles(said, hours, clock))
+            quantiles[rows] = scale.undo(chosen.select(rows).quantiles(said, hours, clock))
         return answer(recent, quantiles, levels)
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
@@ -62,28 +61,31 @@ class Profile:
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
-        return fit(history, horizon)
+        return fit(history, horizon)[0]
 
     def restore(self, state: State) -> Predictor:
         """See Model."""
         return restore(state)
 
 
-def fit(history: Frame, horizon: int) -> ProfilePredictor:
-    """As `Profile.fit`, for models that build on the stack."""
+def fit(history: Frame, horizon: int) -> tuple[ProfilePredictor, Evidence]:
+    """As `Profile.fit`, for models that build on the stack; they also learn how wrong its members were."""
     grid = Grid(history.step)
     leads = grid.sample(max(horizon, grid.day))
     values = grid.align(history.values)
-    kept = [
+    parts = [
         stack.fit(scale_of(values[rows], grid).apply(values[rows]), grid, leads, history.end + history.step)
-        for rows in _chunks(len(values), stack.ORIGINS * len(leads) * len(members.names(grid)))
+        for rows in chunks(len(values), stack.ORIGINS * len(leads) * len(members.names(grid)))
     ]
+    keys = tuple(label_key(labels) for labels in history.labels)
     whole = Stack(
-        np.concatenate([part.weights for part in kept]),
-        np.concatenate([part.bands for part in kept]),
-        np.concatenate([part.unrest for part in kept]),
+        np.concatenate([part.weights for part, _ in parts]),
+        np.concatenate([part.bands for part, _ in parts]),
+        np.concatenate([part.unrest for part, _ in parts]),
     )
-    return ProfilePredictor(history.step, tuple(label_key(labels) for labels in history.labels), whole)
+    first = parts[0][1]
+    losses, mass = (np.concatenate([getattr(e, name) for _, e in parts]) for name in ("losses", "mass"))
+    return ProfilePredictor(history.step, keys, whole), Evidence(first.names, first.backs, losses, mass)
 
 
 def restore(state: State) -> ProfilePredictor:
@@ -92,7 +94,8 @@ def restore(state: State) -> ProfilePredictor:
     return ProfilePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), whole)
 
 
-def _chunks(rows: int, cells_per_row: int) -> Iterator[NDArray[np.intp]]:
-    size = max(1, min(100, int(_CHUNK_CELLS / cells_per_row)))
+def chunks(rows: int, cells_per_row: int) -> Iterator[NDArray[np.intp]]:
+    """Row numbers, group by group."""
+    size = max(1, min(100, int(CHUNK_CELLS / cells_per_row)))
     for first in range(0, max(rows, 1), size):
         yield np.arange(first, min(first + size, rows))

@@ -128,23 +128,44 @@ class Stack:
         return Stack(weights[rows], bands[rows], unrest[rows])
 
 
-def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float) -> Stack:
-    """Weights and residual quantiles from a backtest on `values` [N, grid.length]."""
+@dataclass(frozen=True)
+class Evidence:
+    """How wrong each member was at earlier origins."""
+
+    names: tuple[str, ...]
+    backs: NDArray[np.intp]  # [origin], steps to the end of the history
+    losses: Array  # [N, origin, bucket, member]: weighted sums of absolute errors
+    mass: Array  # [N, origin, bucket, 1]: sums of the weights
+
+    def weights(self, used: NDArray[np.bool_]) -> Array:
+        """Weights [N, bucket, member] by the origins `used` [origin]."""
+        losses, mass = self.losses[:, used], self.mass[:, used]
+        return _weights(losses.sum(1), mass.sum(1), (mass > 0).sum(1), self.names)
+
+    def apart(self, back: int, steps: int) -> NDArray[np.bool_]:
+        """The origins at least `steps` from the one `back` steps before the end: of days that it doesn't forecast."""
+        return np.abs(self.backs - back) >= steps
+
+    def select(self, rows: NDArray[np.intp]) -> Evidence:
+        """That of the series at `rows`."""
+        return Evidence(self.names, self.backs, self.losses[rows], self.mass[rows])
+
+
+def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float) -> tuple[Stack, Evidence]:
+    """Weights and residual quantiles by a backtest on `values` [N, grid.length]; Unix time `start` comes after them."""
     trial = backtest(values, grid, leads)
     hours = grid.hours(leads)
-    losses, mass = _losses(trial, hours)
-    total, count = losses.sum(1), mass.sum(1)
-    weights = _weights(total, count, (mass > 0).sum(1), trial.names)
+    evidence = _evidence(trial, hours)
     residuals = np.empty_like(trial.came)
-    for origin in range(len(trial.backs)):
+    for origin, back in enumerate(trial.backs):
         # Residuals by weights that haven't seen them: what a forecast will really meet.
-        others = (total - losses[:, origin], count - mass[:, origin], (mass > 0).sum(1) - (mass[:, origin] > 0))
-        honest = _weights(*others, trial.names)
+        honest = evidence.weights(evidence.apart(back, 1))
         residuals[:, origin] = trial.came[:, origin] - mix(trial.said[:, origin], honest, hours)
     clock = np.stack([grid.clock(start - back * grid.step, leads) for back in trial.backs])
     unrest = _unrest(residuals, clock)
     residuals /= unrest[:, clock]
-    return Stack(weights, _bands(values, grid, residuals, hours), unrest)
+    weights = evidence.weights(np.ones(len(trial.backs), bool))
+    return Stack(weights, _bands(values, grid, residuals, hours), unrest), evidence
 
 
 def mix(said: Array, weights: Array, hours: NDArray[np.float64]) -> Array:
@@ -186,8 +207,7 @@ def bucket_of(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np
     return np.searchsorted(np.array(ends) * (1 + 1e-9), hours).astype(np.intp)
 
 
-def _losses(trial: Trial, hours: NDArray[np.float64]) -> tuple[Array, Array]:
-    """Weighted sum of absolute errors, [N, origin, bucket, member], and of the weights, [N, origin, bucket, 1]."""
+def _evidence(trial: Trial, hours: NDArray[np.float64]) -> Evidence:
     bucket = bucket_of(hours, BUCKET_HOURS)
     shape = (*trial.said.shape[:2], len(BUCKET_HOURS), trial.said.shape[2])
     losses, mass = np.zeros(shape, np.float32), np.zeros((*shape[:3], 1), np.float32)
@@ -202,7 +222,7 @@ def _losses(trial: Trial, hours: NDArray[np.float64]) -> tuple[Array, Array]:
         weight = factor / len(inside)
         mass[:, :, b, 0] = seen.sum(2) * weight
         losses[:, :, b] = np.einsum("nomh,noh->nom", error, seen) * weight[:, None]
-    return losses, mass
+    return Evidence(trial.names, np.array(trial.backs), losses, mass)
 
 
 def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], names: tuple[str, ...]) -> Array:
