@@ -135,8 +135,9 @@ class ConfigFile:
 
         Raises ConfigError that names the key: `forecaster.forecasts[0].step: expected …`.
         """
+        found = self.tree.get(name)
         try:
-            return msgspec.convert(self.tree.get(name) or {}, kind, dec_hook=_decode)
+            return msgspec.convert({} if found is None else found, kind, dec_hook=_decode)
         except msgspec.ValidationError as error:
             raise ConfigError(f"{self.path}: {_place(name, str(error))}") from error
 
@@ -163,7 +164,9 @@ def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
     try:
         tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader, with one more check
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {_flat(error)}") from error
+        raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not usable YAML: nested too deeply") from error
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -171,7 +174,10 @@ def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
     for name in tree:
         if name not in SECTIONS:
             raise ConfigError(f"{path}: {name}: unknown section, expected one of {', '.join(SECTIONS)}")
-    return ConfigFile(path, {name: _expand(value, name, path, environment) for name, value in tree.items()})
+    try:
+        return ConfigFile(path, {name: _expand(value, name, path, environment) for name, value in tree.items()})
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not usable YAML: an alias contains itself") from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -180,6 +186,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
             key = key_node.value
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, f'key "{key}" is given twice', key_node.start_mark)
@@ -213,7 +221,7 @@ def _decode(kind: type[Any], value: Any) -> Any:
         return Duration.parse(value)
     if kind is Secret:
         if not isinstance(value, str):
-            raise ValueError(f"expected a text, got {_kind(value)} (put it in quotes)")
+            raise ValueError("expected a text (put it in quotes)")  # what it is instead is secret all the same
         return Secret(value)
     if kind is Path or issubclass(kind, Path):
         if not isinstance(value, str):
@@ -240,5 +248,10 @@ def _kind(value: object) -> str:
     return {dict: "keys and values", list: "a list", str: "a text", type(None): "nothing"}.get(type(value), repr(value))
 
 
-def _flat(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+def yaml_reason(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the line itself, which may hold a secret."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(getattr(error, "reason", "it can't be read"))
+    mark = error.problem_mark or error.context_mark
+    place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    return f"{error.problem or error.context}{place}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from cloudpulse.config import ConfigFile, Section
+from cloudpulse.config import ConfigFile, Section, yaml_reason
 from cloudpulse.errors import ConfigError
 
 _CLIENT_AUTH = {
@@ -65,11 +65,11 @@ class WebConfig(Section, frozen=True):
 def read(path: Path) -> WebConfig:
     """Read `path`; raises ConfigError that names the key."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: can't read the web config: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
     config = ConfigFile(path, {"web": tree}).section("web", WebConfig)
     if tls := config.tls_server_config:
         place = path.parent
