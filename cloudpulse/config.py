@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -96,6 +97,8 @@ class PrometheusSettings(Section, frozen=True):
     max_concurrent_queries: int = 4
 
     def __post_init__(self) -> None:
+        if urlsplit(self.url).username is not None:  # errors and pages show the URL
+            raise ValueError("url: expected no user and password in it: put them under basic_auth")
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f'url: expected a URL that starts with http:// or https://, got "{self.url}"')
         if self.basic_auth and self.authorization:

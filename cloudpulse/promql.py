@@ -138,7 +138,10 @@ class Prometheus:
             raise AnswerUnusable(
                 f"the query answers a {kind}, not series: use a metric or an expression over one (query: {query})"
             )
-        return msgspec.json.decode(answer.data.result, type=list[_Result])
+        try:
+            return msgspec.json.decode(answer.data.result, type=list[_Result])
+        except msgspec.DecodeError as error:
+            raise AnswerUnusable(f"the answer is not Prometheus' JSON: {error} (query: {query})") from error
 
     def _authorization(self) -> dict[str, str]:
         """Made anew for every request, so that a rotated secret file needs no restart."""
