@@ -1,0 +1,320 @@
+"""Against a real HTTP server that answers as Prometheus does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import socket
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cloudpulse import config
+from cloudpulse.config import Authorization, BasicAuth, PrometheusSettings, Secret
+from cloudpulse.durations import Duration
+from cloudpulse.errors import AnswerUnusable, ConfigError, QueryRejected, SourceError, SourceUnavailable
+from cloudpulse.promql import MAX_POINTS, Prometheus
+from cloudpulse.serving import Environ, StartResponse
+from cloudpulse.testing import serving
+
+HUNTER = "hunter2"
+
+
+class _Api:
+    """Answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.status = "200 OK"
+        self.body: bytes | None = b""
+        self.delay_seconds = 0.0
+        self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
+        self.at_once = self.most_at_once = 0
+        self._lock = threading.Lock()
+
+    def says(self, kind: str, result: object) -> None:
+        self.body = json.dumps({"status": "success", "data": {"resultType": kind, "result": result}}).encode()
+
+    def refuses(self, status: str, kind: str, error: str) -> None:
+        self.status = status
+        self.body = json.dumps({"status": "error", "errorType": kind, "error": error}).encode()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        form = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
+        parameters = dict(urllib.parse.parse_qsl(form))
+        headers = {key.removeprefix("HTTP_"): value for key, value in environ.items() if key.startswith("HTTP_")}
+        with self._lock:
+            self.asked.append((environ["PATH_INFO"], parameters, headers))
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(self.delay_seconds)
+        with self._lock:
+            self.at_once -= 1
+        body = _grid(parameters) if self.body is None else self.body
+        start_response(self.status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+
+def _grid(parameters: dict[str, str]) -> bytes:
+    """Two series whose value is the time, the second only in the first half hour of each answer."""
+    start, end, step = (float(parameters[name]) for name in ("start", "end", "step"))
+    times = [round(start + i * step, 3) for i in range(int((end - start) / step + 1e-6) + 1)]
+    assert len(times) <= MAX_POINTS
+    result = [
+        {"metric": {"i": "1"}, "values": [[t, str(t)] for t in times]},
+        {"metric": {"i": "2"}, "values": [[t, str(t)] for t in times if t < start + 1800]},
+    ]
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+
+
+class _Current:
+    """Hands requests to the API of the test that runs: starting a server for each would take half a minute."""
+
+    api = _Api()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return self.api(environ, start_response)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, _Current]]:
+    current = _Current()
+    with serving(current) as address:
+        yield address, current
+
+
+@pytest.fixture
+def api(server: tuple[str, _Current]) -> _Api:
+    server[1].api = _Api()
+    return server[1].api
+
+
+@pytest.fixture
+def url(server: tuple[str, _Current]) -> str:
+    return server[0]
+
+
+@pytest.fixture
+def prometheus(url: str) -> Iterator[Prometheus]:
+    source = Prometheus(PrometheusSettings(url=url))
+    yield source
+    source.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_an_instant_query_gives_one_sample_a_series(api: _Api, prometheus: Prometheus) -> None:
+    api.says("vector", [{"metric": {"__name__": "up", "job": "a"}, "value": [1700000000.123, "1.5"]}])
+    (series,) = prometheus.instant("up", at=1_700_000_000.1234)
+    assert series.labels == {"__name__": "up", "job": "a"}
+    assert (series.times.tolist(), series.values.tolist()) == ([1700000000.123], [1.5])
+    path, parameters, _ = api.asked[0]
+    assert path == "/api/v1/query"
+    assert (parameters["query"], parameters["time"]) == ("up", "1700000000.123")
+
+
+def test_an_instant_query_is_about_now_unless_told(api: _Api, prometheus: Prometheus) -> None:
+    api.says("vector", [])
+    assert prometheus.instant("up") == []
+    assert abs(float(api.asked[0][1]["time"]) - time.time()) < 5
+
+
+def test_a_range_query_gives_every_sample(api: _Api, prometheus: Prometheus) -> None:
+    api.says("matrix", [{"metric": {"i": "a"}, "values": [[60, "1"], [180, "3"]]}, {"metric": {}, "values": []}])
+    first, second = prometheus.range("x", 0, 180, 60)
+    assert (first.times.tolist(), first.values.tolist()) == ([60.0, 180.0], [1.0, 3.0])
+    assert (second.labels, second.times.size, second.values.size) == ({}, 0, 0)
+    path, parameters, _ = api.asked[0]
+    assert path == "/api/v1/query_range"
+    assert [parameters[k] for k in ("start", "end", "step")] == ["0.000", "180.000", "60.000"]
+
+
+def test_nan_and_infinities_stay_what_they_are(api: _Api, prometheus: Prometheus) -> None:
+    texts = ["NaN", "+Inf", "-Inf", "1e-300", "-0"]
+    api.says("matrix", [{"metric": {}, "values": [[i, text] for i, text in enumerate(texts)]}])
+    values = prometheus.range("x", 0, 4, 1)[0].values
+    assert values.dtype == np.float64
+    assert math.isnan(values[0])
+    assert values[1:].tolist() == [math.inf, -math.inf, 1e-300, 0.0]
+
+
+@pytest.mark.parametrize("points", [MAX_POINTS, MAX_POINTS + 1, 25_000])
+def test_a_long_range_is_asked_in_pieces_on_one_grid(api: _Api, prometheus: Prometheus, points: int) -> None:
+    api.body = None
+    start, step = 1_700_000_000.5, 15.0
+    long, short = prometheus.range("x", start, start + (points - 1) * step, step)
+    assert np.array_equal(long.times, start + step * np.arange(points))
+    assert np.array_equal(long.values, long.times)
+    assert len(api.asked) == math.ceil(points / MAX_POINTS)
+    assert np.all(np.diff(short.times) > 0)
+    assert short.labels == {"i": "2"}
+
+
+def test_an_end_between_two_points_asks_for_no_point_after_it(api: _Api, prometheus: Prometheus) -> None:
+    api.body = None
+    assert prometheus.range("x", 0, 119, 60)[0].times.tolist() == [0.0, 60.0]
+
+
+@pytest.mark.parametrize(("kind", "result"), [("scalar", [0, "1"]), ("string", [0, "text"]), ("matrix", [])])
+def test_an_answer_of_another_kind_is_unusable(api: _Api, prometheus: Prometheus, kind: str, result: object) -> None:
+    api.says(kind, result)
+    with pytest.raises(AnswerUnusable, match=rf"answers a {kind}, not series.*\(query: vector\(1\)\)") as caught:
+        prometheus.instant("vector(1)")
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("result", [{"a": 1}, [{"metric": {}, "value": ["x"]}], [{"value": [0, "1"]}]])
+def test_an_answer_of_another_form_is_unusable(api: _Api, prometheus: Prometheus, result: object) -> None:
+    api.says("vector", result)
+    with pytest.raises(AnswerUnusable, match="not Prometheus' JSON"):
+        prometheus.instant("up")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        ("400 Bad Request", "bad_data", QueryRejected),
+        ("422 Unprocessable Entity", "execution", QueryRejected),
+        ("503 Service Unavailable", "timeout", SourceUnavailable),
+        ("500 Internal Server Error", "internal", SourceUnavailable),
+    ],
+)
+def test_a_refusal_carries_prometheus_reason_and_whether_to_ask_again(
+    api: _Api, prometheus: Prometheus, status: str, kind: str, expected: type[SourceError]
+) -> None:
+    api.refuses(status, kind, "1:5: parse error: unclosed left parenthesis")
+    with pytest.raises(expected, match=r"unclosed left parenthesis.*query: rate\(") as caught:
+        prometheus.instant("rate(")
+    assert caught.value.retryable is (expected is SourceUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("200 OK", SourceUnavailable),
+        ("502 Bad Gateway", SourceUnavailable),
+        ("401 Unauthorized", QueryRejected),
+        ("404 Not Found", QueryRejected),
+    ],
+)
+def test_what_is_no_prometheus_is_named_with_its_status(
+    api: _Api, prometheus: Prometheus, status: str, expected: type[SourceError]
+) -> None:
+    api.status, api.body = status, b"<html>Welcome to nginx"
+    with pytest.raises(expected, match=rf"answered {status}, not Prometheus' JSON: check prometheus\.url"):
+        prometheus.instant("up")
+
+
+def test_no_answer_in_time_is_worth_another_try(api: _Api, url: str) -> None:
+    api.delay_seconds = 0.6
+    source = Prometheus(PrometheusSettings(url=url, timeout=Duration(0.2)))
+    start = time.perf_counter()
+    with pytest.raises(SourceUnavailable, match=r"did not answer within 0\.2 s: up"):
+        source.instant("up")
+    assert time.perf_counter() - start < 0.55
+    source.close()
+
+
+def test_a_refused_connection_is_worth_another_try() -> None:
+    url = f"http://127.0.0.1:{_free_port()}"
+    source = Prometheus(PrometheusSettings(url=url))
+    with pytest.raises(SourceUnavailable) as caught:
+        source.instant("up")
+    assert str(caught.value) == f"Prometheus at {url} is not reached: [Errno 111] Connection refused"
+    source.close()
+
+
+def test_it_works_again_after_prometheus_was_away(api: _Api, url: str) -> None:
+    source = Prometheus(PrometheusSettings(url=url))
+    api.refuses("503 Service Unavailable", "unavailable", "starting up")
+    with pytest.raises(SourceUnavailable):
+        source.instant("up")
+    api.status = "200 OK"
+    api.says("vector", [])
+    assert source.instant("up") == []
+    source.close()
+
+
+def test_no_more_queries_at_once_than_set(api: _Api, url: str) -> None:
+    api.says("vector", [])
+    api.delay_seconds = 0.05
+    source = Prometheus(PrometheusSettings(url=url, max_concurrent_queries=2))
+    threads = [threading.Thread(target=source.instant, args=("up",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(api.asked) == 8
+    assert api.most_at_once == 2
+    source.close()
+
+
+def test_basic_auth_and_headers_are_sent_and_a_changed_password_file_is_read(
+    api: _Api, url: str, tmp_path: Path
+) -> None:
+    api.says("vector", [])
+    file = tmp_path / "password"
+    auth = BasicAuth(username="me", password_file=file)
+    source = Prometheus(PrometheusSettings(url=url, basic_auth=auth, headers={"X-Scope-OrgID": "tenant"}))
+    for password in (HUNTER, "changed"):
+        file.write_text(password + "\n")
+        source.instant("up")
+        headers = api.asked[-1][2]
+        assert base64.b64decode(headers["AUTHORIZATION"].removeprefix("Basic ")) == f"me:{password}".encode()
+        assert headers["X_SCOPE_ORGID"] == "tenant"
+    file.unlink()
+    with pytest.raises(ConfigError, match="can't read the secret"):
+        source.instant("up")
+    source.close()
+
+
+def test_a_bearer_token_is_sent(api: _Api, url: str) -> None:
+    api.says("vector", [])
+    source = Prometheus(PrometheusSettings(url=url, authorization=Authorization(credentials=Secret(HUNTER))))
+    source.instant("up")
+    assert api.asked[0][2]["AUTHORIZATION"] == f"Bearer {HUNTER}"
+    source.close()
+
+
+@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "503 Service Unavailable", None])
+def test_no_error_shows_a_secret(api: _Api, url: str, status: str | None) -> None:
+    if status is not None:
+        api.status, api.body = status, b"no"
+    address = url if status is not None else f"http://127.0.0.1:{_free_port()}"
+    source = Prometheus(PrometheusSettings(url=address, basic_auth=BasicAuth(username="me", password=Secret(HUNTER))))
+    with pytest.raises(SourceError) as caught:
+        source.instant("up")
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert HUNTER not in f"{error!r} {error}"
+        assert base64.b64encode(f"me:{HUNTER}".encode()).decode() not in f"{error!r} {error}"
+        error = error.__cause__
+    source.close()
+
+
+def test_a_password_in_the_url_is_refused_without_showing_it() -> None:
+    """Errors and pages show the URL."""
+    for url in (f"http://me:{HUNTER}@localhost:9090", f"htp://me:{HUNTER}@localhost"):
+        with pytest.raises(ConfigError, match="put them under basic_auth") as caught:
+            config.parse(f"prometheus: {{url: '{url}'}}", Path("c.yaml"), {}).section("prometheus", PrometheusSettings)
+        assert HUNTER not in str(caught.value)
+
+
+def test_a_proxy_of_the_environment_is_not_used(
+    api: _Api, prometheus: Prometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.says("vector", [])
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{_free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{_free_port()}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert prometheus.instant("up") == []
