@@ -69,9 +69,9 @@ class FakeSource:
 
 
 @contextlib.contextmanager
-def serving(app: WsgiApp) -> Iterator[str]:
-    """Serve `app` over real HTTP on a free loopback port; yields `http://127.0.0.1:PORT`."""
-    server = Server(app, "127.0.0.1:0")
+def serving(app: WsgiApp, listen: str = "127.0.0.1:0") -> Iterator[str]:
+    """Serve `app` over real HTTP, on a free loopback port unless told; yields `http://127.0.0.1:PORT`."""
+    server = Server(app, listen)
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
     thread.start()

@@ -76,6 +76,10 @@ class Stack:
             if process.poll() is not None:
                 raise CloudPulseError(f"{name} ended with code {process.returncode}: {self._last_words(name)}")
 
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """A running part's process."""
+        return self._running[name]
+
     def log(self, name: str) -> Path:
         """Where a part's output goes."""
         return self._log_dir / f"{name}.log"
