@@ -7,14 +7,22 @@ from collections.abc import Callable, Mapping
 from cloudpulse.errors import ConfigError
 from forecaster.model import Model
 from forecaster.models.ensemble import Ensemble
+from forecaster.models.lstm import Lstm
 from forecaster.models.profile import Profile
+from forecaster.models.prophet_seasons import Prophet
 from forecaster.models.seasonal_naive import SeasonalNaive
 
 MODELS: Mapping[str, Callable[[], Model]] = {
     "seasonal_naive": SeasonalNaive,
     "profile": Profile,
+    "lstm": Lstm,
+    "prophet": Prophet,
 }
 """Name, as it stands in the config and in the label `model`, -> constructor."""
+
+
+_AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS = 12, 6.0
+"""`auto` has a time budget: Prophet costs 0.1 s a series, and nothing is gained by it up to 6 h."""
 
 
 def build(names: str | tuple[str, ...]) -> Model:
@@ -25,7 +33,8 @@ def build(names: str | tuple[str, ...]) -> Model:
     if isinstance(names, str):
         if names != "auto":
             raise ConfigError(f'models: expected auto or a list of {", ".join(MODELS)}, got "{names}"')
-        return Ensemble({name: make() for name, make in MODELS.items()})
+        bounded = Prophet(_AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS)
+        return Ensemble({name: bounded if name == "prophet" else make() for name, make in MODELS.items()})
     for name in names:
         if name not in MODELS:
             raise ConfigError(f'models: there is no "{name}", expected auto or some of {", ".join(MODELS)}')

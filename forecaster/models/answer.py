@@ -22,11 +22,13 @@ def answer(recent: Frame, quantiles: NDArray[np.float64], levels: tuple[float, .
     Quantiles are sorted, not below 0 where the series never was, the constant itself for a constant series,
     and NaN for a series with fewer than `FEWEST_POINTS` observations.
     """
-    values = np.sort(quantiles @ level_weights(QUANTILE_GRID, levels), axis=-1)
     seen = ~np.isnan(recent.values)
     lowest = np.min(np.where(seen, recent.values, np.inf), axis=1, initial=np.inf)
     highest = np.max(np.where(seen, recent.values, -np.inf), axis=1, initial=-np.inf)
-    values = np.where((lowest >= 0)[:, None, None], np.maximum(values, 0.0), values)
+    floor = np.where(lowest >= 0, 0.0, -np.inf)[:, None, None]
+    # Before the asked levels are read off, too: an ensemble of one is then that one.
+    inner = np.maximum(np.sort(quantiles, axis=-1), floor)
+    values = np.maximum(np.sort(inner @ level_weights(QUANTILE_GRID, levels), axis=-1), floor)
     values = np.where((lowest == highest)[:, None, None], lowest[:, None, None], values)
     values[seen.sum(1) < FEWEST_POINTS] = np.nan
     return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values)

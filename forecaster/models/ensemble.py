@@ -133,6 +133,7 @@ class Ensemble:
             if last > first:
                 scores = [result.scores(first, last) for result in results]
                 ratios = np.stack([backtest.relative(score.pinball, scores[0].pinball) for score in scores[1:]], -1)
+                ratios[:, _repeats(ratios)] = np.nan
                 shares[:, b] = self._shares(ratios, scores[0].windows / _OWN_WINDOWS[hours])
             else:
                 shares[:, b] = shares[:, b - 1] if b else self._untested(len(shares))[:, 0]
@@ -166,6 +167,11 @@ class Ensemble:
         best = next((name for name in _TRUSTED if name in names), names[0])
         one = np.array([name == best for name in names], np.float32)
         return np.tile(one, (series, len(BUCKET_HOURS), 1))
+
+
+def _repeats(ratios: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """[model]: says the same as one before it, as the LSTM does that learned nothing beyond the stack."""
+    return np.array([any(np.array_equal(one, ratios[:, k]) for k in range(m)) for m, one in enumerate(ratios.T)])
 
 
 def _held_out(history: Frame, grid: Grid) -> int:

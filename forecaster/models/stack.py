@@ -165,7 +165,7 @@ def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float) -> tup
     unrest = _unrest(residuals, clock)
     residuals /= unrest[:, clock]
     weights = evidence.weights(np.ones(len(trial.backs), bool))
-    return Stack(weights, _bands(values, grid, residuals, hours), unrest), evidence
+    return Stack(weights, residual_bands(values, grid, residuals, hours), unrest), evidence
 
 
 def mix(said: Array, weights: Array, hours: NDArray[np.float64]) -> Array:
@@ -247,7 +247,7 @@ def _prior(names: tuple[str, ...]) -> Array:
     return np.array([[row.get(name, 0.0) for name in names] for row in table], np.float32)
 
 
-def _bands(values: Array, grid: Grid, residuals: Array, hours: NDArray[np.float64]) -> Array:
+def residual_bands(values: Array, grid: Grid, residuals: Array, hours: NDArray[np.float64]) -> Array:
     """Residual quantiles per band; from differences of the series while there are fewer than 4 origins."""
     band = bucket_of(hours, BAND_HOURS)
     bands = _difference_bands(values, grid)

@@ -1,0 +1,182 @@
+"""`cloudpulse forecast`, as its user calls it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from cloudpulse.errors import CloudPulseError
+from cloudpulse.testing import serving
+from forecaster.adhoc import command
+
+DATA = Path(__file__).parent / "data" / "apps.csv.gz"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(command, list(arguments))
+
+
+def failure(*arguments: str) -> str:
+    """What the user reads; the program's own errors are printed by cloudpulse.cli."""
+    result = run(*arguments)
+    assert result.exit_code != 0
+    if isinstance(result.exception, CloudPulseError):
+        assert result.exception.exit_code == 2
+        return str(result.exception)
+    assert result.exit_code == 2, result.exception
+    return result.output
+
+
+@pytest.fixture
+def apps(tmp_path: Path) -> Path:
+    path = tmp_path / "apps.csv"
+    path.write_bytes(gzip.decompress(DATA.read_bytes()))
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], str]:
+    def make(text: str) -> str:
+        path = tmp_path / "given.csv"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+def test_json_has_every_level_and_step_of_every_column(apps: Path) -> None:
+    result = run(
+        "--csv",
+        str(apps),
+        "--step",
+        "5m",
+        "--horizon",
+        "24h",
+        "--levels",
+        "0.1,0.5,0.9",
+        "--models",
+        "profile",
+        "--json",
+    )
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["step_seconds"] == 300
+    assert answer["start"] == "2021-10-21T00:00:00Z"
+    assert answer["levels"] == [0.1, 0.5, 0.9]
+    assert [series["name"] for series in answer["series"]] == ["app02", "app09", "app13", "app01"]
+    values = np.array([series["values"] for series in answer["series"]])
+    assert values.shape == (4, 3, 288)
+    assert (np.diff(values, axis=1) >= 0).all()
+    assert set(answer["seconds"]) == {"train", "predict"}
+
+
+def test_the_table_names_times_and_levels(apps: Path) -> None:
+    result = run("--csv", str(apps), "--horizon", "2h", "--models", "seasonal_naive")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "app02"
+    assert lines[1].split() == ["ahead", "time", "(UTC)", "level", "0.1", "level", "0.5", "level", "0.9"]
+    assert [line.split()[0] for line in lines[2:7]] == ["5m", "15m", "30m", "1h", "2h"]
+    assert lines[6].split()[1] == "2021-10-21T01:55:00Z"
+
+
+def test_a_picture_is_written(apps: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "out.png"
+    result = run("--csv", str(apps), "--models", "seasonal_naive", "--plot", str(picture))
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_an_expression_is_asked_from_prometheus_and_named_as_promql_writes_it(tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def prometheus(environ: Any, start_response: Any) -> list[bytes]:
+        from urllib.parse import parse_qs
+
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+        form = {key: values[0] for key, values in parse_qs(body).items()}
+        asked.append(form)
+        start, step = float(form["start"]), float(form["step"])
+        count = int((float(form["end"]) - start) / step) + 1
+        samples = [[start + k * step, str(100 + k % 24)] for k in range(count)]
+        series = {"metric": {"__name__": "rps", "app": "a"}, "values": samples}
+        answer = {"status": "success", "data": {"resultType": "matrix", "result": [series]}}
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+    with serving(prometheus) as url:
+        result = run("rps", "--url", url, "--step", "1h", "--horizon", "1d", "--models", "profile", "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    answer = json.loads(result.stdout)
+    assert answer["series"][0]["name"] == 'rps{app="a"}'
+    assert len(answer["series"][0]["values"][0]) == 24
+    assert float(asked[0]["end"]) % 3600 == 0
+    assert float(asked[0]["end"]) - float(asked[0]["start"]) == (14 * 24 - 1) * 3600
+
+
+def test_an_unreachable_prometheus_is_an_error_that_names_it() -> None:
+    result = run("up", "--url", "http://127.0.0.1:9", "--models", "profile")
+    assert isinstance(result.exception, CloudPulseError)
+    assert "http://127.0.0.1:9 is not reached" in str(result.exception)
+
+
+HOUR = "2024-01-01T0{}:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a CSV file"),
+        ("time,a\n", 'the first column must be "timestamp", got "time"'),
+        ("timestamp\n2024-01-01T00:00:00Z\n", "no series: expected a column beside timestamp"),
+        ("timestamp,a\n", "no rows"),
+        ("timestamp,a,a\n2024-01-01T00:00:00Z,1,2\n", 'the column "a" is there twice'),
+        ("timestamp,a\nyesterday,1\n", 'line 2, column "timestamp": expected a UTC time such as 2024-01-31T12:00:00Z'),
+        (f"timestamp,a\n{HOUR.format(1)},1\n{HOUR.format(2)},many\n", 'line 3, column "a": expected a number'),
+        (
+            f"timestamp,a\n{HOUR.format(1)},1\n{HOUR.format(2)},2\n{HOUR.format(3)},3\n",
+            "1h apart, not 5m: give --step 1h",
+        ),
+        (f"timestamp,a\n{HOUR.format(1)},1\n", "no series has enough observations"),
+        (f"timestamp,a\n{HOUR.format(1)},1,7\n{HOUR.format(2)},1,2,3,4\n", "not a CSV file"),
+    ],
+)
+def test_a_bad_csv_is_one_clear_message(text: str, message: str, write: Callable[[str], str]) -> None:
+    assert message in failure("--csv", write(text), "--models", "profile")
+
+
+def test_gaps_may_be_empty_or_nan_and_rows_may_come_in_any_order(write: Callable[[str], str]) -> None:
+    rows = [f"2024-01-01T{h:02}:{m:02}:00Z,{h + m},{'' if m else 'NaN'}" for h in range(8) for m in range(0, 60, 5)]
+    rows = rows[::-1]
+    path = write("timestamp,a,b\n" + "\n".join(rows) + "\n")
+    result = run("--csv", path, "--horizon", "30m", "--models", "profile", "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    answer = json.loads(result.stdout)
+    assert answer["start"] == "2024-01-01T08:00:00Z"
+    assert answer["series"][1]["values"] == [[None] * 6] * 3
+    assert "no forecast for b" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "either a PROMQL expression or --csv FILE"),
+        (("up", "--csv", "x.csv"), "either a PROMQL expression or --csv FILE"),
+        (("--csv", "/no/such.csv"), "/no/such.csv: can't read it: No such file"),
+        (("up", "--horizon", "soon"), 'expected a duration such as 1m, got "soon"'),
+        (("up", "--step", "0"), 'expected more than 0s, got "0"'),
+        (("up", "--levels", "0.9,0.1"), "expected rising numbers between 0 and 1"),
+        (("up", "--levels", "nan"), "expected rising numbers between 0 and 1"),
+        (("up", "--models", "arima"), 'there is no "arima"'),
+        (("up", "--url", "localhost:9090"), "expected a URL that starts with http"),
+        (("up", "--horizon", "9999d", "--step", "1s"), "at most 100000"),
+    ],
+)
+def test_wrong_usage_is_one_clear_message(arguments: tuple[str, ...], message: str) -> None:
+    assert message in failure(*arguments)
