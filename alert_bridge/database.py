@@ -63,17 +63,17 @@ class Database:
         with self._errors("read"), self._engine.connect() as connection:
             yield connection
 
-    def write(self, operation: Callable[[Connection], T]) -> T:
-        """What `operation` returned, once it is on disk."""
+    def write(self, operation: Callable[[Connection], T], seconds: float | None = WRITE_SECONDS) -> T:
+        """What `operation` returned, once it is on disk. After `seconds` the caller goes, and it may still happen."""
         if not self._open:
             raise StoreError(f"{self.path}: already closed")
         future: Future[T] = Future()
         self._queue.put((operation, future))
         try:
-            return future.result(WRITE_SECONDS)
+            return future.result(seconds)
         except TimeoutError as error:
             future.cancel()
-            raise StoreError(f"{self.path}: writing took longer than {WRITE_SECONDS} s: is the disk stuck?") from error
+            raise StoreError(f"{self.path}: writing took longer than {seconds} s: is the disk stuck?") from error
 
     def close(self) -> None:
         """Finish the writes that wait, let the file go."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,10 +73,11 @@ class Worker:
                 self._notifier.send(notification)
             except DeliveryFailed as error:
                 self._failed(notification, error)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  see below
                 # A bug in a notifier must not end the thread, nor lose the notification.
-                log.exception("notifier broke", receiver=self.receiver)
-                text = f"the notifier of {self.receiver} broke: {type(error).__name__}"
+                # Its own text is shown nowhere, since it may hold a URL or a header.
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                text = f"the notifier broke: {type(error).__name__} at {where.filename}:{where.lineno}"
                 self._failed(notification, DeliveryFailed(text, retryable=True))
             else:
                 self._settle(lambda: self._outbox.delivered(notification))
@@ -157,6 +159,9 @@ class Delivery:
                 seconds = IDLE_SECONDS if due is None else min(IDLE_SECONDS, max(0.0, due - self._clock()))
             except StoreError as error:
                 log.error("outbox not readable, will try again", receiver=worker.receiver, error=str(error))
+                seconds = STORE_RETRY_SECONDS
+            except Exception:  # a bug, too, must not silence a receiver until the next start
+                log.exception("delivery broke, will try again", receiver=worker.receiver)
                 seconds = STORE_RETRY_SECONDS
             gate.wait(seen, seconds)
 

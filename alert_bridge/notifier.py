@@ -12,11 +12,11 @@ from cloudpulse.clock import Clock
 from cloudpulse.config import Section
 from cloudpulse.errors import CloudPulseError
 
-REFUSED = frozenset({400, 406, 409, 411, 413, 414, 415, 422, 431})
+REFUSED = frozenset({400, 406, 411, 413, 414, 415, 422, 431})
 """Statuses that judge the message itself; sending the same again can't help.
 
-Every other one (a wrong token, a path not yet there, too many requests, a broken server) may be put right at the
-receiver or in the config while the notification waits.
+Every other one (a wrong token, a path not yet there, too many requests, a broken server, the same idempotency key
+still at work) may be put right at the receiver or in the config while the notification waits.
 """
 
 

@@ -58,7 +58,9 @@ class Outbox:
 
         def operation(connection: Connection) -> Stored:
             now = self._clock()
-            fresh = and_(groups.c.key == key, groups.c.stored_at > now - self._repeat_after)
+            # Bounded on both sides: after a clock that was set back, "stored in the future" is not fresh for days.
+            age = now - groups.c.stored_at
+            fresh = and_(groups.c.key == key, age < self._repeat_after, age > -self._repeat_after)
             if (known := connection.scalar(select(groups.c.id).where(fresh).limit(1))) is not None:
                 return Stored(known, duplicate=True)
             row = {"key": key, "incident": incident, "status": group.status, "stored_at": now, "body": frame}
@@ -107,7 +109,7 @@ class Outbox:
             earlier.c.id < notifications.c.id,
         )
 
-        def operation(connection: Connection) -> int | None:
+        def operation(connection: Connection) -> Notification | None:
             now = self._clock()
             head: int | None = connection.scalar(
                 select(notifications.c.id)
@@ -121,13 +123,14 @@ class Outbox:
                 .order_by(notifications.c.due_at, notifications.c.id)
                 .limit(1)
             )
-            if head is not None:
-                claimed = {"claimed_until": now + LEASE_SECONDS, "attempts": notifications.c.attempts + 1}
-                connection.execute(update(notifications).where(notifications.c.id == head).values(claimed))
-            return head
+            if head is None:
+                return None
+            claimed = {"claimed_until": now + LEASE_SECONDS, "attempts": notifications.c.attempts + 1}
+            connection.execute(update(notifications).where(notifications.c.id == head).values(claimed))
+            return _load(connection, head)
 
-        head = self._database.write(operation)
-        return None if head is None else self._load(head)
+        # Without a limit: a claim that happens after its caller went would hold up the incident for the whole lease.
+        return self._database.write(operation, seconds=None)
 
     def delivered(self, notification: Notification) -> None:
         """The receiver has it."""
@@ -221,22 +224,21 @@ class Outbox:
 
         self._database.write(operation)
 
-    def _load(self, notification_id: int) -> Notification:
-        query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
-        with self._database.read() as connection:
-            row = connection.execute(query).one()
-            mine = alerts.c.group_id == row.group_id
-            bodies = connection.scalars(select(alerts.c.body).where(mine).order_by(alerts.c.id)).all()
-        group = webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int]))
-        return Notification(
-            id=row.id,
-            receiver=row.receiver,
-            idempotency_key=row.idempotency_key,
-            attempt=row.attempts,
-            stored_at=row.stored_at,
-            give_up_at=row.give_up_at,
-            group=group,
-        )
+
+def _load(connection: Connection, notification_id: int) -> Notification:
+    query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
+    row = connection.execute(query).one()
+    mine = alerts.c.group_id == row.group_id
+    bodies = connection.scalars(select(alerts.c.body).where(mine).order_by(alerts.c.id)).all()
+    return Notification(
+        id=row.id,
+        receiver=row.receiver,
+        idempotency_key=row.idempotency_key,
+        attempt=row.attempts,
+        stored_at=row.stored_at,
+        give_up_at=row.give_up_at,
+        group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
+    )
 
 
 def _postpone(connection: Connection, receiver: str, incident: str, due_at: float) -> None:

@@ -125,13 +125,36 @@ def test_after_give_up_after_it_is_a_dead_letter(outbox, clock, worker):
     assert not one.step()
 
 
-def test_a_notifier_with_a_bug_costs_a_retry_not_the_thread(outbox, clock, worker):
+def test_a_notifier_with_a_bug_costs_a_retry_not_the_thread_and_tells_no_secret(outbox, clock, worker, capsys):
     one = worker(notifier := Scripted(KeyError("secret-in-the-error")))
     store(outbox)
     assert one.step()
+    out, err = capsys.readouterr()
+    assert "KeyError at " in out + err
+    assert "secret-in-the-error" not in out + err
     clock.advance(1)
     assert one.step()
     assert len(notifier.sent) == 2
+
+
+def test_a_bug_beside_the_notifier_does_not_silence_a_receiver(outbox, clock, monkeypatch):
+    monkeypatch.setattr("alert_bridge.delivery.STORE_RETRY_SECONDS", 0.01)
+    claim, broken = outbox.claim, iter([True, True])
+
+    def breaks(receiver):
+        if next(broken, False):
+            raise KeyError("a bug")
+        return claim(receiver)
+
+    monkeypatch.setattr(outbox, "claim", breaks)
+    stopping, notifier = threading.Event(), Scripted()
+    metrics = BridgeMetrics(CollectorRegistry(), ["one"])
+    worker = Worker("one", notifier, outbox, clock, Backoff(1, 60), metrics, stopping)
+    delivery = Delivery([worker], outbox, clock, stopping)
+    store(outbox)
+    delivery.start()
+    eventually(lambda: len(notifier.sent) == 1, 5)
+    delivery.stop(5)
 
 
 def test_a_result_that_can_not_be_recorded_is_tried_again_not_sent_again(outbox, clock, worker, monkeypatch):

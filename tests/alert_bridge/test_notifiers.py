@@ -68,7 +68,9 @@ def test_each_delivers_and_returns_nothing(kind, receiver, notification):
 
 
 @pytest.mark.parametrize("kind", OVER_HTTP)
-@pytest.mark.parametrize("status", [*sorted(REFUSED), 301, 302, 307, 401, 403, 404, 408, 425, 429, 500, 501, 503, 504])
+@pytest.mark.parametrize(
+    "status", [*sorted(REFUSED), 301, 302, 307, 401, 403, 404, 408, 409, 425, 429, 500, 501, 503, 504]
+)
 def test_each_calls_the_same_statuses_retryable(kind, status, receiver, notification):
     app, url = receiver
     app.answer = lambda post: (status, {"Location": f"{url}/elsewhere"})

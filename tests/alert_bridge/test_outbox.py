@@ -54,6 +54,12 @@ def test_the_same_again_is_stored_once_until_it_is_a_repeat(outbox, clock):
     assert len(keys) == 2
 
 
+def test_a_clock_that_was_set_back_swallows_no_repeat(outbox, clock):
+    outbox.store(FIRST, {"one": [0]})
+    clock.advance(-86400)
+    assert not outbox.store(FIRST, {"one": [0]}).duplicate
+
+
 def test_an_ha_pair_posting_at_the_same_moment_is_stored_once(outbox):
     barrier = threading.Barrier(8)
 
