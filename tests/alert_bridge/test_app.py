@@ -1,4 +1,6 @@
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import requests
@@ -12,6 +14,7 @@ from cloudpulse.config import Secret
 from cloudpulse.durations import Duration
 from cloudpulse.testing import serving
 
+CAPTURED = sorted((Path(__file__).parent / "fixtures").glob("*.json"))
 FIRING = webhook_body(("a", "firing"))
 
 
@@ -61,6 +64,18 @@ def test_a_webhook_is_stored_delivered_and_listed(bridge, receiver):
     pages = metrics + get(url, "/").text + get(url, "/health").text
     assert "/token" not in pages
     assert get(url, "/-/ready").status_code == 200
+
+
+def test_everything_captured_from_alertmanager_is_stored(bridge):
+    url = bridge()
+    bodies = [json.loads(path.read_text(encoding="utf-8"))["body"] for path in CAPTURED]
+    assert len(bodies) == 9
+    for body in bodies:
+        answer = post(url, json.dumps(body).encode())
+        assert (answer.status_code, answer.json()["duplicate"]) == (200, False)
+    sent = [alert["fingerprint"] for body in bodies for alert in body["alerts"]]
+    stored = get(url, "/api/v1/alerts").json()["alerts"]
+    assert [alert["fingerprint"] for alert in stored] == sent[::-1]
 
 
 def test_what_can_never_be_valid_is_400_and_too_much_413(bridge):
