@@ -54,7 +54,7 @@ def _make(files: TlsFiles) -> None:
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     host = socket.gethostname()
-    if host.isascii() and host != "localhost":
+    if host and host.isascii() and host != "localhost":
         names.append(x509.DNSName(host))
     certificate = (
         x509.CertificateBuilder()

@@ -115,6 +115,9 @@ class Watch:
         """What is wrong, for people; "" while all that Prometheus last answered can be served."""
         try:
             snapshot = self.snapshot()
+            if any(item.problem for item in snapshot.items):
+                # /health is open to everyone: which series and which value is for those who may ask for the metric.
+                return f"{self.rule.title}: not all of its values can be used; a request for it says which"
             self.trusted(snapshot, snapshot.items, "")
         except Refused as refused:
             return refused.message
@@ -138,13 +141,14 @@ class Watch:
 
 def _placed(rule: Rule, items: tuple[Item, ...], evaluated_at: float) -> Snapshot:
     places: dict[Place, dict[str, list[Item]]] = {}
+    objects = [(kind, label) for kind, (_, label) in rule.objects.items()]
     for item in items:
         namespace = item.labels.get(rule.namespace_label, "") if rule.namespace_label else None
         if namespace == "":
             continue
         if rule.api == "external":
             places.setdefault(("", namespace), {}).setdefault("", []).append(item)
-        for kind, (_, label) in rule.objects.items():
+        for kind, label in objects:
             if name := item.labels.get(label):
                 place = (kind, None if kind == NAMESPACE.name else namespace)
                 places.setdefault(place, {}).setdefault(name, []).append(item)

@@ -134,6 +134,7 @@ def test_one_bad_series_spoils_the_sum(stand: Stand, forecast: Samples) -> None:
     now = stand.clock.now
     stand.evaluate([*forecast(5.0, now, now, app="a"), *forecast(math.nan, now, now, app="b")])
     assert 'app="b"' in stand.refusal().message
+    assert 'app="b"' not in stand.watch.problem()  # shown on /health, to everyone
     stand.evaluate([*forecast(5.0, now, now, app="a"), *forecast(5.0, now, now - 500, app="b")])
     assert "8m20s ago" in stand.refusal().message
     stand.evaluate([*forecast(5e15, now, now, app="a"), *forecast(5e15, now, now, app="b")])
