@@ -185,8 +185,14 @@ class Server:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set, then finish the requests under way."""
-        threading.Thread(target=self._stop_when, args=(stop,), name="stop", daemon=True).start()
-        self._server.serve()
+        stopping = threading.Thread(target=self._stop_when, args=(stop,), name="stop", daemon=True)
+        stopping.start()
+        try:
+            self._server.serve()
+        finally:
+            # serve() returns as soon as the stop begins; what requests under way still use must outlive them.
+            stop.set()
+            stopping.join(STOP_SECONDS + 1)
 
     def close(self) -> None:
         """Let go of the address and the worker threads; only a server that never ran needs it."""

@@ -228,11 +228,12 @@ def test_a_wrong_address_is_a_config_error(text: str) -> None:
 
 
 def test_a_stop_lets_the_request_under_way_finish_and_frees_the_port() -> None:
-    begun = threading.Event()
+    begun, finished = threading.Event(), threading.Event()
 
     def slow(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         begun.set()
         time.sleep(0.4)
+        finished.set()
         return _own(environ, start_response)
 
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -245,17 +246,40 @@ def test_a_stop_lets_the_request_under_way_finish_and_frees_the_port() -> None:
         start = time.perf_counter()
         end()
         assert time.perf_counter() - start < 5
+        # The app had returned before the stop did, so that what it uses can be closed now.
+        assert finished.is_set()
         request.join(5)
     assert answers == ["own"]
     Server(_own, listen).close()
 
 
 def test_a_stop_does_not_wait_for_idle_connections() -> None:
-    with _running(_own) as (server, end), socket.create_connection(("127.0.0.1", server.port), 5):
-        _ask(server, "/")
+    """Prometheus keeps its connection between scrapes."""
+    with _running(_own) as (server, end):
+        kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        kept.request("GET", "/")
+        assert kept.getresponse().read() == b"own"
         start = time.perf_counter()
         end()
-        assert time.perf_counter() - start < 5
+        assert time.perf_counter() - start < 3
+        kept.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_stop_does_not_wait_for_ever_for_clients_that_say_no_more(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, encrypted: bool
+) -> None:
+    monkeypatch.setattr("cloudpulse.serving.STOP_SECONDS", 0.5)
+    with (
+        _running(_own, _tls(certificates) if encrypted else None) as (server, end),
+        socket.create_connection(("127.0.0.1", server.port), 5) as client,
+    ):
+        if not encrypted:
+            client.sendall(b"GET / HTTP/1.1\r\nHost:")
+        time.sleep(0.2)
+        start = time.perf_counter()
+        end()
+        assert time.perf_counter() - start < 3
 
 
 def test_sigterm_stops_and_sighup_reloads_in_a_thread() -> None:
