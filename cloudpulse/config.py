@@ -257,4 +257,6 @@ def yaml_reason(error: yaml.YAMLError) -> str:
         return str(getattr(error, "reason", "it can't be read"))
     mark = error.problem_mark or error.context_mark
     place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-    return f"{error.problem or error.context}{place}"
+    # A password that begins with * or ! and isn't quoted reads as an alias or a tag.
+    problem = re.sub(r"(alias|anchor|tag|handle) ['\"].*", r"\1", error.problem or error.context or "it can't be read")
+    return f"{problem}{place}"
