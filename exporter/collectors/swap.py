@@ -33,7 +33,7 @@ def _counts_traffic() -> bool:
     """Whether the platform counts what goes to swap and back.
 
     psutil gives 0 where it doesn't: always on Windows, with a warning on a Linux without those lines in /proc/vmstat.
-    Asked once, before threads run, since catching warnings isn't thread-safe.
+    Asked when the collector is made and not at each scrape, since catching warnings isn't thread-safe.
     """
     if psutil.WINDOWS:
         return False
