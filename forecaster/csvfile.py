@@ -45,7 +45,9 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = [name.strip() for name in next(csv.reader(file), [""])]
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=True)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=True).fillna(
+            ""
+        )
     except OSError as error:
         raise ConfigError(f"{path}: can't read it: {error.strerror}") from error
     except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
@@ -56,6 +58,8 @@ def _table(path: Path) -> pd.DataFrame:
         raise ConfigError(f"{path}: no series: expected a column beside {TIME}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f'{path}: the column "{twice[0]}" is there twice')
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ConfigError(f"{path}: not a CSV file: its rows have more fields than the header")
     if table.empty:
         raise ConfigError(f"{path}: no rows: expected at least one below the header")
     return table

@@ -29,11 +29,15 @@ _POWER = 8.0
 _OWN_WINDOWS = {1.0: 36.0, 6.0: 60.0, 24.0: 60.0, np.inf: 60.0}
 """Windows per bucket at which a series' own result counts as much as what was known before: a few days prove little,
 and windows of long leads overlap."""
-_EXPECTED = {"profile": 0.75, "lstm": 0.75, "prophet": 1.0}
-"""Loss against the floor's that models had on recorded series (docs of the forecast benchmark): where trust begins."""
+_EXPECTED = {"profile": 0.75, "lstm": 0.78, "prophet": 1.1}
+"""Loss against the floor's that models had on recorded series (forecast benchmark): where trust begins."""
+_MOST_POOLED = 2.0
+"""What all series together count against `_EXPECTED`: many series in the same three days are no proof either."""
 _MOST = 4.0
 """A ratio further from 1 than this says no more: series on which one side is nearly perfect."""
 _NEGLIGIBLE = 0.01
+_AT_ONCE = 500
+"""Series predicted together: memory stays small when there are thousands."""
 _FADE = 1.4
 
 _TRUSTED = ("profile", "lstm", "prophet", FLOOR)
@@ -52,18 +56,10 @@ class EnsemblePredictor:
     def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
         """See Predictor."""
         check_step(self.step, recent)
-        by_lead = blend(Grid(self.step).hours(np.arange(horizon)), BUCKET_HOURS, _FADE)
-        shares = np.einsum("lb,nbm->mnl", by_lead, self._shares(recent))
-        total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
-        mass = np.zeros((len(recent.labels), horizon, 1))
-        for predictor, share in zip(self.parts.values(), shares, strict=True):
-            said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
-            # A model may be silent about a series; the others then speak for it.
-            spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None])
-            total += np.nan_to_num(said) * spoken
-            mass += spoken
-        with np.errstate(invalid="ignore"):
-            return answer(recent, total / np.where(mass > 0, mass, np.nan), levels)
+        groups = range(0, max(len(recent.labels), 1), _AT_ONCE)
+        parts = [recent.select(range(first, min(first + _AT_ONCE, len(recent.labels)))) for first in groups]
+        values = np.concatenate([self._mixed(part, horizon, levels).values for part in parts])
+        return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values)
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
         """See Predictor; the mean over the horizon buckets up to a day."""
@@ -79,6 +75,19 @@ class EnsemblePredictor:
             arrays |= {f"{name}.{key}": array for key, array in part.arrays.items()}
             facts[name] = dict(part.facts)
         return State(arrays, {"step": self.step, "keys": list(self.keys), "models": facts})
+
+    def _mixed(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
+        by_lead = blend(Grid(self.step).hours(np.arange(horizon)), BUCKET_HOURS, _FADE)
+        shares = np.einsum("lb,nbm->mnl", by_lead, self._shares(recent))
+        total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
+        mass = np.zeros((len(recent.labels), horizon, 1))
+        for predictor, share in zip(self.parts.values(), shares, strict=True):
+            said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
+            # A model may be silent about a series; the others then speak for it, even those with no share.
+            spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None] + 1e-9)
+            total += np.nan_to_num(said) * spoken
+            mass += spoken
+        return answer(recent, total / np.where(mass > 0, mass, np.nan), levels)
 
     def _shares(self, recent: Frame) -> NDArray[np.float32]:
         """[series, bucket, model]; a series that wasn't there in training gets the mean."""
@@ -146,16 +155,20 @@ class Ensemble:
         A series' own result is shrunk towards that of all series, and that towards `_EXPECTED`. A model worse than
         the floor gets nothing; the floor itself only steps in where all others are worse.
         """
-        known = np.isfinite(ratios) & (ratios > 0)
+        known = ~np.isnan(ratios)
+        silent = ~known & known.any(1, keepdims=True)
         logs = np.log(np.clip(np.where(known, ratios, 1.0), 1 / _MOST, _MOST))
         own = np.where(known, trust[:, None], 0.0)
         expected = np.log([_EXPECTED.get(name, 1.0) for name in self._models])
-        pooled = ((own * logs).sum(0) + expected) / (own.sum(0) + 1)
+        mass = own.sum(0)
+        mean = (own * logs).sum(0) / np.where(mass > 0, mass, 1.0)
+        mass = np.minimum(mass, _MOST_POOLED)
+        pooled = (mass * mean + expected) / (mass + 1)
         shrunk = (own * logs + pooled) / (own + 1)
         floor = np.array([name == FLOOR for name in self._models])
-        out = ~known.any(0) | (shrunk >= 0) | floor
+        out = ~known.any(0) | silent | (shrunk >= 0) | floor
         # Where nothing is left, the floor speaks; where that wasn't asked for, the best of those that were.
-        last_resort = floor if floor.any() else known.any(0)
+        last_resort = floor if floor.any() else known.any(0) & ~silent
         out = np.where(out.all(1, keepdims=True), ~last_resort, out)
         power = np.where(out, 0.0, np.exp(-_POWER * (shrunk - np.where(out, np.inf, shrunk).min(1, keepdims=True))))
         power[power < _NEGLIGIBLE] = 0.0

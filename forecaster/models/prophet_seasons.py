@@ -33,7 +33,7 @@ _FADE = 1.2
 
 @dataclass(frozen=True)
 class ProphetPredictor:
-    """`season[i, k]` is what hour k of the week (from Thursday 1 January 1970, 0 h UTC) is like; NaN: not fitted."""
+    """`season[i, k]` is what hour k of the week (from Thursday 1 January 1970, 0 h UTC) is like, for fitted series."""
 
     step: float
     keys: tuple[str, ...]
@@ -45,11 +45,12 @@ class ProphetPredictor:
         check_step(self.step, recent)
         grid = Grid(self.step)
         hours = grid.hours(np.arange(horizon))
-        rows = rows_of(self.keys, recent)
-        season = np.where(rows[:, None] >= 0, self.season[rows], np.nan)
+        rows = rows_of(self.keys, recent)  # -1, the last one, where there is none
+        season = np.concatenate([self.season, np.full((1, WEEK_HOURS), np.nan)])[rows]
+        bands = np.concatenate([self.bands, np.zeros((1, *self.bands.shape[1:]))])[rows]
         values = grid.align(recent.values)
         point = _points(values, season, recent.end + recent.step, grid, np.arange(horizon))
-        spread = np.einsum("lb,nbq->nlq", blend(hours, BAND_HOURS, _FADE), self.bands[rows])
+        spread = np.einsum("lb,nbq->nlq", blend(hours, BAND_HOURS, _FADE), bands)
         return answer(recent, point[..., None] + spread, levels)
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
@@ -75,15 +76,16 @@ class Prophet:
         grid = Grid(history.step)
         values = grid.align(history.values)
         start = history.end + history.step - grid.length * history.step
-        season = np.full((len(values), WEEK_HOURS), np.nan)
+        chosen = np.arange(0)
+        season = np.empty((0, WEEK_HOURS))
         if grid.daily and grid.step <= HOUR and horizon * grid.step > self._least_hours * HOUR:
             hourly, first = _hourly(values, start, grid)
             chosen = _clearest(hourly, len(values) if self._most_series is None else self._most_series)
             with _quiet():
-                for row in chosen:
-                    season[row] = _season(hourly[row], first)
+                season = np.array([_season(hourly[row], first) for row in chosen]).reshape(-1, WEEK_HOURS)
+        values = values[chosen]
         bands = residual_bands(values, grid, *_residuals(values, season, start, grid))
-        keys = tuple(label_key(labels) for labels in history.labels)
+        keys = tuple(label_key(history.labels[row]) for row in chosen)
         return ProphetPredictor(history.step, keys, season, bands.astype(np.float64))
 
     def restore(self, state: State) -> Predictor:

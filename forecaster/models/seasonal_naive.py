@@ -16,6 +16,7 @@ from forecaster.models.grid import DAYS, Grid
 from forecaster.models.robust import Array, first_known, median, quantiles
 
 _REACH_HOURS, _FEWEST_CHANGES = 1, 10
+_AT_ONCE = 100
 _CENTRES, _SAMPLES = 48, 25
 """Times of day at which the band is measured, and columns around each: as many as a step of 5 min has."""
 
@@ -30,14 +31,13 @@ class SeasonalNaivePredictor:
         """See Predictor."""
         check_step(self.step, recent)
         grid = Grid(self.step)
-        days = grid.align(recent.values).reshape(len(recent.labels), DAYS, grid.day)
-        latest: Array = days[:, -1]
-        for back in range(2, DAYS + 1):
-            latest = first_known(latest, days[:, -back])
-        latest = first_known(latest, median(days.reshape(len(days), -1))[:, None])
         at = np.arange(horizon) % grid.day
-        values = latest[:, at, None] + _spread(days, grid)[:, at]
-        return answer(recent, values.astype(np.float64), levels)
+        values = np.empty((len(recent.labels), horizon, len(QUANTILE_GRID)))
+        for first in range(0, len(values), _AT_ONCE):
+            rows = slice(first, first + _AT_ONCE)
+            days = grid.align(recent.values[rows]).reshape(-1, DAYS, grid.day)
+            values[rows] = _latest(days)[:, at, None] + _spread(days, grid)[:, at]
+        return answer(recent, values, levels)
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
         """See Predictor."""
@@ -58,6 +58,12 @@ class SeasonalNaive:
     def restore(self, state: State) -> Predictor:
         """See Model."""
         return SeasonalNaivePredictor(float(state.facts["step"]))
+
+
+def _latest(days: NDArray[np.float64]) -> Array:
+    """[N, time of day]: of the last day that has that time."""
+    recent_first = [days[:, -back] for back in range(1, DAYS + 1)]
+    return first_known(*recent_first, median(days.reshape(len(days), -1))[:, None])
 
 
 def _spread(days: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
