@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import html
 import json
@@ -201,6 +202,19 @@ class Server:
     def _stop_when(self, stop: threading.Event) -> None:
         stop.wait()
         self._server.stop()
+
+
+@contextlib.contextmanager
+def in_thread(app: WsgiApp, listen: str) -> Iterator[str]:
+    """Serve `app` in a thread while the block runs; yields its URL. Raises AddressUnavailable."""
+    server, stop = Server(app, listen), threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,), name="server", daemon=True)
+    thread.start()
+    try:
+        yield server.url
+    finally:
+        stop.set()
+        thread.join(STOP_SECONDS + 2)
 
 
 def stop_on_signals(stop: threading.Event, reload: Callable[[], None] | None = None) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from cloudpulse.errors import SourceError
 from cloudpulse.promql import Series
-from cloudpulse.serving import Server, WsgiApp
+from cloudpulse.serving import WsgiApp, in_thread
 
 
 class FakeClock:
@@ -68,15 +67,6 @@ class FakeSource:
         return self.samples(query)
 
 
-@contextlib.contextmanager
-def serving(app: WsgiApp, listen: str = "127.0.0.1:0") -> Iterator[str]:
-    """Serve `app` over real HTTP, on a free loopback port unless told; yields `http://127.0.0.1:PORT`."""
-    server = Server(app, listen)
-    stop = threading.Event()
-    thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        stop.set()
-        thread.join(10)
+def serving(app: WsgiApp, listen: str = "127.0.0.1:0") -> contextlib.AbstractContextManager[str]:
+    """Serve `app` over real HTTP, on a free loopback port unless told; a context manager that gives its URL."""
+    return in_thread(app, listen)

@@ -21,7 +21,6 @@ from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
 from forecaster.exporting import ForecastCollector
 from forecaster.meters import Meters
-from forecaster.models import build
 from forecaster.pipeline import Pipeline
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore
@@ -38,7 +37,7 @@ def command(
     """Forecast the configured PromQL expressions and show them as series."""
     logs.configure(log_level, log_format)
     file = config.read(config_path)
-    settings = _checked(file.section("forecaster", ForecasterSettings))
+    settings = file.section("forecaster", ForecasterSettings)
     source = Prometheus(file.section("prometheus", PrometheusSettings))
     storage.lock(settings.data_dir)
     registry = CollectorRegistry()
@@ -53,7 +52,7 @@ def command(
     rounds = Rounds(make, store, meters, time.time)
 
     def apply() -> None:
-        anew = _checked(config.read(config_path).section("forecaster", ForecasterSettings))
+        anew = config.read(config_path).section("forecaster", ForecasterSettings)
         if (anew.data_dir, anew.max_series) != (settings.data_dir, settings.max_series):
             raise ConfigError("forecaster.data_dir and forecaster.max_series need a restart to change")
         rounds.apply(anew.forecasts)
@@ -69,16 +68,6 @@ def command(
         trainer.close()
         rounds.close()
         source.close()
-
-
-def _checked(settings: ForecasterSettings) -> ForecasterSettings:
-    """Settings whose models all exist; raises ConfigError that names the place."""
-    for i, target in enumerate(settings.forecasts):
-        try:
-            build(target.models)
-        except ConfigError as error:
-            raise ConfigError(f"forecaster.forecasts[{i}].{error}") from error
-    return settings
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from typing import Literal
 
 from cloudpulse.config import Section
 from cloudpulse.durations import Duration
+from cloudpulse.errors import ConfigError
+from forecaster.models import build
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -59,6 +61,10 @@ class Target(Section, frozen=True):
             raise ValueError(f"levels: expected numbers between 0 and 1, got {list(self.levels)}")
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels: expected rising levels, each once, got {list(self.levels)}")
+        try:
+            build(self.models)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         if len(set(self.thresholds)) != len(self.thresholds):
             raise ValueError(f"thresholds: expected each once, got {list(self.thresholds)}")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from cloudpulse import logs
 from cloudpulse.local import demo, layout, ports, programs
 from cloudpulse.local.outlook import Outlook
 from cloudpulse.local.stack import Part, Stack
-from cloudpulse.serving import Server, WsgiApp, stop_on_signals
+from cloudpulse.serving import in_thread, stop_on_signals
 
 READY_SECONDS = 60.0
 
@@ -48,7 +47,7 @@ def command(with_demo: bool, data_dir: Path, config_path: Path | None, port_opti
             console.print("  writing 14 days of real demand into Prometheus")
             target = f"localhost:{taken['demo']}"
             replay = demo.prepare(data_dir / "demo", found, demo.load(), target, time.time())
-            open_things.enter_context(_served(demo.face(replay, time.time), taken["demo"]))
+            open_things.enter_context(in_thread(demo.face(replay, time.time), f"127.0.0.1:{taken['demo']}"))
         layout.write_files(config_path, taken, data_dir)
         parts = layout.parts(found, taken, data_dir, with_demo)
         stack = open_things.enter_context(Stack(data_dir / "logs", layout.environment()))
@@ -65,18 +64,6 @@ def command(with_demo: bool, data_dir: Path, config_path: Path | None, port_opti
             outlook.show_news()
         console.print("stopping")
     console.print("everything is stopped")
-
-
-@contextmanager
-def _served(app: WsgiApp, port: int) -> Iterator[None]:
-    server, stop = Server(app, f"127.0.0.1:{port}", threads=4), threading.Event()
-    thread = threading.Thread(target=server.run, args=(stop,), name="demo", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10)
 
 
 def _addresses(parts: list[Part]) -> Table:

@@ -43,6 +43,8 @@ def test_the_median_is_always_predicted() -> None:
         ({"thresholds": [1, 1]}, "each once"),
         ({"every": "0s"}, "every: expected at least 1s"),
         ({"models": 3}, "models"),
+        ({"models": ["lstn"]}, r'forecasts\[0\]: models: there is no "lstn"'),
+        ({"models": []}, "models: expected"),
     ],
 )
 def test_mistakes_are_named(mistake: dict[str, object], message: str) -> None:
