@@ -65,8 +65,8 @@ def command(
         rounds.apply(settings.forecasts)
         options.run(server, "forecaster", reload)
     finally:
-        trainer.close()
         rounds.close()
+        trainer.close()
         source.close()
 
 

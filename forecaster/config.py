@@ -80,6 +80,12 @@ class Target(Section, frozen=True):
         return int(-(-(max(self.horizons) + late) // self.step))
 
     @property
+    def purpose(self) -> str:
+        """What trained models depend on: with another of these they are of no use."""
+        models = self.models if isinstance(self.models, str) else ",".join(self.models)
+        return f"{self.query} step={float(self.step):g}s steps={self.steps} models={models}"
+
+    @property
     def all_levels(self) -> tuple[float, ...]:
         """The levels to predict: those asked for, and the median that accuracy is measured on."""
         return tuple(sorted({*self.levels, 0.5}))

@@ -26,7 +26,7 @@ from forecaster.history import History
 from forecaster.meters import Meters
 from forecaster.model import Predictor, State, label_key
 from forecaster.models import build
-from forecaster.registry import Registry
+from forecaster.registry import About, Registry
 from forecaster.store import MAX_AGE_SECONDS, ForecastStore, Issue, at
 from forecaster.training import Trainer
 
@@ -55,10 +55,7 @@ class _Training:
     """A training under way."""
 
     future: Future[State]
-    started_at: float
-    data_start: float
-    data_end: float
-    series: int
+    about: About
 
 
 class Pipeline:
@@ -107,14 +104,16 @@ class Pipeline:
         except StoreError as error:
             log.error("accuracy starts anew", forecast=self.target.name, error=str(error))
         version = self._registry.newest()
-        if version is not None:
+        if version is not None and version.about.purpose != self.target.purpose:
+            log.info("config changed, models are trained anew", forecast=self.target.name, version=version.number)
+        elif version is not None:
             try:
                 predictor = build(self.target.models).restore(version.state)
             except (CorruptFile, KeyError, ValueError) as error:
                 log.error("models of another kind are left", forecast=self.target.name, error=repr(error))
                 return
-            self._trained = _Trained(predictor, version.number, version.trained_at)
-            self._train_at = version.trained_at + self.target.train_every
+            self._trained = _Trained(predictor, version.number, version.about.trained_at)
+            self._train_at = version.about.trained_at + self.target.train_every
             log.info("models restored", forecast=self.target.name, version=version.number)
 
     def round(self) -> None:
@@ -238,7 +237,8 @@ class Pipeline:
         if self._training is not None or not frame.labels or now < self._train_at:
             return
         future = self._trainer.submit(frame, self.target.models, self.target.steps)
-        self._training = _Training(future, now, frame.start, frame.end, len(frame.labels))
+        about = About(now, frame.start, frame.end, len(frame.labels), self.target.purpose)
+        self._training = _Training(future, about)
         log.info("training", forecast=self.target.name, series=len(frame.labels), points=frame.length)
 
     def _finish_training(self) -> None:
@@ -256,18 +256,17 @@ class Pipeline:
             # Not before another interval: a model that fails on this data fails again at once.
             self._train_at = now + self.target.train_every
             return
-        self._train_at = training.started_at + self.target.train_every
-        self._meters.trained(self.target.name, now - training.started_at)
+        began = training.about.trained_at
+        self._train_at = began + self.target.train_every
+        self._meters.trained(self.target.name, now - began)
         number = self._trained.version + 1 if self._trained else 1
         try:
-            number = self._registry.add(
-                state, training.started_at, training.data_start, training.data_end, training.series
-            ).number
+            number = self._registry.add(state, training.about).number
         except StoreError as error:
             self._meters.error(self.target.name, "store")
             log.error("models not saved, used from memory", forecast=self.target.name, error=str(error))
-        self._trained = _Trained(predictor, number, training.started_at)
-        log.info("trained", forecast=self.target.name, version=number, seconds=round(now - training.started_at, 1))
+        self._trained = _Trained(predictor, number, began)
+        log.info("trained", forecast=self.target.name, version=number, seconds=round(now - began, 1))
 
 
 def reason(error: CloudPulseError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloudpulse import __version__, logs
@@ -17,16 +17,24 @@ log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
-class Version:
-    """One training: what Predictor came of it, when, on what."""
+class About:
+    """A training: when, on what, for what."""
 
-    number: int
-    state: State
     trained_at: float  # Unix seconds
     data_start: float  # Unix seconds, first column
     data_end: float  # Unix seconds, last column
     series: int
-    code: str
+    purpose: str  # `Target.purpose`; models serve no other
+    code: str = __version__
+
+
+@dataclass(frozen=True)
+class Version:
+    """What came of a training."""
+
+    number: int
+    state: State
+    about: About
 
 
 class Registry:
@@ -35,21 +43,14 @@ class Registry:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, state: State, trained_at: float, data_start: float, data_end: float, series: int) -> Version:
+    def add(self, state: State, about: About) -> Version:
         """Store a new version and drop the oldest ones. Raises StoreError."""
         number = max(self.numbers(), default=0) + 1
-        version = Version(number, state, trained_at, data_start, data_end, series, __version__)
-        about = {
-            "trained_at": trained_at,
-            "data_start": data_start,
-            "data_end": data_end,
-            "series": series,
-            "code": __version__,
-        }
-        storage.write(self._path(number), State(state.arrays, {"about": about, "state": dict(state.facts)}))
+        facts = {"about": asdict(about), "state": dict(state.facts)}
+        storage.write(self._path(number), State(state.arrays, facts))
         for old in self.numbers()[:-KEPT]:
             self._path(old).unlink(missing_ok=True)
-        return version
+        return Version(number, state, about)
 
     def newest(self) -> Version | None:
         """The newest version that reads well; a corrupt one is logged and passed over. None without any."""
@@ -65,7 +66,7 @@ class Registry:
         stored = storage.read(self._path(number))
         try:
             about, facts = stored.facts["about"], stored.facts["state"]
-            return Version(number, State(stored.arrays, facts), **about)
+            return Version(number, State(stored.arrays, facts), About(**about))
         except (KeyError, TypeError) as error:
             raise CorruptFile(f"{self._path(number)}: not a model version: {error}") from error
 

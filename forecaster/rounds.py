@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ RETRY_SECONDS = 5.0
 """How soon a failed round is tried again."""
 TRAINING_SECONDS = 1.0
 """How soon a round looks whether a training has ended; without a new grid point such a round asks nothing."""
+
+STOP_SECONDS = 4.0
+"""How long a stop waits for rounds under way, all together; a slow query ends with the process."""
 
 log = logs.get(__name__)
 
@@ -47,7 +51,7 @@ class Rounds:
         with self._lock:
             for name, running in list(self._running.items()):
                 if wanted.get(name) != running.pipeline.target:
-                    self._end(running)
+                    self._end(running, time.monotonic() + STOP_SECONDS)
                     del self._running[name]
                     self._store.drop(name)
             for name, target in wanted.items():
@@ -59,8 +63,9 @@ class Rounds:
         with self._lock:
             for running in self._running.values():
                 running.stop.set()
+            deadline = time.monotonic() + STOP_SECONDS
             for running in self._running.values():
-                self._end(running)
+                self._end(running, deadline)
             self._running.clear()
 
     def states(self) -> dict[str, str]:
@@ -77,9 +82,9 @@ class Rounds:
         running.thread.start()
         return running
 
-    def _end(self, running: _Running) -> None:
+    def _end(self, running: _Running, deadline: float) -> None:
         running.stop.set()
-        running.thread.join(5)
+        running.thread.join(max(0.0, deadline - time.monotonic()))
         running.pipeline.save()
 
     def _run(self, running: _Running) -> None:

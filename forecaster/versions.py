@@ -47,8 +47,8 @@ def _row(name: str, version: Version) -> dict[str, str | int]:
     return {
         "forecast": name,
         "version": version.number,
-        "trained_at": datetime.fromtimestamp(version.trained_at, UTC).isoformat(timespec="seconds"),
-        "history": format_duration(version.data_end - version.data_start),
-        "series": version.series,
-        "code": version.code,
+        "trained_at": datetime.fromtimestamp(version.about.trained_at, UTC).isoformat(timespec="seconds"),
+        "history": format_duration(version.about.data_end - version.about.data_start),
+        "series": version.about.series,
+        "code": version.about.code,
     }

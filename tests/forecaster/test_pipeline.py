@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from cloudpulse.durations import Duration
 from cloudpulse.errors import AnswerUnusable, SourceUnavailable
 from cloudpulse.promql import Series
 from forecaster.config import Bounds
@@ -36,6 +37,17 @@ def test_trained_models_take_over_and_survive_a_restart(bench: Any) -> None:
     issue = bench.store.get("rps")
     assert issue.version == 1
     assert issue.trained_at == 1_700_000_100.0
+
+
+@pytest.mark.parametrize("change", [{"step": Duration(60)}, {"query": "other"}, {"models": ("profile",)}])
+def test_models_of_another_config_are_not_taken_up(make_bench: Callable[..., Any], change: dict[str, Any]) -> None:
+    make_bench().rounds(2)
+    changed = make_bench(**change)
+    changed.pipeline.round()
+    assert changed.store.get("rps").version == 0
+    changed.clock.advance(300)
+    changed.pipeline.round()
+    assert changed.store.get("rps").version == 2
 
 
 def test_models_are_trained_again_after_the_interval(make_bench: Callable[..., Any]) -> None:
