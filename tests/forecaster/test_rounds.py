@@ -1,0 +1,131 @@
+"""Rounds in real threads, with pipelines that do as they are told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.core import CollectorRegistry
+from structlog.testing import capture_logs
+
+from cloudpulse.durations import Duration
+from cloudpulse.errors import SourceUnavailable
+from forecaster.config import Target
+from forecaster.meters import Meters
+from forecaster.rounds import STOP_SECONDS, Rounds
+from forecaster.store import ForecastStore
+
+
+class Scripted:
+    """Counts its rounds; `do` may raise or block."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.training = False
+        self.done = 0
+        self.saved = 0
+        self.do: Callable[[], None] = lambda: None
+
+    def load(self) -> None:
+        """Nothing is kept."""
+
+    def round(self) -> None:
+        self.done += 1
+        self.do()
+
+    def save(self) -> None:
+        self.saved += 1
+
+
+@pytest.fixture
+def made() -> dict[str, Scripted]:
+    return {}
+
+
+@pytest.fixture
+def rounds(made: dict[str, Scripted]) -> Any:
+    def make(target: Target) -> Any:
+        pipeline = Scripted(target)
+        if target.name in made:
+            pipeline.do = made[target.name].do
+        made[target.name] = pipeline
+        return pipeline
+
+    built = Rounds(make, ForecastStore(time.time), Meters(CollectorRegistry()), time.time)
+    yield built
+    built.close()
+
+
+def target(name: str, query: str = "q") -> Target:
+    return Target(name=name, query=query, every=Duration(1), step=Duration(1), horizons=(Duration(10),))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_target_that_blocks_delays_no_other(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    block = threading.Event()
+    rounds.apply([target("slow"), target("quick")])
+    made["slow"].do = lambda: block.wait() and None
+    until(lambda: made["quick"].done >= 3)
+    assert made["slow"].done <= 2
+    block.set()
+
+
+def test_an_error_is_told_once_and_so_is_its_end(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    failing = Scripted(target("a"))
+
+    def fail() -> None:
+        raise SourceUnavailable("Prometheus is not reached")
+
+    failing.do = fail
+    made["a"] = failing
+    with capture_logs() as logs:
+        rounds.apply([target("a")])
+        until(lambda: made["a"].done >= 2)
+        assert rounds.states() == {"a": "Prometheus is not reached"}
+        made["a"].do = lambda: None
+        until(lambda: rounds.states() == {"a": "starting"})
+    events = [(line["event"], line["log_level"]) for line in logs]
+    assert events == [("round failed", "error"), ("round works again", "info")]
+
+
+def test_a_bug_in_one_target_is_counted_and_the_others_go_on(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    rounds.apply([target("a"), target("b")])
+
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    made["a"].do = bug
+    until(lambda: rounds.states()["a"] == "ZeroDivisionError()")
+    seen = made["b"].done
+    until(lambda: made["b"].done > seen)
+
+
+def test_a_reload_touches_only_what_changed(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    rounds.apply([target("stays"), target("changes"), target("goes")])
+    before = dict(made)
+    rounds.apply([target("stays"), target("changes", "other"), target("comes")])
+    assert made["stays"] is before["stays"]
+    assert made["changes"] is not before["changes"]
+    assert before["changes"].saved == before["goes"].saved == 1
+    assert set(rounds.states()) == {"stays", "changes", "comes"}
+
+
+def test_a_stop_waits_a_bounded_time_for_all_together(made: dict[str, Scripted], rounds: Rounds) -> None:
+    block = threading.Event()
+    rounds.apply([target(name) for name in ("a", "b", "c")])
+    for pipeline in made.values():
+        pipeline.do = lambda: block.wait() and None
+    until(lambda: all(pipeline.done >= 2 for pipeline in made.values()))
+    began = time.monotonic()
+    rounds.close()
+    assert time.monotonic() - began < STOP_SECONDS + 2
+    block.set()
