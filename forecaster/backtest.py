@@ -5,7 +5,7 @@ A Window is one origin, a Backtest all of them. Whoever is tested is given the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,8 @@ class Window:
         values = self.forecast.values
         held = (self.actual >= values[:, :, 0]) & (self.actual <= values[:, :, -1])
         known = ~np.isnan(self.actual) & ~np.isnan(values[:, :, 0])
-        return np.where(known, held, np.nan)
+        share: Floats = np.where(known, held, np.nan)
+        return share
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,29 @@ class Backtest:
     windows: tuple[Window, ...]
 
     def scores(self, first: int, last: int) -> Scores:
-        """Scores of the leads from `first` up to, not including, `last` (0 is the first step after the origin).
+        """Scores of the leads from `first` up to, not including, `last` (0 is the first step after the origin)."""
+        return score(self.windows, [(first, last)])[0]
 
-        Every observed point counts the same.
-        """
-        errors = self._joined([window.absolute_error()[:, first:last] for window in self.windows])
-        losses = self._joined([window.pinball()[:, first:last] for window in self.windows])
-        inside = self._joined([window.inside()[:, first:last] for window in self.windows])
-        compared = [(~np.isnan(window.pinball()[:, first:last])).any(1) for window in self.windows]
-        return Scores(_mean(errors), _mean(losses), _mean(inside), np.sum(compared, axis=0).astype(np.intp))
 
-    def _joined(self, parts: Sequence[Floats]) -> Floats:
-        return np.concatenate(parts, axis=1)
+def score(windows: Iterable[Window], spans: Sequence[tuple[int, int]]) -> list[Scores]:
+    """Scores of each span of leads (first, last + 1); every observed point counts the same.
+
+    Windows are taken one by one and not kept, so that they may be made as they are needed.
+    """
+    sums: list[list[Floats]] = [[] for _ in spans]
+    for window in windows:
+        measures = np.stack([window.absolute_error(), window.pinball(), window.inside()])
+        for span, (first, last) in zip(sums, spans, strict=True):
+            cut = measures[:, :, first:last]
+            known = ~np.isnan(cut[1])
+            totals = np.where(known, cut, 0.0).sum(-1)
+            span.append(np.stack([*totals, known.sum(-1), known.any(-1)]))
+    found = []
+    for span in sums:
+        error, loss, inside, count, compared = np.sum(span, axis=0)
+        mass = np.where(count > 0, count, np.nan)
+        found.append(Scores(error / mass, loss / mass, inside / mass, compared.astype(np.intp)))
+    return found
 
 
 def origins(length: int, first: int, every: int) -> tuple[int, ...]:
@@ -87,20 +99,27 @@ def origins(length: int, first: int, every: int) -> tuple[int, ...]:
     return tuple(range(first, length, every))
 
 
+def windows(
+    predictor: Predictor, frame: Frame, origins: Sequence[int], horizon: int, levels: tuple[float, ...]
+) -> Iterator[Window]:
+    """Let a Predictor trained on the columns before the first origin forecast from each of them."""
+    return (_window(predictor, frame, origin, horizon, levels) for origin in origins)
+
+
 def run(
     predictor: Predictor, frame: Frame, origins: Sequence[int], horizon: int, levels: tuple[float, ...]
 ) -> Backtest:
-    """Let a Predictor trained on the columns before the first origin forecast from each of them."""
-    return Backtest(tuple(_window(predictor, frame, origin, horizon, levels) for origin in origins))
+    """All of `windows`, kept."""
+    return Backtest(tuple(windows(predictor, frame, origins, horizon, levels)))
 
 
 def refitted(model: Model, frame: Frame, origins: Sequence[int], horizon: int, levels: tuple[float, ...]) -> Backtest:
     """Train anew at each origin: dearer, and what a service that retrains would have done."""
-    windows = []
+    found = []
     for origin in origins:
         predictor = model.fit(frame.between(0, origin), horizon)
-        windows.append(_window(predictor, frame, origin, horizon, levels))
-    return Backtest(tuple(windows))
+        found.append(_window(predictor, frame, origin, horizon, levels))
+    return Backtest(tuple(found))
 
 
 def relative(mine: Floats, floor: Floats) -> Floats:
@@ -119,10 +138,3 @@ def _window(predictor: Predictor, frame: Frame, origin: int, horizon: int, level
     came = frame.values[:, origin : origin + horizon]
     actual[:, : came.shape[1]] = came
     return Window(origin, predictor.predict(frame.between(0, origin), horizon, levels), actual)
-
-
-def _mean(values: Floats) -> Floats:
-    known = ~np.isnan(values)
-    count = known.sum(1)
-    total = np.where(known, values, 0.0).sum(1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

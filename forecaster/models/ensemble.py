@@ -25,6 +25,7 @@ FLOOR = "seasonal_naive"
 _HELD_OUT_DAYS, _HELD_OUT_SHARE = 3.0, 0.25
 _LEAST_HELD_OUT_HOURS = 12
 _ORIGIN_HOURS = 4
+_COMPARED_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _POWER = 8.0
 _OWN_WINDOWS = {1.0: 36.0, 6.0: 60.0, 24.0: 60.0, np.inf: 60.0}
 """Windows per bucket at which a series' own result counts as much as what was known before: a few days prove little,
@@ -131,22 +132,21 @@ class Ensemble:
         if held_out < grid.steps(_LEAST_HELD_OUT_HOURS) or len(origins) < 2:
             return self._untested(len(history.labels))
         leads = min(horizon, held_out)
+        spans = _spans(leads, grid)
         results = []
         for model in (SeasonalNaive(), *self._models.values()):
-            predictor = model.fit(past, horizon)
-            results.append(backtest.run(predictor, history, origins, leads, tuple(QUANTILE_GRID)))
+            windows = backtest.windows(model.fit(past, horizon), history, origins, leads, _COMPARED_LEVELS)
+            results.append(backtest.score(windows, [span for span in spans if span]))
         shares = np.empty((len(history.labels), len(BUCKET_HOURS), len(self._models)), np.float32)
-        ends = [min(leads, int(hours * 3600 / history.step + 1e-9)) for hours in BUCKET_HOURS[:-1]] + [leads]
-        first = 0
-        for b, (last, hours) in enumerate(zip(ends, BUCKET_HOURS, strict=True)):
-            if last > first:
-                scores = [result.scores(first, last) for result in results]
-                ratios = np.stack([backtest.relative(score.pinball, scores[0].pinball) for score in scores[1:]], -1)
+        compared = zip(*results, strict=True)
+        for b, (span, hours) in enumerate(zip(spans, BUCKET_HOURS, strict=True)):
+            if span:
+                floor, *others = next(compared)
+                ratios = np.stack([backtest.relative(score.pinball, floor.pinball) for score in others], -1)
                 ratios[:, _repeats(ratios)] = np.nan
-                shares[:, b] = self._shares(ratios, scores[0].windows / _OWN_WINDOWS[hours])
+                shares[:, b] = self._shares(ratios, floor.windows / _OWN_WINDOWS[hours])
             else:
                 shares[:, b] = shares[:, b - 1] if b else self._untested(len(shares))[:, 0]
-            first = max(first, last)
         return shares
 
     def _shares(self, ratios: NDArray[np.float64], trust: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -180,6 +180,12 @@ class Ensemble:
         best = next((name for name in _TRUSTED if name in names), names[0])
         one = np.array([name == best for name in names], np.float32)
         return np.tile(one, (series, len(BUCKET_HOURS), 1))
+
+
+def _spans(leads: int, grid: Grid) -> list[tuple[int, int] | None]:
+    """The leads of each bucket; None for one that has none, or that the held-out days don't reach."""
+    ends = [min(leads, int(hours * 3600 / grid.step + 1e-9)) for hours in BUCKET_HOURS[:-1]] + [leads]
+    return [(first, last) if last > first else None for first, last in zip([0, *ends], ends, strict=False)]
 
 
 def _repeats(ratios: NDArray[np.float64]) -> NDArray[np.bool_]:
