@@ -5,7 +5,6 @@ Several writes that wait at the same time share one transaction and one fsync (g
 
 from __future__ import annotations
 
-import fcntl
 import os
 import queue
 import threading
@@ -20,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alert_bridge import schema
 from cloudpulse.errors import StoreError
+from cloudpulse.folders import claim, sync
 
 T = TypeVar("T")
 Operation = Callable[[Connection], Any]
@@ -41,12 +41,12 @@ class Database:
 
     def __init__(self, data_dir: Path, pragmas: tuple[str, ...] = ()) -> None:
         self.path = data_dir / FILE
-        self._lock = _locked(data_dir)
+        self._lock = claim(data_dir, "alert bridge")
         self._engine = _engine(self.path, (*_PRAGMAS, *pragmas))
         try:
             with self._errors("open"), self._engine.begin() as connection:
                 _prepare(connection, self.path)
-            _sync(data_dir)
+            sync(data_dir)
             self._identity = _identity(self.path)
         except BaseException:
             self._engine.dispose()
@@ -154,31 +154,9 @@ def _prepare(connection: Connection, path: Path) -> None:
     connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
 
 
-def _locked(data_dir: Path) -> int:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"{data_dir}: can't use this data_dir: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(f"{data_dir}: in use by another alert bridge: stop it, or give this one its own") from error
-    return descriptor
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

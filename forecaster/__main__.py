@@ -13,10 +13,10 @@ from cloudpulse import config, logs, options
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
+from cloudpulse.folders import claim
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Collects
-from forecaster import storage
 from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
 from forecaster.exporting import ForecastCollector
@@ -39,7 +39,7 @@ def command(
     file = config.read(config_path)
     settings = file.section("forecaster", ForecasterSettings)
     source = Prometheus(file.section("prometheus", PrometheusSettings))
-    storage.lock(settings.data_dir)
+    claim(settings.data_dir, "forecaster")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     meters = Meters(registry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cloudpulse.errors import CorruptFile, StoreError
+from cloudpulse.folders import sync
 from forecaster.model import State
 
 FORMAT = "1"
@@ -36,7 +36,7 @@ def write(path: Path, state: State) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -60,24 +60,6 @@ def read(path: Path) -> State:
     return State(arrays, json.loads(metadata["facts"]))
 
 
-def lock(folder: Path) -> int:
-    """Claim `folder` for this process until it ends; two forecasters must not write the same files.
-
-    Returns the file descriptor that holds the claim. Raises StoreError.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(f"{folder}: can't be used as data_dir: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(f"{folder}: another forecaster uses this data_dir; give each its own") from error
-    return descriptor
-
-
 def _digest(arrays: Mapping[str, NDArray[Any]], facts: str) -> str:
     digest = hashlib.sha256(facts.encode())
     for name in sorted(arrays):
@@ -85,11 +67,3 @@ def _digest(arrays: Mapping[str, NDArray[Any]], facts: str) -> str:
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

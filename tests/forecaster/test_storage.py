@@ -82,13 +82,6 @@ except StoreError as error:
     assert [found.name for found in tmp_path.iterdir()] == ["s.safetensors"]
 
 
-def test_a_data_dir_serves_one_process(tmp_path: Path) -> None:
-    storage.lock(tmp_path)
-    program = f"from forecaster import storage; from pathlib import Path; storage.lock(Path({str(tmp_path)!r}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "another forecaster uses this data_dir" in done.stderr
-
-
 def test_versions_count_up_and_old_ones_go(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     for i in range(KEPT + 3):
