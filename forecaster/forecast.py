@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ class Forecast:
     """`values[i, h, k]` is quantile `levels[k]` of series i at Unix time `start + h * step`.
 
     `start` is one step after the last observed column. Levels rise, and so do the values along them.
-    A series without a forecast is NaN throughout.
+    A series without a forecast is NaN throughout. `parts` are the medians of an ensemble's models by name,
+    [series, step], NaN where a model is silent; a model that stands alone has none.
     """
 
     start: float
@@ -23,6 +25,7 @@ class Forecast:
     levels: tuple[float, ...]
     labels: tuple[Labels, ...]
     values: NDArray[np.float64]
+    parts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.shape[::2] != (len(self.labels), len(self.levels)):

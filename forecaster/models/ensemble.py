@@ -5,8 +5,8 @@ Weights come from days that the models were not trained on; then those that earn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ _TRUSTED = ("profile", "lstm", "prophet", FLOOR)
 
 @dataclass(frozen=True)
 class EnsemblePredictor:
-    """Trained models and their weights [series, bucket, model]."""
+    """Trained models, the floor always among them, and their weights [series, bucket, model]."""
 
     step: float
     keys: tuple[str, ...]
@@ -59,8 +59,25 @@ class EnsemblePredictor:
         check_step(self.step, recent)
         groups = range(0, max(len(recent.labels), 1), _AT_ONCE)
         parts = [recent.select(range(first, min(first + _AT_ONCE, len(recent.labels)))) for first in groups]
-        values = np.concatenate([self._mixed(part, horizon, levels).values for part in parts])
-        return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values)
+        mixed = [self._mixed(part, horizon, levels) for part in parts]
+        values = np.concatenate([one.values for one in mixed])
+        said = {name: np.concatenate([one.parts[name] for one in mixed]) for name in self.parts}
+        return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values, said)
+
+    def without(self, demoted: Mapping[str, Collection[str]]) -> EnsemblePredictor:
+        """The same, in which the models of `demoted` (name -> `label_key`s of series) have no share in those series.
+
+        Where no model is left, seasonal naive speaks.
+        """
+        rows = {key: row for row, key in enumerate(self.keys)}
+        names = list(self.parts)
+        shares = self.shares.copy()
+        for name, keys in demoted.items():
+            if name in names:
+                shares[[rows[key] for key in keys if key in rows], :, names.index(name)] = 0.0
+        left = shares.sum(-1, keepdims=True)
+        floor = np.array([name == FLOOR for name in names], np.float32)
+        return replace(self, shares=np.where(left > 0, shares / np.where(left > 0, left, 1), floor))
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
         """See Predictor; the mean over the horizon buckets up to a day."""
@@ -82,13 +99,15 @@ class EnsemblePredictor:
         shares = np.einsum("lb,nbm->mnl", by_lead, self._shares(recent))
         total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
         mass = np.zeros((len(recent.labels), horizon, 1))
-        for predictor, share in zip(self.parts.values(), shares, strict=True):
+        medians = {}
+        for (name, predictor), share in zip(self.parts.items(), shares, strict=True):
             said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
+            medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
             # A model may be silent about a series; the others then speak for it, even those with no share.
             spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None] + 1e-9)
             total += np.nan_to_num(said) * spoken
             mass += spoken
-        return answer(recent, total / np.where(mass > 0, mass, np.nan), levels)
+        return replace(answer(recent, total / np.where(mass > 0, mass, np.nan), levels), parts=medians)
 
     def _shares(self, recent: Frame) -> NDArray[np.float32]:
         """[series, bucket, model]; a series that wasn't there in training gets the mean."""
@@ -101,16 +120,20 @@ class Ensemble:
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         self._models = dict(models)
+        self._kept = {**self._models, FLOOR: SeasonalNaive()}
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
         shares = self._compare(history, horizon)
         kept = [m for m in range(len(self._models)) if shares[:, :, m].max(initial=0.0) > _NEGLIGIBLE]
-        shares = shares[:, :, kept]
         names = [list(self._models)[m] for m in kept]
-        parts = {name: self._models[name].fit(history, horizon) for name in names}
+        shares = shares[:, :, kept] / shares[:, :, kept].sum(-1, keepdims=True)
+        if FLOOR not in names:
+            names.append(FLOOR)
+            shares = np.concatenate([shares, np.zeros_like(shares[:, :, :1])], -1)
+        parts = {name: self._kept[name].fit(history, horizon) for name in names}
         keys = tuple(label_key(labels) for labels in history.labels)
-        return EnsemblePredictor(history.step, keys, parts, shares / shares.sum(-1, keepdims=True))
+        return EnsemblePredictor(history.step, keys, parts, shares)
 
     def restore(self, state: State) -> Predictor:
         """See Model."""
@@ -118,7 +141,7 @@ class Ensemble:
         for name, facts in state.facts["models"].items():
             prefix = f"{name}."
             arrays = {key.removeprefix(prefix): a for key, a in state.arrays.items() if key.startswith(prefix)}
-            parts[name] = self._models[name].restore(State(arrays, facts))
+            parts[name] = self._kept[name].restore(State(arrays, facts))
         return EnsemblePredictor(
             float(state.facts["step"]), tuple(state.facts["keys"]), parts, state.arrays["shares"].astype(np.float32)
         )
