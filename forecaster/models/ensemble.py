@@ -15,19 +15,18 @@ from forecaster import backtest
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Model, Predictor, State, label_key
+from forecaster.models import trial
 from forecaster.models.answer import answer, check_step, rows_of
 from forecaster.models.grid import Grid
+from forecaster.models.robust import first_known, quantiles
 from forecaster.models.seasonal_naive import SeasonalNaive
-from forecaster.models.stack import BUCKET_HOURS, blend
+from forecaster.models.stack import BUCKET_HOURS, FADE, blend
+from forecaster.models.trial import Trial
 
 FLOOR = "seasonal_naive"
 
-_HELD_OUT_DAYS, _HELD_OUT_SHARE = 3.0, 0.25
-_LEAST_HELD_OUT_HOURS = 12
-_ORIGIN_HOURS = 4
-_COMPARED_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _POWER = 8.0
-_OWN_WINDOWS = {1.0: 36.0, 6.0: 60.0, 24.0: 60.0, np.inf: 60.0}
+_OWN_WINDOWS = (36.0, 60.0, 60.0, 60.0)
 """Windows per bucket at which a series' own result counts as much as what was known before: a few days prove little,
 and windows of long leads overlap."""
 _EXPECTED = {"profile": 0.75, "lstm": 0.78, "prophet": 1.1}
@@ -37,9 +36,9 @@ _MOST_POOLED = 2.0
 _MOST = 4.0
 """A ratio further from 1 than this says no more: series on which one side is nearly perfect."""
 _NEGLIGIBLE = 0.01
+_OWN_STRETCH_WINDOWS, _MOST_STRETCH = 60.0, 2.0
 _AT_ONCE = 500
 """Series predicted together: memory stays small when there are thousands."""
-_FADE = 1.4
 
 _TRUSTED = ("profile", "lstm", "prophet", FLOOR)
 """Which model to take when the history is too short to compare: the first that is there."""
@@ -53,6 +52,7 @@ class EnsemblePredictor:
     keys: tuple[str, ...]
     parts: Mapping[str, Predictor]
     shares: NDArray[np.float32]
+    stretch: NDArray[np.float32]  # [series, bucket]: of the band around its median
 
     def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
         """See Predictor."""
@@ -81,12 +81,12 @@ class EnsemblePredictor:
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
         """See Predictor; the mean over the horizon buckets up to a day."""
-        shares = self._shares(recent)[:, :-1].mean(1).astype(np.float64)
+        shares = _with_mean(self.shares)[rows_of(self.keys, recent)][:, :-1].mean(1).astype(np.float64)
         return {name: shares[:, m] for m, name in enumerate(self.parts)}
 
     def state(self) -> State:
         """See Predictor. The models' arrays are named after them: `profile.weights`."""
-        arrays: dict[str, NDArray[np.generic]] = {"shares": self.shares}
+        arrays: dict[str, NDArray[np.generic]] = {"shares": self.shares, "stretch": self.stretch}
         facts = {}
         for name, predictor in self.parts.items():
             part = predictor.state()
@@ -95,8 +95,10 @@ class EnsemblePredictor:
         return State(arrays, {"step": self.step, "keys": list(self.keys), "models": facts})
 
     def _mixed(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
-        by_lead = blend(Grid(self.step).hours(np.arange(horizon)), BUCKET_HOURS, _FADE)
-        shares = np.einsum("lb,nbm->mnl", by_lead, self._shares(recent))
+        by_lead = blend(Grid(self.step).hours(np.arange(horizon)), BUCKET_HOURS, FADE)
+        rows = rows_of(self.keys, recent)  # -1, the last one, for a series that wasn't there in training: the mean
+        shares = np.einsum("lb,nbm->mnl", by_lead, _with_mean(self.shares)[rows])
+        stretch = np.einsum("lb,nb->nl", by_lead, _with_mean(self.stretch)[rows])[:, :, None]
         total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
         mass = np.zeros((len(recent.labels), horizon, 1))
         medians = {}
@@ -107,12 +109,9 @@ class EnsemblePredictor:
             spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None] + 1e-9)
             total += np.nan_to_num(said) * spoken
             mass += spoken
-        return replace(answer(recent, total / np.where(mass > 0, mass, np.nan), levels), parts=medians)
-
-    def _shares(self, recent: Frame) -> NDArray[np.float32]:
-        """[series, bucket, model]; a series that wasn't there in training gets the mean."""
-        known = np.concatenate([self.shares, self.shares.mean(0, keepdims=True)])
-        return known[rows_of(self.keys, recent)]
+        mixed = total / np.where(mass > 0, mass, np.nan)
+        middle = mixed[:, :, len(QUANTILE_GRID) // 2, None]
+        return replace(answer(recent, middle + stretch * (mixed - middle), levels), parts=medians)
 
 
 class Ensemble:
@@ -124,16 +123,23 @@ class Ensemble:
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
-        shares = self._compare(history, horizon)
-        kept = [m for m in range(len(self._models)) if shares[:, :, m].max(initial=0.0) > _NEGLIGIBLE]
-        names = [list(self._models)[m] for m in kept]
+        names = list(self._models)
+        found = trial.trial({FLOOR: SeasonalNaive(), **self._models}, history, horizon)
+        if found is None:
+            shares = self._untested(len(history.labels))
+            stretch = np.ones((len(shares), len(BUCKET_HOURS)), np.float32)
+        else:
+            shares = self._weighed(found)
+            stretch = _stretch(found, shares)
+        kept = [m for m in range(len(names)) if shares[:, :, m].max(initial=0.0) > _NEGLIGIBLE]
+        names = [names[m] for m in kept]
         shares = shares[:, :, kept] / shares[:, :, kept].sum(-1, keepdims=True)
         if FLOOR not in names:
             names.append(FLOOR)
             shares = np.concatenate([shares, np.zeros_like(shares[:, :, :1])], -1)
         parts = {name: self._kept[name].fit(history, horizon) for name in names}
         keys = tuple(label_key(labels) for labels in history.labels)
-        return EnsemblePredictor(history.step, keys, parts, shares)
+        return EnsemblePredictor(history.step, keys, parts, shares, stretch)
 
     def restore(self, state: State) -> Predictor:
         """See Model."""
@@ -142,32 +148,18 @@ class Ensemble:
             prefix = f"{name}."
             arrays = {key.removeprefix(prefix): a for key, a in state.arrays.items() if key.startswith(prefix)}
             parts[name] = self._kept[name].restore(State(arrays, facts))
-        return EnsemblePredictor(
-            float(state.facts["step"]), tuple(state.facts["keys"]), parts, state.arrays["shares"].astype(np.float32)
-        )
+        shares, stretch = (state.arrays[name].astype(np.float32) for name in ("shares", "stretch"))
+        return EnsemblePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), parts, shares, stretch)
 
-    def _compare(self, history: Frame, horizon: int) -> NDArray[np.float32]:
-        """Weights [series, bucket, model] by a backtest on the last days."""
-        grid = Grid(history.step)
-        held_out = _held_out(history, grid)
-        origins = backtest.origins(history.length, history.length - held_out, grid.steps(_ORIGIN_HOURS))
-        past = history.between(0, history.length - held_out)
-        if held_out < grid.steps(_LEAST_HELD_OUT_HOURS) or len(origins) < 2:
-            return self._untested(len(history.labels))
-        leads = min(horizon, held_out)
-        spans = _spans(leads, grid)
-        results = []
-        for model in (SeasonalNaive(), *self._models.values()):
-            windows = backtest.windows(model.fit(past, horizon), history, origins, leads, _COMPARED_LEVELS)
-            results.append(backtest.score(windows, [span for span in spans if span]))
-        shares = np.empty((len(history.labels), len(BUCKET_HOURS), len(self._models)), np.float32)
-        compared = zip(*results, strict=True)
-        for b, (span, hours) in enumerate(zip(spans, BUCKET_HOURS, strict=True)):
-            if span:
-                floor, *others = next(compared)
-                ratios = np.stack([backtest.relative(score.pinball, floor.pinball) for score in others], -1)
+    def _weighed(self, found: Trial) -> NDArray[np.float32]:
+        """Weights [series, bucket, model] by a trial whose first model is the floor."""
+        shares = np.empty((len(found.came), len(BUCKET_HOURS), len(self._models)), np.float32)
+        for b, leads in enumerate(found.buckets()):
+            if len(leads):
+                floor, *others = found.losses(leads).T
+                ratios = np.stack([backtest.relative(loss, floor) for loss in others], -1)
                 ratios[:, _repeats(ratios)] = np.nan
-                shares[:, b] = self._shares(ratios, floor.windows / _OWN_WINDOWS[hours])
+                shares[:, b] = self._shares(ratios, found.windows(leads) / _OWN_WINDOWS[b])
             else:
                 shares[:, b] = shares[:, b - 1] if b else self._untested(len(shares))[:, 0]
         return shares
@@ -205,10 +197,9 @@ class Ensemble:
         return np.tile(one, (series, len(BUCKET_HOURS), 1))
 
 
-def _spans(leads: int, grid: Grid) -> list[tuple[int, int] | None]:
-    """The leads of each bucket; None for one that has none, or that the held-out days don't reach."""
-    ends = [min(leads, int(hours * 3600 / grid.step + 1e-9)) for hours in BUCKET_HOURS[:-1]] + [leads]
-    return [(first, last) if last > first else None for first, last in zip([0, *ends], ends, strict=False)]
+def _with_mean(by_series: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One more row at the end, the mean of all."""
+    return np.concatenate([by_series, by_series.mean(0, keepdims=True)])
 
 
 def _repeats(ratios: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -216,8 +207,29 @@ def _repeats(ratios: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.array([any(np.array_equal(one, ratios[:, k]) for k in range(m)) for m, one in enumerate(ratios.T)])
 
 
-def _held_out(history: Frame, grid: Grid) -> int:
-    """Columns at the end that the compared models don't train on: a quarter of what is observed, 3 days at most."""
-    seen = np.flatnonzero((~np.isnan(history.values)).any(0))
-    span = history.length - int(seen[0]) if len(seen) else 0
-    return int(min(_HELD_OUT_DAYS * grid.day, _HELD_OUT_SHARE * span))
+def _stretch(found: Trial, shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far the mix's band must be stretched around its median to hold as much as it says, [series, bucket].
+
+    Split conformal prediction (Vovk et al., 2005) on the mix: of each miss's distance from the median, in half-widths
+    of the band on its side, the quantile that the band should reach. What all series say counts most; a series' own
+    few days, which overlap, only pull.
+    """
+    stretch = np.ones(shares.shape[:2], np.float32)
+    nominal = trial.LEVELS[-1] - trial.LEVELS[0]
+    middle = len(trial.LEVELS) // 2
+    for b, leads in enumerate(found.buckets()):
+        if not len(leads):
+            stretch[:, b] = stretch[:, b - 1] if b else 1.0
+            continue
+        said = found.said[1:][:, :, :, leads]
+        share = np.where(np.isnan(said[..., :1]), 0.0, shares[:, b].T[:, :, None, None, None] + 1e-9)
+        mixed = (np.nan_to_num(said) * share).sum(0) / np.maximum(share.sum(0), 1e-12)
+        off = found.came[:, :, leads] - mixed[..., middle]
+        half = np.where(off > 0, mixed[..., -1] - mixed[..., middle], mixed[..., middle] - mixed[..., 0])
+        reach = np.where(half > 0, np.abs(off) / np.where(half > 0, half, 1.0), np.nan).reshape(len(stretch), -1)
+        pooled = quantiles(reach.reshape(1, -1), [nominal])[0, 0]
+        own = quantiles(reach, [nominal])[:, 0]
+        trust = found.windows(leads) / (found.windows(leads) + _OWN_STRETCH_WINDOWS)
+        logs = trust * np.log(first_known(own, pooled)) + (1 - trust) * np.log(pooled)
+        stretch[:, b] = np.clip(np.exp(np.nan_to_num(logs)), 1 / _MOST_STRETCH, _MOST_STRETCH)
+    return stretch

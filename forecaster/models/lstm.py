@@ -1,6 +1,8 @@
-"""LSTM: one global network for all series of a forecast, which learns where the stack is wrong.
+"""LSTM: a network that corrects the stack, trained on many other series before it meets these.
 
-A network on raw values alone loses to seasonal naive a day ahead; this one is given the stack and its members.
+A network on raw values alone loses to seasonal naive a day ahead, and one that learns from two weeks of its own series
+overfits; this one is given the stack and its members, and comes trained (see weights.py), so that it forecasts from
+the first hour on. With weeks of history it is tuned to them.
 Training is in torch, prediction in numpy.
 """
 
@@ -8,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +17,20 @@ from numpy.typing import NDArray
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Predictor, State
-from forecaster.models import features, network, profile
+from forecaster.models import features, network, profile, weights
 from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
 from forecaster.models.profile import ProfilePredictor, chunks
-from forecaster.models.stack import Evidence, Stack
+from forecaster.models.stack import scale_of
 
-_LEADS, _FIRST_HOUR_SHARE = 48, 1 / 3
-_WINDOWS, _ORIGINS, _LEAST_WINDOWS = 3000, 160, 100
-_LEAST_PAST_DAYS = 2.0
-_MOST_BATCHES = 300
-_SEED = 7
-_SHARE = 0.5
-"""Of the network in the answer, the rest being the stack's: what two weeks teach is half noise."""
+_COARSEST_STEP = 3600.0
 _STACK, _NETWORK = "stack.", "network."
+_FINE_LEADS, _COARSE_HOURS = 12, 0.25
 
 
 @dataclass(frozen=True)
 class LstmPredictor:
-    """The stack, and the network that corrects it; no network where the history was too short to learn from."""
+    """The stack, and the network that corrects it; no network on a grid that it can't read."""
 
     base: ProfilePredictor
     parameters: network.Parameters
@@ -49,10 +45,16 @@ class LstmPredictor:
         stacks = self.base.stack.select(rows_of(self.base.keys, recent))
         quantiles = np.empty((len(values), horizon, len(QUANTILE_GRID)))
         leads = np.arange(horizon)
-        for rows in chunks(len(values), 10 * horizon * features.step_features(grid)):
-            seen = features.inputs(values[rows], grid, leads, recent.end + recent.step, stacks.select(rows))
-            mixed = _SHARE * network.quantiles(self.parameters, seen) + (1 - _SHARE) * seen.stack
-            quantiles[rows] = seen.scale.undo(mixed)
+        few, between = _sampled(horizon, grid)
+        start = recent.end + recent.step
+        for rows in chunks(len(values), 3 * horizon * features.step_features(grid)):
+            scale, stack = scale_of(values[rows], grid), stacks.select(rows)
+            scaled = scale.apply(values[rows])
+            given = features.basis(scaled, grid, leads, start, stack)
+            sparse = given.at(few)
+            seen = features.inputs(scaled, grid, few, start, stack, sparse)
+            correction = network.correction(self.parameters, seen, sparse.prior)
+            quantiles[rows] = scale.undo(correction.at(between).apply(given))
         return answer(recent, quantiles, levels)
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
@@ -71,15 +73,11 @@ class Lstm:
     """See the module."""
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
-        """See Model. Work is bounded by counts, not by a clock, which would make the result depend on the machine."""
-        base, evidence = profile.fit(history, horizon)
-        windows = _windows(history, base, evidence)
-        if windows is None:
-            return LstmPredictor(base, {})
-        from forecaster.models import torch_training
-
-        lesson = torch_training.Lesson(**windows)
-        return LstmPredictor(base, torch_training.train(lesson, _MOST_BATCHES) or {})
+        """See Model."""
+        base, _ = profile.fit(history, horizon)
+        grid = Grid(history.step)
+        readable = grid.daily and grid.step <= _COARSEST_STEP
+        return LstmPredictor(base, weights.read("lstm") if readable else {})
 
     def restore(self, state: State) -> Predictor:
         """See Model."""
@@ -90,55 +88,25 @@ class Lstm:
         return LstmPredictor(profile.restore(State(parts[_STACK], state.facts)), parts[_NETWORK])
 
 
-def _windows(history: Frame, base: ProfilePredictor, evidence: Evidence) -> dict[str, Any] | None:
-    """Windows of the history, by the names of `Lesson`: origins and leads at random, a third within the first hour.
+def _sampled(horizon: int, grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Leads at which the network is asked, and how each lead of the horizon is read off between them, [lead, asked].
 
-    None when there are too few to learn from. The stack at an origin is weighted by the days which that origin
-    doesn't forecast: with weights that knew them, the network would learn to trust it too much.
+    What it changes moves slowly with the lead: 12 in the first hour and one in 15 min (from a day on one in an hour)
+    are as good as all.
     """
-    grid = Grid(history.step)
-    values = grid.align(history.values)
-    random = np.random.default_rng(_SEED)
-    seen = np.flatnonzero((~np.isnan(values)).any(0))
-    span = grid.length - int(seen[0]) if len(seen) else 0
-    furthest = span - int(_LEAST_PAST_DAYS * grid.day)
-    if furthest < grid.day:
-        return None
-    padded = np.concatenate(
-        [np.full((len(values), furthest), np.nan), values, np.full((len(values), grid.day), np.nan)], 1
-    )
-    backs = np.unique(random.integers(grid.steps(1), furthest + 1, _ORIGINS))
-    held = grid.day + furthest // 5
-    backs = backs[(backs <= held) | (backs >= held + grid.day)]  # no day is both learned from and held
-    per_origin = min(len(values), -(-_WINDOWS // len(backs)))
-    parts = []
-    for back in backs:
-        rows = np.sort(random.choice(len(values), per_origin, replace=False))
-        origin = padded.shape[1] - grid.day - int(back)
-        leads = _some_leads(grid, random)
-        came = padded[rows][:, origin + leads]
-        past = padded[rows, origin - grid.length : origin]
-        rows, came, past = (part[(~np.isnan(came)).any(1) & (~np.isnan(past)).any(1)] for part in (rows, came, past))
-        if not len(rows):
-            continue
-        others = evidence.select(rows).weights(evidence.apart(int(back), grid.day))
-        stack = Stack(others, base.stack.bands[rows], base.stack.unrest[rows])
-        moment = history.end + history.step - back * history.step
-        given = features.inputs(past, grid, leads, moment, stack)
-        scaled = np.clip((came - given.scale.centre[:, None]) / given.scale.spread[:, None], -60, 60)
-        parts.append((given.sequence, given.traits, given.steps, given.stack, scaled, np.full(len(rows), back <= held)))
-    if sum(len(part[-1]) for part in parts) < _LEAST_WINDOWS:
-        return None
-    names = ("sequence", "traits", "steps", "stack", "came", "held")
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    windows = {name: column.astype(np.float32) for name, column in zip(names, columns, strict=True)}
-    windows["held"] = columns[-1]
-    kept = windows["held"].mean()
-    return windows if 0 < kept < 1 else None
-
-
-def _some_leads(grid: Grid, random: np.random.Generator) -> NDArray[np.intp]:
-    """Leads within a day, as many for every origin; a lead may come twice where there are few."""
-    soon = random.integers(0, grid.steps(1), round(_LEADS * _FIRST_HOUR_SHARE))
-    later = random.integers(0, grid.day, _LEADS - len(soon))
-    return np.sort(np.concatenate([soon, later])).astype(np.intp)
+    hour = grid.steps(1)
+    places = [
+        np.linspace(0, hour - 1, min(_FINE_LEADS, hour)),
+        np.arange(hour, grid.day, grid.steps(_COARSE_HOURS)),
+        np.arange(grid.day, horizon, hour),
+        [horizon - 1],
+    ]
+    few = np.unique(np.clip(np.concatenate(places).round().astype(np.intp), 0, horizon - 1))
+    leads = np.arange(horizon)
+    right = np.clip(np.searchsorted(few, leads), min(1, len(few) - 1), len(few) - 1)
+    left = np.maximum(right - 1, 0)
+    part = (leads - few[left]) / np.maximum(few[right] - few[left], 1)
+    between = np.zeros((horizon, len(few)), np.float32)
+    between[leads, left] += 1 - part
+    between[leads, right] += part
+    return few, between

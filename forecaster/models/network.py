@@ -1,8 +1,8 @@
-"""The network, forward only and in numpy, so that the serving process needs no torch.
+"""The networks, forward only and in numpy, so that the serving process needs no torch.
 
-An LSTM reads the last week; its state and the traits of the series join the features of each lead, pointwise. The
-answer is a correction of the stack: its median is shifted and the gaps between its quantiles are stretched, so that
-they never cross. With the last layer at zero it is the stack itself.
+An encoder reads the last week; its state and the traits of the series join the features of each lead, pointwise. The
+answer is a correction of the stack: weights of its members are shifted, its median is moved and the gaps between its
+quantiles are stretched, so that they never cross. With the last layer at zero it is the stack itself.
 
 torch_training.py holds the same arithmetic for training; a test compares the two.
 """
@@ -10,44 +10,62 @@ torch_training.py holds the same arithmetic for training; a test compares the tw
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.model import QUANTILE_GRID
-from forecaster.models.features import Inputs, width
+from forecaster.models.features import MIDDLE, Basis, Inputs
 
 Parameters = Mapping[str, NDArray[np.float32]]
 Floats = NDArray[np.floating[Any]]
 
-MIDDLE = len(QUANTILE_GRID) // 2
-OUTPUTS = len(QUANTILE_GRID)
-"""Of the last layer per lead: the shift of the median in widths of the stack's band, and a stretch for each gap."""
-MOST_STRETCH = 1.5
+GAPS = len(QUANTILE_GRID) - 1
+LEAST_PRIOR, LEAST_GAP, MOST_STRETCH, MOST_ANCHOR = 1e-5, 0.004, 2.0, 30.0
+"""A member without weight can still be called in; a band of no width can open; e^2 at most is stretched; and how far
+off, in widths, a member is heard."""
 
 
-def quantiles(parameters: Parameters, inputs: Inputs) -> Floats:
-    """[W, L, level of QUANTILE_GRID] in units of `inputs.scale`."""
-    state = _lstm(parameters, inputs.sequence)
-    series = np.concatenate([state, inputs.traits], -1) @ parameters["series.weight"].T + parameters["series.bias"]
-    hidden = _gelu(inputs.steps @ parameters["step.weight"].T + parameters["step.bias"] + series[:, None])
-    hidden = hidden + _gelu(hidden @ parameters["residual.weight"].T + parameters["residual.bias"])
-    return corrected(hidden @ parameters["head.weight"].T + parameters["head.bias"], inputs)
+@dataclass(frozen=True)
+class Correction:
+    """What a network changes in the stack, of W series at L leads."""
+
+    shares: Floats  # [W, L, member], sum 1
+    shift: Floats  # [W, L, 1], in widths
+    stretch: Floats  # [W, L, GAPS], factors
+
+    def at(self, weights: NDArray[np.float32]) -> Correction:
+        """Read off between leads: `weights` is [asked lead, lead], each row sums to 1."""
+        return Correction(*(np.matmul(weights, part) for part in (self.shares, self.shift, self.stretch)))
+
+    def apply(self, basis: Basis) -> Floats:
+        """[W, L, level of QUANTILE_GRID], in units of the scale."""
+        heard = np.einsum("wlm,wlm->wl", self.shares, np.clip(basis.anchors, -MOST_ANCHOR, MOST_ANCHOR))
+        median = basis.stack[..., MIDDLE, None] + basis.width * (heard[..., None] + self.shift)
+        gaps = (np.diff(basis.stack, axis=-1) + LEAST_GAP * basis.width) * self.stretch
+        below = -np.cumsum(gaps[..., MIDDLE - 1 :: -1], -1)[..., ::-1]
+        above = np.cumsum(gaps[..., MIDDLE:], -1)
+        answer: Floats = np.concatenate([below, np.zeros_like(median), above], -1) + median
+        return answer
 
 
-def corrected(out: Floats, inputs: Inputs) -> Floats:
-    """The stack's quantiles as the outputs of the last layer change them."""
-    median = inputs.stack[..., MIDDLE, None] + out[..., :1] * width(inputs.stack)
-    gaps = np.diff(inputs.stack, axis=-1) * np.exp(MOST_STRETCH * np.tanh(out[..., 1:]))
-    below = -np.cumsum(gaps[..., MIDDLE - 1 :: -1], -1)[..., ::-1]
-    above = np.cumsum(gaps[..., MIDDLE:], -1)
-    answer: Floats = np.concatenate([below, np.zeros_like(above[..., :1]), above], -1) + median
-    return answer
+def correction(parameters: Parameters, inputs: Inputs, prior: Floats) -> Correction:
+    """What the network makes of `inputs`; `prior` [W, L, member] as in Basis."""
+    state = _encoded(parameters, inputs.sequence)
+    series = _linear(parameters, "series", np.concatenate([state, inputs.traits], -1))
+    hidden = _gelu(_linear(parameters, "step", inputs.steps) + series[:, None])
+    hidden = hidden + _gelu(_linear(parameters, "residual", hidden))
+    out = _linear(parameters, "head", hidden)
+    members = prior.shape[-1]
+    shares = _softmax(np.log(prior + np.float32(LEAST_PRIOR)) + out[..., :members])
+    stretch = np.exp(MOST_STRETCH * np.tanh(out[..., members + 1 :] / MOST_STRETCH))
+    return Correction(shares, out[..., members : members + 1], stretch)
 
 
-def _lstm(parameters: Parameters, sequence: Floats) -> Floats:
-    """The last hidden state [W, H], gates in torch's order: input, forget, cell, output."""
+def _encoded(parameters: Parameters, sequence: Floats) -> Floats:
+    """The last hidden state [W, H] of an LSTM, gates in torch's order: input, forget, cell, output."""
     recurrent = parameters["lstm.weight_hh_l0"].T
     driven = (
         sequence @ parameters["lstm.weight_ih_l0"].T + parameters["lstm.bias_ih_l0"] + parameters["lstm.bias_hh_l0"]
@@ -63,6 +81,17 @@ def _lstm(parameters: Parameters, sequence: Floats) -> Floats:
     return hidden
 
 
+def _linear(parameters: Parameters, name: str, x: Floats) -> Floats:
+    product: Floats = x @ parameters[f"{name}.weight"].T + parameters[f"{name}.bias"]
+    return product
+
+
+def _softmax(x: Floats) -> Floats:
+    power = np.exp(x - x.max(-1, keepdims=True))
+    share: Floats = power / power.sum(-1, keepdims=True)
+    return share
+
+
 def _sigmoid(x: Floats) -> Floats:
     result: Floats = 1 / (1 + np.exp(-np.clip(x, -30, 30)))
     return result
@@ -70,6 +99,13 @@ def _sigmoid(x: Floats) -> Floats:
 
 def _gelu(x: Floats) -> Floats:
     """By tanh, as Hendrycks & Gimpel (2016) give it: numpy has no error function."""
-    cubic = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
-    result: Floats = np.float32(0.5) * x * (1 + np.tanh(cubic))
+    inner = x * x
+    inner *= np.float32(0.044715 * 0.7978845608)
+    inner += np.float32(0.7978845608)
+    inner *= x
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= x
+    inner *= np.float32(0.5)
+    result: Floats = inner
     return result

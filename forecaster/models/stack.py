@@ -22,7 +22,7 @@ BAND_HOURS = (0.25, 1.0, 3.0, 6.0, 12.0, 24.0, np.inf)
 
 ORIGINS, ORIGIN_HOURS = 19, 12.0
 _POWER = 16.0
-_FADE, _BAND_FADE = 1.4, 1.2
+FADE, _BAND_FADE = 1.4, 1.2
 """Buckets fade into one another from their common end / this to the end * this."""
 _UNREST_POWER, _UNREST_PRIOR = 1.5, 0.3
 _ENOUGH_ORIGINS = 4
@@ -170,7 +170,7 @@ def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float) -> tup
 
 def mix(said: Array, weights: Array, hours: NDArray[np.float64]) -> Array:
     """`said` [N, member, lead] weighted by `weights` [N, bucket, member]."""
-    mixed: Array = np.einsum("nml,lb,nbm->nl", said, blend(hours, BUCKET_HOURS, _FADE), weights, optimize=True)
+    mixed: Array = np.einsum("nml,lb,nbm->nl", said, blend(hours, BUCKET_HOURS, FADE), weights, optimize=True)
     return mixed
 
 

@@ -1,4 +1,4 @@
-"""Training of the network in torch; the only module that imports it, in the worker process.
+"""Training of a network in torch; the only module that imports it, in a worker process.
 
 network.py holds the same arithmetic in numpy.
 """
@@ -13,38 +13,38 @@ from numpy.typing import NDArray
 from torch import nn
 
 from forecaster.model import QUANTILE_GRID
-from forecaster.models.features import CHANNELS, TRAITS, width
-from forecaster.models.network import MIDDLE, MOST_STRETCH, OUTPUTS
+from forecaster.models.features import CHANNELS, MIDDLE, TRAITS
+from forecaster.models.lesson import Lesson
+from forecaster.models.network import GAPS, LEAST_GAP, LEAST_PRIOR, MOST_ANCHOR, MOST_STRETCH, Parameters
 
-_LSTM_SIZE, _HIDDEN = 32, 96
-_BATCH, _RATE, _DECAY = 64, 5e-4, 0.02
-_LOOK, _PATIENCE, _LEAST_GAIN = 10, 5, 0.03
-_SEED = 20
+ENCODED, HIDDEN, DROPOUT = 32, 96, 0.1
+BATCH, DECAY = 128, 0.02
+_MOST_WEIGHT = 6.0
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Windows to learn from: Inputs, what came, float32."""
+class Plan:
+    """How long and how fast to learn: AdamW, one cycle (Smith & Topin, 2018) up to `rate`."""
 
-    sequence: NDArray[np.float32]
-    traits: NDArray[np.float32]
-    steps: NDArray[np.float32]
-    stack: NDArray[np.float32]
-    came: NDArray[np.float32]  # [W, L], NaN where unknown
-    held: NDArray[np.bool_]  # [W], those that only tell when to stop
+    batches: int
+    rate: float
+    seed: int = 0
 
 
-class _Network(nn.Module):
-    def __init__(self, step_features: int) -> None:
+class Network(nn.Module):
+    """As network.py says; `forward` gives quantiles [W, L, level of QUANTILE_GRID]."""
+
+    def __init__(self, step_features: int, members: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(CHANNELS, _LSTM_SIZE, batch_first=True)
-        self.series = nn.Linear(_LSTM_SIZE + TRAITS, _HIDDEN)
-        self.step = nn.Linear(step_features, _HIDDEN)
-        self.residual = nn.Linear(_HIDDEN, _HIDDEN)
-        self.head = nn.Linear(_HIDDEN, OUTPUTS)
+        self.lstm = nn.LSTM(CHANNELS, ENCODED, batch_first=True)
+        self.series = nn.Linear(ENCODED + TRAITS, HIDDEN)
+        self.step = nn.Linear(step_features, HIDDEN)
+        self.residual = nn.Linear(HIDDEN, HIDDEN)
+        self.head = nn.Linear(HIDDEN, members + 1 + GAPS)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.dropout = nn.Dropout(0.1)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.members = members
 
     def forward(
         self,
@@ -53,78 +53,62 @@ class _Network(nn.Module):
         steps: torch.Tensor,
         stack: torch.Tensor,
         width: torch.Tensor,
+        anchors: torch.Tensor,
+        prior: torch.Tensor,
     ) -> torch.Tensor:
         state = self.lstm(sequence)[1][0][-1]
-        series = self.series(torch.cat([state, traits], -1))
+        series = self.series(self.dropout(torch.cat([state, traits], -1)))
         hidden = nn.functional.gelu(self.step(steps) + series[:, None], approximate="tanh")
         hidden = hidden + nn.functional.gelu(self.residual(self.dropout(hidden)), approximate="tanh")
         out = self.head(self.dropout(hidden))
-        median = stack[..., MIDDLE : MIDDLE + 1] + out[..., :1] * width
-        gaps = stack.diff(dim=-1) * torch.exp(MOST_STRETCH * torch.tanh(out[..., 1:]))
+        shares = torch.softmax(torch.log(prior + LEAST_PRIOR) + out[..., : self.members], -1)
+        heard = (shares * anchors.clamp(-MOST_ANCHOR, MOST_ANCHOR)).sum(-1, keepdim=True)
+        shift, stretch = out[..., self.members : self.members + 1], out[..., self.members + 1 :]
+        median = stack[..., MIDDLE : MIDDLE + 1] + width * (heard + shift)
+        gaps = stack.diff(dim=-1) + LEAST_GAP * width
+        gaps = gaps * torch.exp(MOST_STRETCH * torch.tanh(stretch / MOST_STRETCH))
         below = -gaps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
         above = gaps[..., MIDDLE:].cumsum(-1)
         quantiles: torch.Tensor = torch.cat([below, torch.zeros_like(median), above], -1) + median
         return quantiles
 
 
-def train(lesson: Lesson, batches: int) -> dict[str, NDArray[np.float32]] | None:
-    """Parameters by name after at most `batches` steps of AdamW, stopped when the held windows gain no more.
-
-    None when they gain less than 3 % over the stack: then it is better left alone. Deterministic; one thread.
-    """
+def train(lesson: Lesson, plan: Plan, begin: Parameters | None = None) -> dict[str, NDArray[np.float32]]:
+    """Parameters by name after `plan`, from `begin` or from a network that is the stack. Deterministic; one thread."""
     threads = torch.get_num_threads()
     # More threads than free cores spin at barriers: measured 23 times slower under load.
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            return _trained(lesson, batches)
+            torch.manual_seed(plan.seed)
+            return _trained(lesson, plan, begin)
     finally:
         torch.set_num_threads(threads)
 
 
-def _trained(lesson: Lesson, batches: int) -> dict[str, NDArray[np.float32]] | None:
-    given = (lesson.sequence, lesson.traits, lesson.steps, lesson.stack, width(lesson.stack), lesson.came)
-    tensors = [torch.from_numpy(part) for part in given]
-    network = _Network(lesson.steps.shape[-1])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
-    train, held = torch.from_numpy(np.flatnonzero(~lesson.held)), torch.from_numpy(np.flatnonzero(lesson.held))
-    untrained = least = _held_loss(network, tensors, held)
-    best: dict[str, NDArray[np.float32]] = {}
-    waited = 0
-    for batch in range(1, batches + 1):
-        rows = train[torch.randint(len(train), (min(_BATCH, len(train)),))]
+def _trained(lesson: Lesson, plan: Plan, begin: Parameters | None) -> dict[str, NDArray[np.float32]]:
+    given = [torch.from_numpy(part) for part in lesson.given()]
+    came, weight, odds = (torch.from_numpy(part) for part in (lesson.came, lesson.weight, lesson.odds))
+    network = Network(lesson.steps.shape[-1], lesson.prior.shape[-1])
+    if begin is not None:
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in begin.items()})
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, plan.batches, pct_start=0.15)
+    for _ in range(plan.batches):
+        rows = torch.multinomial(odds, BATCH, replacement=True)
+        loss = _loss(network(*(part[rows] for part in given)), came[rows], weight[rows])
         optimizer.zero_grad()
-        _loss(network, tensors, rows).backward()  # type: ignore[no-untyped-call]  # torch's own
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        if batch % _LOOK == 0:
-            loss = _held_loss(network, tensors, held)
-            waited += 1
-            if loss < least:
-                best, least, waited = _copy(network), loss, 0
-            if waited >= _PATIENCE:
-                break
-    return best if least < (1 - _LEAST_GAIN) * untrained else None
+        schedule.step()
+    return {name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
 
 
-def _loss(network: _Network, tensors: list[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
-    """Pinball loss in widths of the stack's band: an hour ahead counts as much as a day, quiet series as wild ones."""
-    *given, came = (tensor[rows] for tensor in tensors)
+def _loss(quantiles: torch.Tensor, came: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Pinball loss, each window in units of its own change from day to day: quiet series count as much as wild ones."""
     seen = ~came.isnan()
     levels = torch.from_numpy(QUANTILE_GRID.astype(np.float32))
-    gap = came.nan_to_num()[..., None] - network(*given)
-    loss = torch.maximum(levels * gap, (levels - 1) * gap).mean(-1) / given[-1][..., 0]
+    gap = came.nan_to_num()[..., None] - quantiles
+    loss = torch.maximum(levels * gap, (levels - 1) * gap).mean(-1) * weight[:, None].clamp(max=_MOST_WEIGHT)
     return (loss * seen).sum() / seen.sum().clamp(min=1)
-
-
-def _held_loss(network: _Network, tensors: list[torch.Tensor], held: torch.Tensor) -> float:
-    network.eval()
-    with torch.no_grad():
-        loss = float(_loss(network, tensors, held))
-    network.train()
-    return loss
-
-
-def _copy(network: _Network) -> dict[str, NDArray[np.float32]]:
-    return {name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
