@@ -13,15 +13,15 @@ from cloudpulse.durations import format_duration
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Series
 from forecaster.frame import Frame, from_series
-from forecaster.models.grid import Grid
+from forecaster.models.grid import DAYS, Grid
 
 TIME = "timestamp"
 NAME = "series"
 """The label that holds a column's name."""
 
 
-def read(path: Path, step: float) -> Frame:
-    """The last 14 days of `path` on a grid of `step` seconds that ends at its last row.
+def read(path: Path, step: float, days: float = DAYS) -> Frame:
+    """The last `days` of `path` on a grid of `step` seconds that ends at its last row.
 
     Each row goes to the nearest grid point, of rows that share one the later in the file; infinities are gaps.
     Raises ConfigError that names the file, the line or column, and what is expected.
@@ -31,7 +31,7 @@ def read(path: Path, step: float) -> Frame:
     order = np.argsort(times, kind="stable")
     end = float(times[order[-1]])
     _check_spacing(path, times[order], step)
-    length = min(Grid(step).length, int((end - float(times[order[0]])) / step + 0.5) + 1)
+    length = min(max(2, int(days * Grid(step).day)), int((end - float(times[order[0]])) / step + 0.5) + 1)
     series = [
         Series({NAME: str(name)}, times[order], _numbers(path, table[name])[order])
         for name in table.columns
