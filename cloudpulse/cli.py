@@ -21,6 +21,7 @@ COMMANDS = {
     "scaler": ("scaler.__main__:command", "Answer the Kubernetes HPA from PromQL."),
     "up": ("cloudpulse.local.__main__:command", "Run the whole stack on this machine."),
     "forecast": ("forecaster.adhoc:command", "Forecast one PromQL expression or a CSV file, once."),
+    "backtest": ("forecaster.backtesting:command", "Test the configured forecasts on their own past."),
     "check": ("cloudpulse.check:command", "Validate the config file."),
     "models": ("forecaster.versions:command", "List the trained models."),
 }

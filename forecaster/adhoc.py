@@ -10,21 +10,18 @@ from pathlib import Path
 
 import click
 import msgspec
-import numpy as np
 
 from cloudpulse import logs, options, progress
 from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import ConfigError
 from forecaster import arguments, csvfile, reading
-from forecaster.forecast import Forecast
-from forecaster.frame import Frame
+from forecaster.forecast import Forecast, joined
+from forecaster.frame import TOGETHER, Frame
 from forecaster.model import Model
 from forecaster.models import MODELS, build
 from forecaster.picture import draw, name_of
 
 _MOST_STEPS = 100_000
-AT_ONCE = 100
-"""Series trained together at most: enough to learn from one another."""
 _SHOWN = ("5m", "15m", "30m", "1h", "2h", "3h", "6h", "12h", "1d", "2d", "3d", "7d")
 """Lead times in the table, as far as the horizon goes."""
 
@@ -94,17 +91,16 @@ def command(
 def _forecast(model: Model, frame: Frame, steps: int, levels: tuple[float, ...]) -> tuple[Forecast, _Seconds]:
     """Train and predict, part by part, so that the bar moves; models pool what they learn within a part."""
     seconds = _Seconds(0.0, 0.0)
-    values = []
+    forecasts = []
     with progress.shown("training", len(frame.labels), "series") as done:
-        for part in frame.parts(AT_ONCE):
+        for part in frame.parts(TOGETHER):
             began = time.perf_counter()
             predictor = model.fit(part, steps)
             trained = time.perf_counter()
-            values.append(predictor.predict(part, steps, levels).values)
+            forecasts.append(predictor.predict(part, steps, levels))
             seconds = _Seconds(seconds.train + trained - began, seconds.predict + time.perf_counter() - trained)
             done(len(part.labels))
-    start = frame.end + frame.step
-    return Forecast(start, frame.step, levels, frame.labels, np.concatenate(values)), seconds
+    return joined(forecasts), seconds
 
 
 def _note_silent(forecast: Forecast) -> None:

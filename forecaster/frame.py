@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from cloudpulse.promql import Labels, Series
 
+TOGETHER = 100
+"""Series that the one-off commands train together at most: enough to learn from one another."""
+
 
 @dataclass(frozen=True)
 class Frame:
