@@ -33,6 +33,7 @@ _MOST_ORIGINS = 100
 class _Asked:
     """A forecast to be tested, and how its data is read: by the seconds needed."""
 
+    name: str
     target: Target
     read: Callable[[float], Frame]
 
@@ -93,7 +94,7 @@ def command(
 def _of_csv(path: Path, step: Duration, horizons: tuple[Duration, ...]) -> _Asked:
     ahead = horizons or tuple(one for one in CSV_HORIZONS if one >= step)
     target = _checked(lambda: Target(name="csv", query=str(path), step=step, horizons=ahead))
-    return _Asked(target, lambda seconds: csvfile.read(path, step, seconds / DAY_SECONDS))
+    return _Asked(path.stem, target, lambda seconds: csvfile.read(path, step, seconds / DAY_SECONDS))
 
 
 def _of_config(file: ConfigFile, names: tuple[str, ...], url: str | None, config_path: Path | None) -> Iterator[_Asked]:
@@ -106,7 +107,7 @@ def _of_config(file: ConfigFile, names: tuple[str, ...], url: str | None, config
     source = reading.source(url, config_path)
     for name, target in targets.items():
         if not names or name in names:
-            yield _Asked(target, partial(reading.queried, source, target.query, target.step))
+            yield _Asked(name, target, partial(reading.queried, source, target.query, target.step))
 
 
 def _changed(target: Target, horizons: tuple[Duration, ...], history: Duration | None, models: str | None) -> Target:
@@ -128,23 +129,22 @@ def _checked(make: Callable[[], Target]) -> Target:
 def _outcome(asked: _Asked, count: int) -> Outcome:
     target = asked.target
     models = target.models if isinstance(target.models, str) else ", ".join(target.models)
-    about = Outcome(target.name, target.query, models)
+    about = Outcome(asked.name, target.query, models)
     longest = float(max(target.horizons))
     try:
-        with progress.shown(f"{target.name}: reading"):
+        with progress.shown(f"{asked.name}: reading"):
             frame = _observed(asked.read(evaluation.reach(float(target.history), longest)))
     except SourceError as error:
         return replace(about, error=str(error))
-    trial = Trial(
-        target.name, frame, target.columns, target.horizons, target.all_levels, build(target.models), target.bounds
-    )
+    model = build(target.models)
+    trial = Trial(frame, target.columns, target.horizons, target.all_levels, model, target.bounds)
     places = {one: evaluation.origins(frame.length, trial, trial.steps(one), count) for one in target.horizons}
     tested = tuple(sorted(one for one, origins in places.items() if origins))
     if not tested:
         known, needed = format_duration(frame.length * frame.step), format_duration(DAY_SECONDS + min(target.horizons))
         return replace(about, error=f"{known} of history: a day to learn from and the horizon are needed, {needed}")
     trial = replace(trial, horizons=tested)
-    with progress.shown(f"{target.name}: testing", len(frame.labels) * len(places[tested[-1]]), "trainings") as done:
+    with progress.shown(f"{asked.name}: testing", len(frame.labels) * len(places[tested[-1]]), "trainings") as done:
         result = evaluation.evaluate(trial, places[tested[-1]], done)
     untested = tuple(one for one in target.horizons if one not in tested)
     return replace(about, result=result, verdicts=judge(result), untested=untested)

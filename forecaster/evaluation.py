@@ -33,7 +33,6 @@ _MOST = 100.0
 class Trial:
     """A forecast to be tested on `frame`; each training sees at most `history` columns."""
 
-    name: str
     frame: Frame
     history: int
     horizons: tuple[Duration, ...]  # rising, each at least a step

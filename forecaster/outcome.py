@@ -96,8 +96,10 @@ def moment(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits; a dash where nothing is known."""
-    return "-" if math.isnan(value) else f"{value:.4g}"
+    """Four digits, large ones in full; a dash where nothing is known."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def percent(share: float) -> str:

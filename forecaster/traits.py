@@ -39,13 +39,16 @@ def describe(frame: Frame) -> Traits:
 def shifts(frame: Frame, history: int, window: Window) -> Floats:
     """How far the level of each series moved after the window's origin, in units of its 10-90 % range before.
 
-    The median, over the window, of what came less the mean at the same times of day in the `history` columns before.
+    The median distance from the usual value at that time of day, in the window less in the `history` columns before.
     """
     past = frame.values[:, max(0, window.origin - history) : window.origin]
     day = Grid(frame.step).day
-    usual = _profile(past, (np.arange(past.shape[1]) - past.shape[1]) % day, day)
-    moved = window.actual - usual[:, np.arange(window.actual.shape[1]) % day]
-    return _percentile(moved, 50) / np.where((wide := _range(past)) > 0, wide, np.nan)
+    phase = (np.arange(past.shape[1]) - past.shape[1]) % day
+    usual = _profile(past, phase, day)
+    ahead = np.arange(window.actual.shape[1]) % day
+    moved = _percentile(window.actual - usual[:, ahead], 50) - _percentile(past - usual[:, phase], 50)
+    wide = _percentile(past, 90) - _percentile(past, 10)
+    return moved / np.where(wide > 0, wide, np.nan)
 
 
 def explained(values: Floats, period: int) -> Floats:
@@ -69,20 +72,20 @@ def _described(frame: Frame) -> Traits:
     columns = np.where(some, last - first + 1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         gaps = 1 - seen.sum(1) / columns
-    filled = (
+    low, high = (
         np.where(seen, values, np.inf).min(1, initial=np.inf),
         np.where(seen, values, -np.inf).max(1, initial=-np.inf),
     )
     unknown = np.full(len(values), np.nan)
     daily = explained(values, grid.day) if grid.daily and grid.day > 1 else unknown
-    weekly = explained(values, 7 * grid.day) if grid.daily else unknown
+    weekly = _weekly(values, grid.day, daily) if grid.daily and values.shape[1] > 7 * grid.day else unknown
     return Traits(
         span=np.where(some, columns * frame.step, np.nan),
         gaps=gaps,
-        constant=some & (filled[0] == filled[1]),
+        constant=some & (low == high),
         daily=daily,
-        weekly=np.maximum(weekly - np.nan_to_num(daily), 0),
-        memory=_memory(values),
+        weekly=weekly,
+        memory=_correlation(values, 1),
         changes_every=np.array([_rhythm(row) for row in values[:, -_LOOKED_AT:]], np.intp),
     )
 
@@ -98,13 +101,20 @@ def _profile(values: Floats, phase: NDArray[np.intp], period: int) -> Floats:
     return means
 
 
-def _memory(values: Floats) -> Floats:
-    both = ~np.isnan(values[:, 1:]) & ~np.isnan(values[:, :-1])
-    now, before = np.where(both, values[:, 1:], np.nan), np.where(both, values[:, :-1], np.nan)
+def _correlation(values: Floats, back: int) -> Floats:
+    """Of each column with the one `back` columns before; NaN where no two are known."""
+    both = ~np.isnan(values[:, back:]) & ~np.isnan(values[:, : values.shape[1] - back])
+    now, before = (np.where(both, side, np.nan) for side in (values[:, back:], values[:, : values.shape[1] - back]))
     now, before = now - _mean(now)[:, None], before - _mean(before)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Floats = np.nansum(now * before, 1) / np.sqrt(np.nansum(now**2, 1) * np.nansum(before**2, 1))
     return found
+
+
+def _weekly(values: Floats, day: int, daily: Floats) -> Floats:
+    """Beyond `daily`; 0 where last week is no more like this one than yesterday is: then it's a level that wanders."""
+    more = np.maximum(explained(values, 7 * day) - np.nan_to_num(daily), 0)
+    return np.where(_correlation(values, 7 * day) > _correlation(values, day), more, more * 0)
 
 
 def _rhythm(row: Floats) -> int:
@@ -121,10 +131,6 @@ def _mean(values: Floats) -> Floats:
     count = (~np.isnan(values)).sum(1)
     mean: Floats = np.nansum(values, 1) / np.where(count > 0, count, np.nan)
     return mean
-
-
-def _range(values: Floats) -> Floats:
-    return _percentile(values, 90) - _percentile(values, 10)
 
 
 def _percentile(values: Floats, percent: float) -> Floats:
