@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from forecaster.backtest import Floats, Window
 from forecaster.frame import Frame
+from forecaster.models import robust
 from forecaster.models.grid import Grid
 
 _AT_ONCE = 100
@@ -39,16 +40,15 @@ def describe(frame: Frame) -> Traits:
 def shifts(frame: Frame, history: int, window: Window) -> Floats:
     """How far the level of each series moved after the window's origin, in units of its 10-90 % range before.
 
-    The median distance from the usual value at that time of day, in the window less in the `history` columns before.
+    The median, over the window, of what came less the median at the same time of day in the `history` columns before.
     """
     past = frame.values[:, max(0, window.origin - history) : window.origin]
     day = Grid(frame.step).day
-    phase = (np.arange(past.shape[1]) - past.shape[1]) % day
-    usual = _profile(past, phase, day)
-    ahead = np.arange(window.actual.shape[1]) % day
-    moved = _percentile(window.actual - usual[:, ahead], 50) - _percentile(past - usual[:, phase], 50)
-    wide = _percentile(past, 90) - _percentile(past, 10)
-    return moved / np.where(wide > 0, wide, np.nan)
+    days = np.pad(past, ((0, 0), (-past.shape[1] % day, 0)), constant_values=np.nan).reshape(len(past), -1, day)
+    usual = robust.median(days.transpose(0, 2, 1))
+    moved = robust.median(window.actual - usual[:, np.arange(window.actual.shape[1]) % day])
+    low, high = robust.quantiles(past, (0.1, 0.9)).T
+    return (moved / np.where(high > low, high - low, np.nan)).astype(np.float64)
 
 
 def explained(values: Floats, period: int) -> Floats:
@@ -131,12 +131,3 @@ def _mean(values: Floats) -> Floats:
     count = (~np.isnan(values)).sum(1)
     mean: Floats = np.nansum(values, 1) / np.where(count > 0, count, np.nan)
     return mean
-
-
-def _percentile(values: Floats, percent: float) -> Floats:
-    """By series, of what is known; NaN where nothing is."""
-    some = (~np.isnan(values)).any(1)
-    found = np.full(len(values), np.nan)
-    if some.any():
-        found[some] = np.nanpercentile(values[some], percent, axis=1)
-    return found
