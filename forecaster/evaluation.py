@@ -64,8 +64,8 @@ class Figures:
 class Summary:
     """Figures of all series together; NaN where no series could be compared."""
 
-    series: int  # with a MASE
-    mae: float
+    series: int  # compared: those that have a MASE
+    mae: float  # mean over the compared series
     mase: float  # geometric mean over series, as is wql
     wql: float
     band: float  # every observation counts the same, as in coverage
@@ -93,8 +93,8 @@ def reach(history: float, horizon: float) -> float:
 def origins(length: int, trial: Trial, horizon: int, count: int) -> tuple[int, ...]:
     """Up to `count` first predicted columns, one in each equal part of the days that are tested.
 
-    At golden-section fractions of their parts, so that times of day differ. Before the first there are at least a day
-    and half of what is known; none if that leaves no room for `horizon` columns.
+    Golden-section fractions make their times of day differ: of the day, where a part has one, else of the part. Before
+    the first there are at least a day and half of what is known; none if that leaves no room for `horizon` columns.
     """
     day = Grid(trial.frame.step).day
     last = length - horizon
@@ -102,8 +102,12 @@ def origins(length: int, trial: Trial, horizon: int, count: int) -> tuple[int, .
     first = max(int(last - span), last // 2, day)
     if last < first:
         return ()
-    places = ((i + _GOLDEN * (i + 1) % 1) / count for i in range(count))
-    return tuple(sorted({first + int((last - first) * place) for place in places}))
+    part = (last - first) / count
+    found = set()
+    for i in range(count):
+        begin, golden = first + i * part, _GOLDEN * (i + 1) % 1
+        found.add(int(begin + ((golden * day - begin) % day if part >= day else golden * part)))
+    return tuple(sorted(found))
 
 
 def evaluate(trial: Trial, at: Sequence[int], done: Callable[[int], None] = lambda _: None) -> Result:
@@ -137,7 +141,7 @@ def summary(figures: Figures) -> Summary:
     pooled = (np.nan_to_num(figures.coverage) * points[:, None]).sum(0) / whole
     return Summary(
         series=int(compared.sum()),
-        mae=float(mean(figures.mae)),
+        mae=float(mean(np.where(compared, figures.mae, np.nan))),
         mase=_geometric(figures.mase),
         wql=_geometric(figures.wql),
         band=float((np.nan_to_num(figures.band) * points).sum() / whole),

@@ -56,7 +56,7 @@ def data(outcome: Outcome) -> dict[str, Any]:
         return about | {"error": outcome.error}
     result, verdicts = outcome.result, outcome.verdicts
     return about | {
-        "step_seconds": result.trial.frame.step,
+        "step_seconds": float(result.trial.frame.step),
         "levels": list(result.trial.levels),
         "origins": [moment(one.forecast.start) for one in result.windows],
         "untested_horizons": [str(horizon) for horizon in outcome.untested],

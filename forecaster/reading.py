@@ -15,6 +15,10 @@ from cloudpulse.promql import MetricSource, Prometheus
 from forecaster.frame import Frame, from_series
 
 
+class NoSeries(AnswerUnusable):
+    """The query works, but nothing answered to it in the time that was asked for."""
+
+
 def source(url: str | None, config_path: Path | None) -> MetricSource:
     """The Prometheus of `--url`, else of the config; authentication and TLS are the config's in both cases."""
     settings = config.read(config_path).section("prometheus", PrometheusSettings)
@@ -28,12 +32,12 @@ def source(url: str | None, config_path: Path | None) -> MetricSource:
 def queried(source: MetricSource, query: str, step: float, seconds: float) -> Frame:
     """The newest `seconds` of `query` on grid points that are multiples of the step.
 
-    Raises SourceError, also when no series answers.
+    Raises SourceError: NoSeries when nothing answers.
     """
     end = time.time() // step * step
     length = max(2, int(seconds // step))
     start = end - (length - 1) * step
     series = source.range(query, start, end, step)
     if not series:
-        raise AnswerUnusable(f"the query answers no series for the last {format_duration(seconds)}: {query}")
+        raise NoSeries(f"the query answers no series for the last {format_duration(seconds)}: {query}")
     return from_series(series, start, step, length)

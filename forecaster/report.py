@@ -118,7 +118,7 @@ def calibration(result: Result, one: Summary) -> tuple[str, str]:
     if np.isnan(one.band) or nominal <= 0:
         return "", ""
     if abs(one.band - nominal) <= _CALIBRATED:
-        return "good", "as promised"
+        return "good", "about right"
     return ("even", "wider than needed") if one.band > nominal else ("bad", "too narrow")
 
 
