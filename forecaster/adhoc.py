@@ -40,7 +40,7 @@ class _Seconds:
     "--csv",
     "csv_path",
     type=click.Path(path_type=Path),
-    help="A wide CSV instead of PROMQL: timestamp (UTC), series...",
+    help="A wide CSV instead of PROMQL, or - for stdin: timestamp (UTC), series...",
 )
 @click.option("--horizon", callback=arguments.duration, default="24h", show_default=True, help="How far ahead.")
 @click.option("--step", callback=arguments.duration, default="5m", show_default=True, help="Grid; of a CSV its own.")

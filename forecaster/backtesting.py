@@ -40,7 +40,9 @@ class _Asked:
 
 @click.command("backtest")
 @click.option("--forecast", "names", multiple=True, metavar="NAME", help="Only this one of the config; repeatable.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="A wide CSV instead of the config's queries.")
+@click.option(
+    "--csv", "csv_path", type=click.Path(path_type=Path), help="A wide CSV instead of the config, or - for stdin."
+)
 @click.option("--step", callback=arguments.optional_duration, help="The CSV's grid.  [default: 5m]")
 @click.option("--horizon", "horizons", multiple=True, callback=arguments.durations, help="Other horizons; repeatable.")
 @click.option("--history", callback=arguments.optional_duration, help="What each training sees; default: the config's.")
@@ -94,7 +96,11 @@ def command(
 def _of_csv(path: Path, step: Duration, horizons: tuple[Duration, ...]) -> _Asked:
     ahead = horizons or tuple(one for one in CSV_HORIZONS if one >= step)
     target = _checked(lambda: Target(name="csv", query=str(path), step=step, horizons=ahead))
-    return _Asked(path.stem, target, lambda seconds: csvfile.read(path, step, seconds / DAY_SECONDS))
+    return _Asked(
+        "stdin" if path == csvfile.STDIN else path.name.partition(".")[0],
+        target,
+        lambda seconds: csvfile.read(path, step, seconds / DAY_SECONDS),
+    )
 
 
 def _of_config(file: ConfigFile, names: tuple[str, ...], url: str | None, config_path: Path | None) -> Iterator[_Asked]:
