@@ -96,11 +96,8 @@ def command(
 def _of_csv(path: Path, step: Duration, horizons: tuple[Duration, ...]) -> _Asked:
     ahead = horizons or tuple(one for one in CSV_HORIZONS if one >= step)
     target = _checked(lambda: Target(name="csv", query=str(path), step=step, horizons=ahead))
-    return _Asked(
-        "stdin" if path == csvfile.STDIN else path.name.partition(".")[0],
-        target,
-        lambda seconds: csvfile.read(path, step, seconds / DAY_SECONDS),
-    )
+    name = "stdin" if path == csvfile.STDIN else path.name.partition(".")[0]
+    return _Asked(name, target, lambda seconds: csvfile.read(path, step, seconds / DAY_SECONDS))
 
 
 def _of_config(file: ConfigFile, names: tuple[str, ...], url: str | None, config_path: Path | None) -> Iterator[_Asked]:
