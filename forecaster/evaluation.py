@@ -7,7 +7,7 @@ set against seasonal naive from the same origin (Hyndman & Koehler 2006; the qua
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from forecaster.models.seasonal_naive import SeasonalNaive
 
 TEST_DAYS, LEAST_TEST_DAYS = 7.0, 3.0
 """Origins lie in the last week; where the history is short, in fewer days, so that more is left to train on."""
+_AT_ONCE = 200
 _GOLDEN = 0.618034
 _MOST = 100.0
 """A ratio further from 1 than this says no more: series on which one side is nearly perfect."""
@@ -168,7 +169,19 @@ def mean(values: Floats, axis: int | tuple[int, ...] | None = None) -> Floats:
 
 
 def _figures(mine: Sequence[Window], floor: Sequence[Window], horizon: Duration, steps: int) -> Figures:
-    own, naive = (np.concatenate([_measures(one)[:, :, :steps] for one in windows], 2) for windows in (mine, floor))
+    """Some hundred series at a time, so that memory stays small when there are thousands."""
+    series = len(mine[0].actual)
+    parts = []
+    for first in range(0, max(series, 1), _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        own, naive = (np.concatenate([_measures(_cut(one, rows, steps)) for one in side], 2) for side in (mine, floor))
+        parts.append(_compared(own, naive, horizon))
+    measured = [one.name for one in fields(Figures) if one.name != "horizon"]
+    return Figures(horizon, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in measured})
+
+
+def _compared(own: Floats, naive: Floats, horizon: Duration) -> Figures:
+    """From the measures [measure, series, step] of a forecast and of seasonal naive."""
     unknown = np.isnan(own[0]) | np.isnan(naive[0])
     own, naive = np.where(unknown, np.nan, own), np.where(unknown, np.nan, naive)
     points = (~unknown).sum(1)
@@ -189,6 +202,12 @@ def _figures(mine: Sequence[Window], floor: Sequence[Window], horizon: Duration,
         coverage=mean(own[4:], 2).T,
         bias=np.where(np.isfinite(bias), bias, np.nan),
     )
+
+
+def _cut(window: Window, rows: slice, steps: int) -> Window:
+    said = window.forecast
+    cut = replace(said, labels=said.labels[rows], values=said.values[rows, :steps], parts={})
+    return Window(window.origin, cut, window.actual[rows, :steps])
 
 
 def _measures(window: Window) -> Floats:
