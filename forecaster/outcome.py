@@ -11,7 +11,7 @@ from typing import Any
 from cloudpulse.durations import Duration
 from forecaster.evaluation import Figures, Result, summary
 from forecaster.picture import name_of
-from forecaster.verdicts import Verdict, Verdicts
+from forecaster.verdicts import Verdict, Verdicts, against_naive, calibration
 
 LEGEND = """\
 MAE: mean absolute error of the median, over all steps up to the horizon. MASE, WQL: that error, and the quantile loss
@@ -46,7 +46,8 @@ def text(outcome: Outcome) -> str:
         shares = [percent(one.band) if high > low else "-", _signed(one.bias), percent(one.worse)]
         errors = [number(one.mae), _ratio(one.mase), _ratio(one.wql)]
         rows.append([str(figures.horizon), f"{one.series} of {len(figures.mase)}", *errors, *shares])
-    return "\n".join([_heading(outcome, result), *_aligned(rows), *_ends(result, outcome.verdicts), *_notes(outcome)])
+    ends = _ends(result, outcome.verdicts)
+    return "\n".join([_heading(outcome, result), *_aligned(rows), _verdict(result), *ends, *_notes(outcome)])
 
 
 def data(outcome: Outcome) -> dict[str, Any]:
@@ -117,6 +118,17 @@ def _heading(outcome: Outcome, result: Result) -> str:
     origins = f"{len(starts)} origins" if len(starts) > 1 else "1 origin"
     span = f"{moment(starts[0])} to {moment(starts[-1])}" if len(starts) > 1 else moment(starts[0])
     return f"{outcome.name}: {origins}, {span}; forecasts by {made_by(result)}"
+
+
+def _verdict(result: Result) -> str:
+    """What the longest horizon comes to, in a sentence."""
+    longest, levels = result.figures[-1], result.trial.levels
+    one = summary(longest)
+    if math.isnan(one.mase):
+        return f"  up to {longest.horizon}: nothing could be compared"
+    _, word = calibration(levels, one.band)
+    band = f"; the {band_name(result)} band is {word}" if word else ""
+    return f"  up to {longest.horizon}: error {against_naive(one.mase)} against seasonal naive{band}"
 
 
 def _ends(result: Result, verdicts: Verdicts) -> Iterator[str]:

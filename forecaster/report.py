@@ -18,15 +18,13 @@ from forecaster.backtest import Window
 from forecaster.charts import Chart
 from forecaster.evaluation import Result, Summary, by_lead, summary
 from forecaster.outcome import Outcome
-from forecaster.verdicts import Verdicts
+from forecaster.verdicts import Tone, Verdicts, against_naive, calibration, tone
 
 MOST_ROWS = 200
 """Series in the table of all of them."""
 _BEFORE_SHARE = 0.2
 """History drawn before the first origin, against what is drawn after it."""
 _LEAD_BUCKETS = 48
-_LEVEL_WITH = 0.05
-_CALIBRATED = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Row:
     horizon: str
     total: int
     figures: Summary
-    tone: str  # good, even or bad against seasonal naive
-    band_tone: str
+    tone: Tone  # against seasonal naive
+    band_tone: Tone
     band_word: str
 
 
@@ -81,7 +79,12 @@ def page(outcomes: Sequence[Outcome], now: float) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": outcome.percent, "number": outcome.number, "moment": _minute}
+    environment.filters |= {
+        "percent": outcome.percent,
+        "number": outcome.number,
+        "moment": _minute,
+        "against_naive": against_naive,
+    }
     parts = [_part(one, one.result, one.verdicts) for one in outcomes if one.result and one.verdicts]
     return environment.get_template("backtest.html").render(
         parts=parts,
@@ -101,25 +104,9 @@ def _part(about: Outcome, result: Result, verdicts: Verdicts) -> Part:
     rows = []
     for figures in result.figures:
         one = summary(figures)
-        rows.append(Row(str(figures.horizon), len(figures.mase), one, tone(one.mase), *calibration(result, one)))
+        grade = calibration(result.trial.levels, one.band)
+        rows.append(Row(str(figures.horizon), len(figures.mase), one, tone(one.mase), *grade))
     return Part(about, result, tuple(rows), _panels(result, verdicts), _error_chart(result), _reliability(result))
-
-
-def tone(ratio: float) -> str:
-    """A ratio against seasonal naive: good, bad, or even within 5 %; nothing where it isn't known."""
-    if np.isnan(ratio):
-        return ""
-    return "good" if ratio < 1 - _LEVEL_WITH else "bad" if ratio > 1 + _LEVEL_WITH else "even"
-
-
-def calibration(result: Result, one: Summary) -> tuple[str, str]:
-    """Tone and word for the band's coverage against what it claims."""
-    nominal = result.trial.levels[-1] - result.trial.levels[0]
-    if np.isnan(one.band) or nominal <= 0:
-        return "", ""
-    if abs(one.band - nominal) <= _CALIBRATED:
-        return "good", "about right"
-    return ("even", "wider than needed") if one.band > nominal else ("bad", "too narrow")
 
 
 def _worst_first(result: Result) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,12 +14,16 @@ from forecaster.backtest import Floats
 from forecaster.evaluation import Result
 from forecaster.traits import Traits
 
+Tone = Literal["good", "even", "bad", ""]
+"""How a figure is to be taken; nothing where it isn't known."""
+
 SHOWN = 3
 """Series at each end that are spelled out."""
 _STRONG, _WEAK = 0.5, 0.1
 _MISSING, _MOVED, _BIASED = 0.02, 0.5, 0.5
 _STEADY, _RESTLESS = 0.95, 0.3
 _SHORT_DAYS = 2.0
+_LEVEL_WITH, _CALIBRATED = 0.05, 0.05
 _MOST_FACTS = 3
 
 
@@ -55,6 +61,31 @@ def judge(result: Result) -> Verdicts:
         middle=order[(len(order) - 1) // 2] if order else None,
         facts=facts,
     )
+
+
+def tone(ratio: float) -> Tone:
+    """A loss over seasonal naive's: within 5 % neither is better."""
+    if np.isnan(ratio):
+        return ""
+    return "good" if ratio < 1 - _LEVEL_WITH else "bad" if ratio > 1 + _LEVEL_WITH else "even"
+
+
+def calibration(levels: Sequence[float], band: float) -> tuple[Tone, str]:
+    """The share that the outermost levels held against what they promise, in a word."""
+    promised = levels[-1] - levels[0]
+    if np.isnan(band) or promised <= 0:
+        return "", ""
+    if abs(band - promised) <= _CALIBRATED:
+        return "good", "about right"
+    return ("even", "wider than needed") if band > promised else ("bad", "too narrow")
+
+
+def against_naive(ratio: float) -> str:
+    """A loss over seasonal naive's in words, such as `19% less`; a dash where it isn't known."""
+    if np.isnan(ratio):
+        return "-"
+    change = f"{abs(ratio - 1):.0%}"
+    return "the same" if change == "0%" else f"{change} {'less' if ratio < 1 else 'more'}"
 
 
 def _facts(known: Traits, moved: Floats, bias: float, i: int) -> list[str]:

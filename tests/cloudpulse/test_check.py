@@ -15,6 +15,7 @@ from cloudpulse.check import command
 from cloudpulse.errors import ConfigError, QueryRejected
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeSource, query_api, serving
+from forecaster import probe
 
 DAY = 86400
 NOW = time.time() // 300 * 300
@@ -148,6 +149,17 @@ def test_more_series_than_allowed_are_a_warning_and_only_those_allowed_cost(chec
     done = check("rps", forecaster="max_series: 1")
     assert line(done, "series").startswith("warn series 1 would be left out: forecaster.max_series is 1")
     assert line(done, "exports").startswith("ok exports at most 29 series")
+
+
+def test_a_history_too_large_to_look_at_is_read_at_a_wider_step(
+    check: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is judged on its own grid all the same, and the cost is that of the whole history."""
+    monkeypatch.setattr(probe, "_MOST_CELLS", 200)
+    done = check("slow")
+    assert line(done, "history").startswith("ok history 5d of 5d asked")
+    assert line(done, "step").startswith("warn step values only change every 20m")
+    assert "1,440 points" in line(done, "cost")
 
 
 def test_an_unreachable_prometheus_is_said_once(tmp_path: Path) -> None:

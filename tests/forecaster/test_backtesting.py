@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from cloudpulse.errors import CloudPulseError, QueryRejected
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeSource, query_api, serving
-from forecaster import outcome
+from forecaster import outcome, verdicts
 from forecaster.backtesting import command
 
 DAY = 86400
@@ -58,6 +58,7 @@ def test_the_table_has_what_the_hand_computes(stairs: Path) -> None:
     # Two series have values, and nothing can be compared about the constant, which both foresee.
     assert (horizon, compared, of, total) == ("24h", "1", "of", "2")
     assert (mae, mase, wql, bias, worse) == ("10", "1.000", "1.000", "-1.00", "0.0%")
+    assert lines[3].startswith("  up to 24h: error the same against seasonal naive")
 
 
 def test_json_has_the_same_by_series(stairs: Path) -> None:
@@ -204,6 +205,21 @@ def test_a_config_without_forecasts_says_what_to_do(tmp_path: Path) -> None:
     done = run("--config", str(path))
     assert isinstance(done.exception, CloudPulseError)
     assert "no forecasts: add one under forecaster.forecasts, or give --csv FILE" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "tone", "words"),
+    [(0.81, "good", "19% less"), (0.97, "even", "3% less"), (1.3, "bad", "30% more"), (1.001, "even", "the same")],
+)
+def test_a_ratio_to_seasonal_naive_is_put_in_words(ratio: float, tone: str, words: str) -> None:
+    assert (verdicts.tone(ratio), verdicts.against_naive(ratio)) == (tone, words)
+
+
+def test_a_band_is_judged_by_what_its_levels_promise() -> None:
+    assert verdicts.calibration((0.1, 0.5, 0.9), 0.83) == ("good", "about right")
+    assert verdicts.calibration((0.1, 0.5, 0.9), 0.70) == ("bad", "too narrow")
+    assert verdicts.calibration((0.25, 0.5, 0.75), 0.70) == ("even", "wider than needed")
+    assert verdicts.calibration((0.5,), 0.0) == ("", "")
 
 
 @pytest.mark.parametrize(("value", "text"), [(float("nan"), "-"), (0.0123456, "0.01235"), (342411.2, "342,411")])
