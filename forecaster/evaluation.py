@@ -63,10 +63,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of all series together; NaN where no series could be compared."""
+    """Figures of the series that could be compared; NaN where none could."""
 
-    series: int  # compared: those that have a MASE
-    mae: float  # mean over the compared series
+    series: int  # those that have a MASE; the others count nowhere
+    mae: float
     mase: float  # geometric mean over series, as is wql
     wql: float
     band: float  # every observation counts the same, as in coverage
@@ -137,7 +137,7 @@ def evaluate(trial: Trial, at: Sequence[int], done: Callable[[int], None] = lamb
 def summary(figures: Figures) -> Summary:
     """All series together."""
     compared = ~np.isnan(figures.mase)
-    points = np.where(np.isnan(figures.band), 0, figures.points)
+    points = np.where(compared, figures.points, 0)
     whole = points.sum() or np.nan
     pooled = (np.nan_to_num(figures.coverage) * points[:, None]).sum(0) / whole
     return Summary(

@@ -98,6 +98,7 @@ def test_a_summary_is_a_geometric_mean_and_leaves_out_what_both_foresee_perfectl
     assert np.isnan(figures.mase[2])
     assert (one.series, one.mase, one.worse) == (2, 1.0, 0.5)
     assert one.mae == (10 + 40) / 2
+    assert one.band == 0  # of the constant every value would lie inside
 
 
 def test_nothing_to_compare_is_unknown_and_not_zero() -> None:
