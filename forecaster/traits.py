@@ -13,6 +13,7 @@ from forecaster.models import robust
 from forecaster.models.grid import Grid
 
 _AT_ONCE = 100
+_LATEST_HOURS = 6.0
 _FREEDOM = 1 / 3
 """A shape is told from chance only where its times of day (of week) have been seen 1.5 times on average."""
 _LOOKED_AT, _SLOWEST, _ALMOST_ALL, _ENOUGH = 2000, 60, 0.95, 10
@@ -40,14 +41,18 @@ def describe(frame: Frame) -> Traits:
 def shifts(frame: Frame, history: int, window: Window) -> Floats:
     """How far the level of each series moved after the window's origin, in units of its 10-90 % range before.
 
-    The median, over the window, of what came less the median at the same time of day in the `history` columns before.
+    The level is the median distance from the usual (the median at that time of day in the `history` columns before):
+    over the window, less that over the last hours before it, which every model has seen.
     """
     past = frame.values[:, max(0, window.origin - history) : window.origin]
-    day = Grid(frame.step).day
-    days = np.pad(past, ((0, 0), (-past.shape[1] % day, 0)), constant_values=np.nan).reshape(len(past), -1, day)
-    usual = robust.median(days.transpose(0, 2, 1))
-    moved = robust.median(window.actual - usual[:, np.arange(window.actual.shape[1]) % day])
+    grid = Grid(frame.step)
+    days = np.pad(past, ((0, 0), (-past.shape[1] % grid.day, 0)), constant_values=np.nan)
+    usual = robust.median(days.reshape(len(past), -1, grid.day).transpose(0, 2, 1))
+    latest = min(grid.steps(_LATEST_HOURS), past.shape[1])
+    before = past[:, -latest:] - usual[:, np.arange(-latest, 0) % grid.day]
+    after = window.actual - usual[:, np.arange(window.actual.shape[1]) % grid.day]
     low, high = robust.quantiles(past, (0.1, 0.9)).T
+    moved = robust.median(after) - robust.median(before)
     return (moved / np.where(high > low, high - low, np.nan)).astype(np.float64)
 
 

@@ -99,8 +99,8 @@ def _facts(known: Traits, moved: Floats, bias: float, i: int) -> list[str]:
         facts.append(f"{known.gaps[i]:.0%} of its steps are missing")
     if (far := np.abs(moved) > _MOVED).any():
         facts.append(
-            f"level shift after {far.sum()} of {len(moved)} origins, up to "
-            f"{np.nanmax(np.abs(moved)):.1f} times its 10-90% range"
+            f"the level shifted after {far.sum()} of {len(moved)} origins, by up to "
+            f"{np.nanmax(np.abs(moved)):.1f} of its 10-90% range"
         )
     facts += _shape(known, i)
     if abs(bias) > _BIASED:

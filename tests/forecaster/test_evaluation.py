@@ -184,4 +184,4 @@ def test_verdicts_name_the_best_the_worst_and_what_was_measured() -> None:
     assert [one.row for one in verdicts.losses] == [2, 1]
     assert verdicts.middle == 3
     assert verdicts.facts[2] == ("constant: nothing to forecast",)
-    assert "level shift after 1 of 1 origins" in verdicts.facts[3][0]
+    assert "the level shifted after 1 of 1 origins" in verdicts.facts[3][0]
