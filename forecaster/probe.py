@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cloudpulse import progress
 from cloudpulse.durations import format_duration
@@ -26,6 +27,7 @@ _MOST_CELLS = 4_000_000
 """Points read to look at a history; more than that is read at a multiple of the step."""
 _FEWEST_COLUMNS = 60
 _GAPS, _SHORT, _STRONG = 0.05, 0.9, 0.5
+_RISES, _FALLS = 20, 0.01
 _TWO_DAYS = 2 * 86400
 
 
@@ -126,7 +128,7 @@ def _about_history(target: Target, frame: Frame, known: Traits, answer: Sequence
         yield Finding("note", "churn", f"{text}; they are not forecast")
 
 
-def _about_step(target: Target, every: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Finding:
+def _about_step(target: Target, every: NDArray[np.intp]) -> Finding:
     slow = every[every > 1]
     if len(slow) * 2 <= len(every):
         return Finding("ok", "step", f"{target.step} is no finer than the data")
@@ -152,6 +154,10 @@ def _about_values(target: Target, frame: Frame, known: Traits) -> Iterator[Findi
         row = int(known.constant.argmax())
         text = f"{known.constant.sum()} of {_count(len(known.constant))} never changed, such as"
         yield Finding("note", "constant", f"{text} {promql_name(frame.labels[row])}: no use in forecasting that")
+    if (rising := _only_rise(frame)).any():
+        example = promql_name(frame.labels[int(rising.argmax())])
+        text = f"{rising.sum()} of {_count(len(rising))} only ever rise, such as {example}"
+        yield Finding("note", "rising", f"{text}: if that is a counter, forecast its rate()")
     values = frame.values[~np.isnan(frame.values)]
     low, high = target.bounds.min, target.bounds.max
     outside = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
@@ -161,6 +167,15 @@ def _about_values(target: Target, frame: Frame, known: Traits) -> Iterator[Findi
     for threshold in target.thresholds:
         share = float((values >= threshold).mean())
         yield Finding("ok", "threshold", f"{threshold:g} was reached in {share:.1%} of the history")
+
+
+def _only_rise(frame: Frame) -> NDArray[np.bool_]:
+    """Whether each series rises and hardly ever falls, as a counter does but for restarts; `_total` is told by name."""
+    changes = np.diff(frame.values, axis=1)
+    up, down = (changes > 0).sum(1), (changes < 0).sum(1)
+    named = np.array([labels.get("__name__", "").endswith("_total") for labels in frame.labels], bool)
+    found: NDArray[np.bool_] = (up >= _RISES) & (down <= _FALLS * up) & ~named
+    return found
 
 
 def _about_cost(target: Target, series: int, read: float, measured: Cost) -> Finding:

@@ -16,7 +16,7 @@ from cloudpulse.errors import StoreError
 from forecaster import charts, outcome
 from forecaster.backtest import Window
 from forecaster.charts import Chart
-from forecaster.evaluation import Result, Summary, by_lead, summary
+from forecaster.evaluation import Result, Summary, by_lead, mean, summary
 from forecaster.outcome import Outcome
 from forecaster.verdicts import Tone, Verdicts, against_naive, calibration, tone
 
@@ -181,7 +181,7 @@ def _error_chart(result: Result) -> Chart:
     step, steps = result.trial.frame.step, len(mine)
     buckets = np.array_split(np.arange(steps), min(steps, _LEAD_BUCKETS))
     ahead = np.array([(bucket.mean() + 1) * step for bucket in buckets])
-    lines = [np.array([_mean(curve[bucket]) for bucket in buckets]) for curve in (floor, mine)]
+    lines = [np.array([float(mean(curve[bucket])) for bucket in buckets]) for curve in (floor, mine)]
     x, y = charts.lead_axis(step, steps), charts.number_axis(np.concatenate(lines), zero=True)
     shapes = [charts.line(kind, x, y, ahead, one) for kind, one in zip(("floor", "mine"), lines, strict=True)]
     return Chart("Error by lead time, the forecast against seasonal naive", x, y, tuple(shapes))
@@ -202,8 +202,3 @@ def _reliability(result: Result) -> Chart:
 def _minute(seconds: float) -> str:
     """Unix seconds as a person reads them."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

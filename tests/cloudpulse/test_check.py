@@ -37,6 +37,13 @@ def constant(one: Series) -> Series:
     return Series(one.labels, one.times, np.full_like(one.values, 7.0))
 
 
+def rising(one: Series) -> Series:
+    """A counter by another name, with a restart in the middle."""
+    total = np.cumsum(np.abs(one.values))
+    middle = len(total) // 2
+    return Series(one.labels, one.times, np.where(np.arange(len(total)) < middle, total, total - total[middle]))
+
+
 def gappy(one: Series) -> Series:
     return Series(one.labels, one.times[::3], one.values[::3])
 
@@ -52,6 +59,7 @@ ANSWERS: dict[str, list[Series]] = {
     "nothing": [],
     "nan": [Series(A, wave(A).times, np.full(len(wave(A).times), np.nan))],
     "raw": [wave({"__name__": "requests_total"})],
+    "seconds": [rising(wave({"__name__": "busy_seconds"})), wave(A)],
     "clash": [wave({"level": "0.9"})],
     "names": [wave({"__name__": "x", "app": "a"}), wave({"__name__": "y", "app": "a"})],
 }
@@ -128,6 +136,7 @@ def test_a_query_that_can_not_be_forecast_fails(
         ("gone", "churn", 'note churn 1 series of the history are gone now, such as rps{app="b"}'),
         ("slow", "step", "warn step values only change every 20m: a step of 5m repeats them at 4 times the cost"),
         ("constant", "constant", 'note constant 1 of 2 series never changed, such as rps{app="b"}'),
+        ("seconds", "rising", "note rising 1 of 2 series only ever rise, such as busy_seconds{}: if that is a counter"),
         ("raw", "counter", "warn counter requests_total is a counter fed raw"),
     ],
 )
