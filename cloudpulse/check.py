@@ -1,13 +1,20 @@
-"""`cloudpulse check`: is the config file right?"""
+"""`cloudpulse check`: is the config file right, and, with `--online`, what does Prometheus answer to it?"""
 
 from __future__ import annotations
 
 import importlib
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cloudpulse import config
+from cloudpulse import config, logs
+from cloudpulse.config import ConfigFile, PrometheusSettings
+from cloudpulse.errors import DependencyMissing, SourceError
+from cloudpulse.findings import Examined, Finding, Probe
 from cloudpulse.options import config_option
 
 KINDS = {
@@ -19,14 +26,58 @@ KINDS = {
 }
 """Section -> the type that describes it, by name: the shared ground imports no service."""
 
+PROBES = {"forecaster": "forecaster.probe:examine"}
+"""Section -> the Probe that asks Prometheus about it, by name for the same reason."""
+
+_COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
+
 
 @click.command()
+@click.option("--online", is_flag=True, help="Also ask Prometheus: does each query answer, and what will it cost?")
 @config_option
-def command(config_path: Path | None) -> None:
+def command(online: bool, config_path: Path | None) -> None:
     """Validate the config file: every section, every key."""
+    logs.configure("warning")
     file = config.read(config_path)
-    for section, kind in KINDS.items():
-        module, _, name = kind.partition(":")
-        file.section(section, getattr(importlib.import_module(module), name))
+    sections = {section: file.section(section, _named(kind)) for section, kind in KINDS.items()}
     found = ", ".join(file.tree) or "nothing: every default applies"
     click.echo(f"{file.path} is fine ({found})")
+    if not online:
+        return
+    failed = False
+    for examined in _online(file, sections):
+        click.echo(f"\n{examined.place}")
+        for finding in examined.findings:
+            failed |= finding.grade == "fail"
+            grade = click.style(f"{finding.grade:<4}", fg=_COLOURS[finding.grade])
+            click.echo(f"  {grade}  {finding.subject:<10}  {finding.text}")
+    sys.exit(1 if failed else 0)
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _online(file: ConfigFile, sections: dict[str, Any]) -> Iterator[Examined]:
+    """Prometheus itself, then every entry of the sections that the file has and a Probe knows."""
+    try:
+        from cloudpulse.promql import Prometheus
+    except ModuleNotFoundError as error:
+        raise DependencyMissing(
+            f"`cloudpulse check --online` needs the package {error.name}: pip install 'cloudpulse[forecaster]'"
+        ) from error
+    settings: PrometheusSettings = sections["prometheus"]
+    source = Prometheus(settings)
+    began = time.perf_counter()
+    try:
+        source.instant("vector(1)")
+    except SourceError as error:
+        yield Examined(f"prometheus {settings.url}", (Finding("fail", "answer", str(error)),))
+        return
+    taken = f"in {(time.perf_counter() - began) * 1000:.0f} ms"
+    yield Examined(f"prometheus {settings.url}", (Finding("ok", "answer", f"to a first query {taken}"),))
+    for section, place in PROBES.items():
+        if section in file.tree:
+            probe: Probe = _named(place)
+            yield from probe(sections[section], source)

@@ -21,7 +21,8 @@ COMMANDS = {
     "scaler": ("scaler.__main__:command", "Answer the Kubernetes HPA from PromQL."),
     "up": ("cloudpulse.local.__main__:command", "Run the whole stack on this machine."),
     "forecast": ("forecaster.adhoc:command", "Forecast one PromQL expression or a CSV file, once."),
-    "check": ("cloudpulse.check:command", "Validate the config file."),
+    "backtest": ("forecaster.backtesting:command", "Test the configured forecasts on their own past."),
+    "check": ("cloudpulse.check:command", "Validate the config file; with --online ask Prometheus, too."),
     "models": ("forecaster.versions:command", "List the trained models."),
 }
 """Subcommand -> (module:attribute, help). The help stands here so that `--help` loads nothing."""

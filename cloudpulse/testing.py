@@ -1,15 +1,17 @@
-"""Doubles that ship with the package: a fake clock, a fake PromQL source, a server in a thread."""
+"""Doubles that ship with the package: a fake clock, a fake PromQL source and its HTTP face, a server in a thread."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
+from urllib.parse import parse_qs
 
 import numpy as np
 
 from cloudpulse.errors import SourceError
 from cloudpulse.promql import Series
-from cloudpulse.serving import WsgiApp, in_thread
+from cloudpulse.serving import Environ, StartResponse, WsgiApp, in_thread
 
 
 class FakeClock:
@@ -70,3 +72,41 @@ class FakeSource:
 def serving(app: WsgiApp, listen: str = "127.0.0.1:0") -> contextlib.AbstractContextManager[str]:
     """Serve `app` over real HTTP, on a free loopback port unless told; a context manager that gives its URL."""
     return in_thread(app, listen)
+
+
+def query_api(source: FakeSource) -> WsgiApp:
+    """Prometheus' query API over `source`; the `error` of the source is a refusal, 400."""
+
+    def answer(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
+        asked = {key: values[0] for key, values in form.items()}
+        headers = [("Content-Type", "application/json")]
+        try:
+            if environ["PATH_INFO"] == "/api/v1/query":
+                data = _vector(source.instant(asked["query"], float(asked["time"])))
+            else:
+                bounds = (float(asked[name]) for name in ("start", "end", "step"))
+                data = _matrix(source.range(asked["query"], *bounds))
+        except SourceError as error:
+            start_response("400 Bad Request", headers)
+            return [json.dumps({"status": "error", "errorType": "bad_data", "error": str(error)}).encode()]
+        start_response("200 OK", headers)
+        return [json.dumps({"status": "success", "data": data}).encode()]
+
+    return answer
+
+
+def _vector(series: list[Series]) -> dict[str, object]:
+    result = [{"metric": dict(one.labels), "value": [one.times[0], str(one.values[0])]} for one in series]
+    return {"resultType": "vector", "result": result}
+
+
+def _matrix(series: list[Series]) -> dict[str, object]:
+    result = [
+        {
+            "metric": dict(one.labels),
+            "values": [[t, str(v)] for t, v in zip(one.times.tolist(), one.values.tolist(), strict=True)],
+        }
+        for one in series
+    ]
+    return {"resultType": "matrix", "result": result}

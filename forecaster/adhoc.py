@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import math
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +11,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from cloudpulse import config, logs, options
-from cloudpulse.config import PrometheusSettings
+from cloudpulse import logs, options, progress
 from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import ConfigError
-from cloudpulse.promql import MetricSource, Prometheus
-from forecaster import csvfile
-from forecaster.forecast import Forecast
-from forecaster.frame import Frame, from_series
+from forecaster import arguments, csvfile, reading
+from forecaster.forecast import Forecast, joined
+from forecaster.frame import TOGETHER, Frame
+from forecaster.model import Model
 from forecaster.models import MODELS, build
 from forecaster.picture import draw, name_of
 
@@ -39,40 +34,22 @@ class _Seconds:
     predict: float
 
 
-def _duration(ctx: click.Context, param: click.Parameter, value: str) -> Duration:
-    try:
-        parsed = Duration.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-    if parsed <= 0:
-        raise click.BadParameter(f'expected more than 0s, got "{value}"', ctx, param)
-    return parsed
-
-
-def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
-    try:
-        levels = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        levels = ()
-    rising = all(a < b for a, b in itertools.pairwise(levels))
-    if not levels or not all(0 < level < 1 for level in levels) or not rising:
-        message = f'expected rising numbers between 0 and 1 such as 0.1,0.5,0.9, got "{value}"'
-        raise click.BadParameter(message, ctx, param)
-    return levels
-
-
 @click.command("forecast")
 @click.argument("promql", required=False)
 @click.option(
     "--csv",
     "csv_path",
     type=click.Path(path_type=Path),
-    help="A wide CSV instead of PROMQL: timestamp (UTC), series...",
+    help="A wide CSV instead of PROMQL, or - for stdin: timestamp (UTC), series...",
 )
-@click.option("--horizon", callback=_duration, default="24h", show_default=True, help="How far ahead.")
-@click.option("--step", callback=_duration, default="5m", show_default=True, help="Grid; of a CSV its own.")
-@click.option("--history", callback=_duration, default="14d", show_default=True, help="How much PROMQL is read back.")
-@click.option("--levels", callback=_levels, default="0.1,0.5,0.9", show_default=True, help="Quantiles to forecast.")
+@click.option("--horizon", callback=arguments.duration, default="24h", show_default=True, help="How far ahead.")
+@click.option("--step", callback=arguments.duration, default="5m", show_default=True, help="Grid; of a CSV its own.")
+@click.option(
+    "--history", callback=arguments.duration, default="14d", show_default=True, help="How much PROMQL is read back."
+)
+@click.option(
+    "--levels", callback=arguments.levels, default="0.1,0.5,0.9", show_default=True, help="Quantiles to forecast."
+)
 @click.option("--models", default="auto", show_default=True, help=f"auto, or some of {', '.join(MODELS)}.")
 @click.option("--json", "as_json", is_flag=True, help="JSON with every step instead of a table.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a picture, .png or .svg.")
@@ -98,43 +75,32 @@ def command(
     steps = math.ceil(horizon / step - 1e-9)
     if steps > _MOST_STEPS:
         raise click.UsageError(f"--horizon {horizon} has {steps} steps of {step}: at most {_MOST_STEPS} are computed")
-    model = build("auto" if models == "auto" else tuple(name.strip() for name in models.split(",")))
-    with _progress(f"reading {csv_path or promql}"):
-        frame = (
-            csvfile.read(csv_path, step)
-            if csv_path
-            else _queried(_source(url, config_path), promql or "", step, history)
-        )
-    with _progress(f"training on {len(frame.labels)} series"):
-        began = time.perf_counter()
-        predictor = model.fit(frame, steps)
-        trained = time.perf_counter()
-        forecast = predictor.predict(frame, steps, levels)
-        seconds = _Seconds(trained - began, time.perf_counter() - trained)
+    model = build(arguments.models(models))
+    with progress.shown(f"reading {csv_path or promql}"):
+        if csv_path is not None:
+            frame = csvfile.read(csv_path, step)
+        else:
+            frame = reading.queried(reading.source(url, config_path), promql or "", step, history)
+    forecast, seconds = _forecast(model, frame, steps, levels)
     _note_silent(forecast)
     if plot is not None:
         draw(plot, frame, forecast, promql or (csv_path or plot).stem)
     click.echo(_json(forecast, seconds) if as_json else _table(forecast))
 
 
-def _source(url: str | None, config_path: Path | None) -> MetricSource:
-    if url is not None:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f'--url: expected a URL that starts with http:// or https://, got "{url}"')
-        settings = config.read(config_path).section("prometheus", PrometheusSettings)
-        return Prometheus(msgspec.structs.replace(settings, url=url))
-    return Prometheus(config.read(config_path).section("prometheus", PrometheusSettings))
-
-
-def _queried(source: MetricSource, query: str, step: float, history: float) -> Frame:
-    """The newest `history` of `query` on grid points that are multiples of the step."""
-    end = time.time() // step * step
-    length = max(2, int(history // step))
-    start = end - (length - 1) * step
-    series = source.range(query, start, end, step)
-    if not series:
-        raise ConfigError(f"the query answers no series for the last {format_duration(history)}: {query}")
-    return from_series(series, start, step, length)
+def _forecast(model: Model, frame: Frame, steps: int, levels: tuple[float, ...]) -> tuple[Forecast, _Seconds]:
+    """Train and predict, part by part, so that the bar moves; models pool what they learn within a part."""
+    seconds = _Seconds(0.0, 0.0)
+    forecasts = []
+    with progress.shown("training", len(frame.labels), "series") as done:
+        for part in frame.parts(TOGETHER):
+            began = time.perf_counter()
+            predictor = model.fit(part, steps)
+            trained = time.perf_counter()
+            forecasts.append(predictor.predict(part, steps, levels))
+            seconds = _Seconds(seconds.train + trained - began, seconds.predict + time.perf_counter() - trained)
+            done(len(part.labels))
+    return joined(forecasts), seconds
 
 
 def _note_silent(forecast: Forecast) -> None:
@@ -187,15 +153,3 @@ def _table(forecast: Forecast) -> str:
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         parts.append("\n".join([name_of(forecast, i), *lines]))
     return "\n\n".join(parts)
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """A spinner on a terminal's stderr; in a pipe nothing."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
-        yield

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
+import sys
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,16 +17,21 @@ from cloudpulse.durations import format_duration
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Series
 from forecaster.frame import Frame, from_series
-from forecaster.models.grid import Grid
+from forecaster.models.grid import DAYS, Grid
 
 TIME = "timestamp"
+STDIN = Path("-")
 NAME = "series"
 """The label that holds a column's name."""
 
+_NOT_CSV = (UnicodeDecodeError, EOFError, zlib.error, csv.Error)
+_GZIP = b"\x1f\x8b"
 
-def read(path: Path, step: float) -> Frame:
-    """The last 14 days of `path` on a grid of `step` seconds that ends at its last row.
 
+def read(path: Path, step: float, days: float = DAYS) -> Frame:
+    """The last `days` of `path` on a grid of `step` seconds that ends at its last row.
+
+    `STDIN` is standard input; what is compressed by gzip is unpacked.
     Each row goes to the nearest grid point, of rows that share one the later in the file; infinities are gaps.
     Raises ConfigError that names the file, the line or column, and what is expected.
     """
@@ -31,7 +40,7 @@ def read(path: Path, step: float) -> Frame:
     order = np.argsort(times, kind="stable")
     end = float(times[order[-1]])
     _check_spacing(path, times[order], step)
-    length = min(Grid(step).length, int((end - float(times[order[0]])) / step + 0.5) + 1)
+    length = min(max(2, int(days * Grid(step).day)), int((end - float(times[order[0]])) / step + 0.5) + 1)
     series = [
         Series({NAME: str(name)}, times[order], _numbers(path, table[name])[order])
         for name in table.columns
@@ -43,19 +52,26 @@ def read(path: Path, step: float) -> Frame:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = [name.strip() for name in next(csv.reader(file), [""])]
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=True).fillna(
-            ""
-        )
+        text = _bytes(path).decode("utf-8-sig")
+        names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [""])]
+        table = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False).fillna("")
     except OSError as error:
-        raise ConfigError(f"{path}: can't read it: {error.strerror}") from error
-    except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise ConfigError(f"{path}: can't read it: {error.strerror or error}") from error
+    except (
+        UnicodeDecodeError,
+        EOFError,
+        zlib.error,
+        csv.Error,
+        pd.errors.EmptyDataError,
+        pd.errors.ParserError,
+    ) as error:
         raise ConfigError(f"{path}: not a CSV file: {' '.join(str(error).split())}") from error
     if names[0] != TIME:
-        raise ConfigError(f'{path}: the first column must be "{TIME}", got "{names[0]}"')
+        raise ConfigError(f'{path}: the first column must be "{TIME}", and fields end at commas; got "{names[0]}"')
     if len(names) < 2:
         raise ConfigError(f"{path}: no series: expected a column beside {TIME}")
+    if "" in names:
+        raise ConfigError(f"{path}: column {names.index('') + 1} has no name in the first line")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f'{path}: the column "{twice[0]}" is there twice')
     if not isinstance(table.index, pd.RangeIndex):
@@ -63,6 +79,12 @@ def _table(path: Path) -> pd.DataFrame:
     if table.empty:
         raise ConfigError(f"{path}: no rows: expected at least one below the header")
     return table
+
+
+def _bytes(path: Path) -> bytes:
+    """The file, read once so that it may be a pipe; gzip is undone."""
+    raw = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+    return gzip.decompress(raw) if raw.startswith(_GZIP) else raw
 
 
 def _times(path: Path, table: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

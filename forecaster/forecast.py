@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,3 +35,10 @@ class Forecast:
     def horizon(self) -> int:
         """Number of predicted steps."""
         return int(self.values.shape[1])
+
+
+def joined(parts: Sequence[Forecast]) -> Forecast:
+    """Forecasts of the same steps and levels as one, series after series; what single models said is left out."""
+    first = parts[0]
+    labels = tuple(labels for part in parts for labels in part.labels)
+    return Forecast(first.start, first.step, first.levels, labels, np.concatenate([part.values for part in parts]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloudpulse.promql import Labels, Series
+
+TOGETHER = 100
+"""Series that the one-off commands train together at most: enough to learn from one another."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Frame:
     def between(self, first: int, last: int) -> Frame:
         """Columns `first` up to, not including, `last`."""
         return replace(self, start=self.start + first * self.step, values=self.values[:, first:last])
+
+    def parts(self, most: int) -> Iterator[Frame]:
+        """The series in order, in parts of about equal size, at most `most` each."""
+        count = -(-len(self.labels) // most)
+        for rows in np.array_split(np.arange(len(self.labels)), max(count, 1)):
+            yield self.select(rows)
 
     def select(self, rows: Sequence[int] | NDArray[np.intp]) -> Frame:
         """The series at `rows`, in that order."""

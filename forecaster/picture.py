@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cloudpulse.errors import StoreError
+from cloudpulse.promql import Labels
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 
@@ -67,8 +68,12 @@ def draw(path: Path, history: Frame, forecast: Forecast, title: str) -> None:
 
 
 def name_of(forecast: Forecast, i: int) -> str:
+    """Series i as `promql_name` has it."""
+    return promql_name(forecast.labels[i])
+
+
+def promql_name(labels: Labels) -> str:
     """A series as PromQL writes it, or the bare name of a CSV's column."""
-    labels = forecast.labels[i]
     if list(labels) == ["series"]:
         return labels["series"]
     inner = ", ".join(f'{key}="{value}"' for key, value in sorted(labels.items()) if key != "__name__")

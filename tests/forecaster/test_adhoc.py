@@ -126,6 +126,15 @@ def test_an_unreachable_prometheus_is_an_error_that_names_it() -> None:
     assert "http://127.0.0.1:9 is not reached" in str(result.exception)
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_csv_may_come_from_a_pipe_and_be_compressed(pack: Callable[[bytes], bytes], apps: Path) -> None:
+    arguments = ["--models", "profile", "--horizon", "1h", "--json"]
+    piped = CliRunner().invoke(command, ["--csv", "-", *arguments], input=pack(apps.read_bytes()))
+    assert piped.exit_code == 0, (piped.output, piped.exception)
+    found, expected = (json.loads(one.stdout) for one in (piped, run("--csv", str(apps), *arguments)))
+    assert found["series"] == expected["series"]
+
+
 HOUR = "2024-01-01T0{}:00:00Z"
 
 
@@ -133,7 +142,8 @@ HOUR = "2024-01-01T0{}:00:00Z"
     ("text", "message"),
     [
         ("", "not a CSV file"),
-        ("time,a\n", 'the first column must be "timestamp", got "time"'),
+        ("time,a\n", 'the first column must be "timestamp", and fields end at commas; got "time"'),
+        ("timestamp,a,\n2024-01-01T00:00:00Z,1,\n", "column 3 has no name in the first line"),
         ("timestamp\n2024-01-01T00:00:00Z\n", "no series: expected a column beside timestamp"),
         ("timestamp,a\n", "no rows"),
         ("timestamp,a,a\n2024-01-01T00:00:00Z,1,2\n", 'the column "a" is there twice'),
@@ -161,6 +171,20 @@ def test_gaps_may_be_empty_or_nan_and_rows_may_come_in_any_order(write: Callable
     assert answer["start"] == "2024-01-01T08:00:00Z"
     assert answer["series"][1]["values"] == [[None] * 6] * 3
     assert "no forecast for b" in result.stderr
+
+
+def test_many_series_are_trained_part_by_part_in_the_order_of_the_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(100, 5, (60, 130)).round(2) * np.arange(1, 131)
+    path = tmp_path / "many.csv"
+    names = [f"s{i}" for i in range(130)]
+    rows = [f"2024-01-{1 + h // 24:02}T{h % 24:02}:00:00Z,{','.join(map(str, row))}" for h, row in enumerate(values)]
+    path.write_text("\n".join([f"timestamp,{','.join(names)}", *rows]) + "\n")
+    done = run("--csv", str(path), "--step", "1h", "--horizon", "2h", "--models", "seasonal_naive", "--json")
+    series = json.loads(done.stdout)["series"]
+    assert [one["name"] for one in series] == names
+    # Row 36 is the same time of day as the first predicted row, a day before it.
+    np.testing.assert_allclose([one["values"][1][0] for one in series], values[36], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
