@@ -60,7 +60,7 @@ def _noise(length: int, random: np.random.Generator) -> Values:
 def _pulses(length: int, random: np.random.Generator) -> Values:
     """A rectangle at a period that is no day."""
     period = int(random.integers(6, 200))
-    on = (np.arange(length) + random.integers(period)) % period < max(1, period // random.integers(2, 8))
+    on = (np.arange(length) + random.integers(period)) % period < max(1, period // int(random.integers(2, 8)))
     return np.asarray(random.choice([0.3, 1.0]) * on, np.float64)
 
 

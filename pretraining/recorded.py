@@ -40,11 +40,12 @@ def coarser(values: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
 def _recorded(data: Path) -> Iterator[Recorded]:
     catalog = pd.read_csv(data / "catalog.csv")
     catalog = catalog[catalog.dataset.isin(SOURCES) & (catalog.metric != "label") & (catalog["min"] < catalog["max"])]
-    for (source, file, step), rows in catalog.groupby(["dataset", "file", "step_s"], sort=False):
+    for file, rows in catalog.groupby("file", sort=False):
+        source, step = str(rows.dataset.iloc[0]), int(rows.step_s.iloc[0])
         table = pd.read_csv(data / str(file), index_col="timestamp", parse_dates=True)
-        regular = table[list(rows.metric)].astype(float).asfreq(f"{int(step)}s")
+        regular = table[list(rows.metric)].astype(float).asfreq(f"{step}s")
         for metric in regular.columns:
             values = regular[metric].to_numpy(np.float64)
-            yield Recorded(str(source), int(step), values)
+            yield Recorded(source, step, values)
             if step < STEP:
-                yield Recorded(str(source), STEP, coarser(values, STEP // int(step)))
+                yield Recorded(source, STEP, coarser(values, STEP // step))

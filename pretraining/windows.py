@@ -101,7 +101,8 @@ def plain(pool: Pool, counts: dict[tuple[str, int], int], random: np.random.Gene
 def bent(pool: Pool, random: np.random.Generator) -> Window:
     """One window turned over, or through a power, a logarithm or an exponential: other marginals, the same order."""
     window = pool.any(random)
-    return replace(window, **dict(zip(("past", "came"), _bend(random)(window.past, window.came), strict=True)))
+    past, came = _bend(random)(window.past, window.came)
+    return replace(window, past=past, came=came)
 
 
 def crossed(pool: Pool, random: np.random.Generator) -> Window:

@@ -148,7 +148,7 @@ def _traits(scaled: Array, grid: Grid) -> Array:
 def _unrest(scaled: Array, lag: int, span: int) -> Array:
     """Log of the mean change over `lag` steps within the last `span`."""
     change = np.abs(scaled[:, lag:] - scaled[:, :-lag])[:, -span:]
-    return np.log(np.nan_to_num(mean(change), nan=1.0) + 0.01)
+    return np.asarray(np.log(np.nan_to_num(mean(change), nan=1.0) + 0.01), np.float32)
 
 
 def _restlessness(scaled: Array, grid: Grid) -> Array:
@@ -158,4 +158,5 @@ def _restlessness(scaled: Array, grid: Grid) -> Array:
     rest = mean(np.abs(week - usual[:, None]).reshape(len(scaled), -1))
     flat = week.reshape(len(scaled), -1)
     whole = mean(np.abs(flat - median(flat)[:, None]))
-    return np.nan_to_num(rest / np.maximum(whole, 1e-6), nan=1.0)
+    restlessness: Array = np.nan_to_num(rest / np.maximum(whole, 1e-6), nan=1.0)
+    return restlessness

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Predictor, State
-from forecaster.models import features, network, profile, weights
+from forecaster.models import features, network, profile, tuning, weights
 from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
 from forecaster.models.profile import ProfilePredictor, chunks
@@ -45,7 +46,7 @@ class LstmPredictor:
         stacks = self.base.stack.select(rows_of(self.base.keys, recent))
         quantiles = np.empty((len(values), horizon, len(QUANTILE_GRID)))
         leads = np.arange(horizon)
-        few, between = _sampled(horizon, grid)
+        few, between = sampled(horizon, grid)
         start = recent.end + recent.step
         for rows in chunks(len(values), 3 * horizon * features.step_features(grid)):
             scale, stack = scale_of(values[rows], grid), stacks.select(rows)
@@ -70,14 +71,21 @@ class LstmPredictor:
 
 
 class Lstm:
-    """See the module."""
+    """See the module. `parameters` come of an earlier tuning; without, the shipped ones are tuned where that pays."""
+
+    def __init__(self, parameters: network.Parameters | None = None) -> None:
+        self._parameters = parameters
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
         base, _ = profile.fit(history, horizon)
         grid = Grid(history.step)
-        readable = grid.daily and grid.step <= _COARSEST_STEP
-        return LstmPredictor(base, weights.read("lstm") if readable else {})
+        if not grid.daily or grid.step > _COARSEST_STEP:
+            return LstmPredictor(base, {})
+        if self._parameters is not None:
+            return LstmPredictor(base, self._parameters)
+        shipped = weights.read("lstm")
+        return LstmPredictor(base, tuning.tuned(shipped, history) if tuning.enough(history) else shipped)
 
     def restore(self, state: State) -> Predictor:
         """See Model."""
@@ -88,18 +96,18 @@ class Lstm:
         return LstmPredictor(profile.restore(State(parts[_STACK], state.facts)), parts[_NETWORK])
 
 
-def _sampled(horizon: int, grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def sampled(horizon: int, grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Leads at which the network is asked, and how each lead of the horizon is read off between them, [lead, asked].
 
     What it changes moves slowly with the lead: 12 in the first hour and one in 15 min (from a day on one in an hour)
     are as good as all.
     """
     hour = grid.steps(1)
-    places = [
+    places: list[NDArray[Any]] = [
         np.linspace(0, hour - 1, min(_FINE_LEADS, hour)),
         np.arange(hour, grid.day, grid.steps(_COARSE_HOURS)),
         np.arange(grid.day, horizon, hour),
-        [horizon - 1],
+        np.array([horizon - 1]),
     ]
     few = np.unique(np.clip(np.concatenate(places).round().astype(np.intp), 0, horizon - 1))
     leads = np.arange(horizon)

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from cloudpulse.errors import ConfigError
+from cloudpulse.errors import ConfigError, CorruptFile
 from forecaster import backtest
 from forecaster.frame import Frame
 from forecaster.model import Model, Predictor, State
-from forecaster.models import MODELS, build, features, lstm, network, stack
+from forecaster.models import MODELS, build, features, lstm, network, stack, weights
 from forecaster.models.ensemble import Ensemble, EnsemblePredictor
 from forecaster.models.grid import Grid
 from forecaster.models.lstm import Lstm, LstmPredictor
@@ -31,13 +31,6 @@ DAY = 288
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 NAMES = [*MODELS, "auto"]
 DATA = Path(__file__).parent / "data" / "apps.csv.gz"
-
-
-@pytest.fixture(autouse=True)
-def _brief_training(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The network's promises hold however long it trains; only accuracy needs the whole training."""
-    if "beats" not in request.node.name:
-        monkeypatch.setattr(lstm, "_MOST_BATCHES", 20)
 
 
 def model(name: str) -> Model:
@@ -227,12 +220,12 @@ def test_the_serving_process_restores_and_predicts_without_torch_and_prophet() -
 import sys, numpy as np
 sys.path.insert(0, {folder!r})
 import test_models as t
-from forecaster.models import lstm, network, profile
+from forecaster.models import lstm
 history = t.apps().tail(4 * t.DAY)
-base, _ = profile.fit(history, t.DAY)
-predictor = lstm.LstmPredictor(base, t.some_parameters())
-t.build("auto").restore(t.Ensemble({{}}).restore(t.State({{"shares": np.ones((4, 4, 0), np.float32)}},
-    {{"step": 300.0, "keys": [], "models": {{}}}})).state())
+predictor = lstm.Lstm().fit(history, t.DAY)
+arrays = {{"shares": np.ones((4, 4, 0), np.float32), "stretch": np.ones((4, 4), np.float32)}}
+kept = t.State(arrays, {{"step": 300.0, "keys": [], "models": {{}}}})
+t.build("auto").restore(t.Ensemble({{}}).restore(kept).state())
 assert np.isfinite(predictor.predict(history, 10, (0.5,)).values).all()
 assert not {{"torch", "prophet", "cmdstanpy", "matplotlib"}} & set(sys.modules)
 """
@@ -246,24 +239,18 @@ assert not {{"torch", "prophet", "cmdstanpy", "matplotlib"}} & set(sys.modules)
 
 
 def some_parameters() -> dict[str, NDArray[np.float32]]:
-    """Random parameters of the network's shapes."""
+    """Random parameters of the shipped network's shapes."""
     random = np.random.default_rng(3)
-    inner, hidden, channels = 32, 96, features.CHANNELS
-    shapes = {
-        "lstm.weight_ih_l0": (4 * inner, channels),
-        "lstm.weight_hh_l0": (4 * inner, inner),
-        "lstm.bias_ih_l0": (4 * inner,),
-        "lstm.bias_hh_l0": (4 * inner,),
-        "series.weight": (hidden, inner + features.TRAITS),
-        "series.bias": (hidden,),
-        "step.weight": (hidden, features.step_features(Grid(300.0))),
-        "step.bias": (hidden,),
-        "residual.weight": (hidden, hidden),
-        "residual.bias": (hidden,),
-        "head.weight": (network.OUTPUTS, hidden),
-        "head.bias": (network.OUTPUTS,),
-    }
-    return {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    return {name: random.normal(0, 0.1, array.shape).astype(np.float32) for name, array in weights.read("lstm").items()}
+
+
+def given() -> tuple[features.Inputs, features.Basis]:
+    grid = Grid(300.0)
+    values = grid.align(apps().values)
+    scaled = stack.scale_of(values, grid).apply(values)
+    kept, _ = stack.fit(scaled, grid, grid.sample(DAY), 0.0)
+    basis = features.basis(scaled, grid, np.arange(DAY), 0.0, kept)
+    return features.inputs(scaled, grid, np.arange(DAY), 0.0, kept, basis), basis
 
 
 def test_the_network_in_numpy_is_the_network_in_torch() -> None:
@@ -271,29 +258,46 @@ def test_the_network_in_numpy_is_the_network_in_torch() -> None:
 
     from forecaster.models import torch_training
 
-    grid = Grid(300.0)
-    values = grid.align(apps().values)
-    kept, _ = stack.fit(stack.scale_of(values, grid).apply(values), grid, grid.sample(DAY), 0.0)
-    given = features.inputs(values, grid, np.arange(DAY), 0.0, kept)
-    twin = torch_training._Network(features.step_features(grid))
+    inputs, basis = given()
+    twin = torch_training.Network(inputs.steps.shape[-1], basis.prior.shape[-1])
     twin.load_state_dict({name: torch.from_numpy(array) for name, array in some_parameters().items()})
     twin.eval()
-    parts = (given.sequence, given.traits, given.steps, given.stack, features.width(given.stack))
+    parts = (inputs.sequence, inputs.traits, inputs.steps, basis.stack, basis.width, basis.anchors, basis.prior)
     with torch.no_grad():
         expected = twin(*(torch.from_numpy(np.asarray(part, np.float32)) for part in parts)).numpy()
-    np.testing.assert_allclose(network.quantiles(some_parameters(), given), expected, atol=2e-4)
+    found = network.correction(some_parameters(), inputs, basis.prior).apply(basis)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_an_untrained_network_is_the_stack() -> None:
+def test_an_untrained_network_is_the_stack_but_for_a_little_room_between_levels() -> None:
+    inputs, basis = given()
     parameters = {name: np.zeros_like(array) for name, array in some_parameters().items()}
-    profile = Profile().fit(apps(), DAY)
-    fitted = Lstm().fit(apps().tail(2 * DAY), DAY)  # too short to learn from
-    assert isinstance(fitted, LstmPredictor)
-    assert not fitted.parameters
-    same = LstmPredictor(profile, parameters)  # type: ignore[arg-type]  # Profile gives a ProfilePredictor
-    np.testing.assert_allclose(
-        same.predict(apps(), DAY, LEVELS).values, profile.predict(apps(), DAY, LEVELS).values, rtol=1e-4, atol=1e-3
-    )
+    found = network.correction(parameters, inputs, basis.prior).apply(basis)
+    assert (np.abs(found - basis.stack) / basis.width).max() < 0.05
+
+
+def test_asking_the_network_at_some_leads_is_nearly_as_good_as_at_all() -> None:
+    inputs, basis = given()
+    few, between = lstm.sampled(DAY, Grid(300.0))
+    assert len(few) < DAY / 2
+    every = network.correction(weights.read("lstm"), inputs, basis.prior)
+    some = network.Correction(every.shares[:, few], every.shift[:, few], every.stretch[:, few]).at(between)
+    apart = np.abs(some.apply(basis) - every.apply(basis)) / basis.width
+    assert apart.mean() < 0.02
+
+
+def test_the_network_is_asked_only_on_grids_that_it_can_read() -> None:
+    """Two hours are coarser than what it was trained on, and 7 min have no time of day."""
+    for step, heard in ((300.0, True), (60.0, True), (7200.0, False), (420.0, False)):
+        fitted = Lstm().fit(frame(apps().values[:, :600], step), 10)
+        assert isinstance(fitted, LstmPredictor)
+        assert bool(fitted.parameters) == heard
+
+
+def test_a_package_without_its_weights_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    with pytest.raises(CorruptFile, match=r"lstm\.safetensors: missing: .*install it again"):
+        weights.read.__wrapped__("lstm")
 
 
 class Oracle:
@@ -329,7 +333,8 @@ def test_the_ensemble_trusts_who_was_right_and_gives_nothing_to_who_was_worse_th
     history = apps()
     mixed = Ensemble({"right": Oracle(history, 0.0), "wrong": Oracle(history, 1e4)}).fit(history, DAY)
     assert isinstance(mixed, EnsemblePredictor)
-    assert list(mixed.parts) == ["right"]
+    assert list(mixed.parts) == ["right", "seasonal_naive"]
+    assert mixed.shares[:, :, 0].min() == 1
     hopeless = Ensemble({"seasonal_naive": MODELS["seasonal_naive"](), "wrong": Oracle(history, 1e4)})
     assert list(hopeless.fit(history, DAY).weights(history)) == ["seasonal_naive"]
 
@@ -340,7 +345,8 @@ def test_a_model_that_is_silent_about_a_series_leaves_it_to_the_others() -> None
     silent = Prophet(most_series=0).fit(history, DAY)
     half = np.full((4, len(stack.BUCKET_HOURS), 2), 0.5, np.float32)
     keys = profile.state().facts["keys"]
-    mixed = EnsemblePredictor(300.0, tuple(keys), {"profile": profile, "prophet": silent}, half)
+    ones = np.ones(half.shape[:2], np.float32)
+    mixed = EnsemblePredictor(300.0, tuple(keys), {"profile": profile, "prophet": silent}, half, ones)
     np.testing.assert_allclose(mixed.predict(history, DAY, LEVELS).values, profile.predict(history, DAY, LEVELS).values)
 
 
