@@ -18,7 +18,7 @@ from forecaster.model import QUANTILE_GRID, Model, Predictor, State, label_key
 from forecaster.models import trial
 from forecaster.models.answer import answer, check_step, rows_of
 from forecaster.models.grid import Grid
-from forecaster.models.robust import first_known, quantiles
+from forecaster.models.robust import quantiles
 from forecaster.models.seasonal_naive import SeasonalNaive
 from forecaster.models.stack import BUCKET_HOURS, FADE, blend
 from forecaster.models.trial import Trial
@@ -36,7 +36,7 @@ _MOST_POOLED = 2.0
 _MOST = 4.0
 """A ratio further from 1 than this says no more: series on which one side is nearly perfect."""
 _NEGLIGIBLE = 0.01
-_OWN_STRETCH_WINDOWS, _MOST_STRETCH = 60.0, 2.0
+_STRETCH_TRUST, _STRETCH_SERIES, _MOST_STRETCH = 0.5, 8.0, 2.0
 _AT_ONCE = 500
 """Series predicted together: memory stays small when there are thousands."""
 
@@ -124,7 +124,7 @@ class Ensemble:
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
         names = list(self._models)
-        found = trial.trial({FLOOR: SeasonalNaive(), **self._models}, history, horizon)
+        found = trial.trial([SeasonalNaive(), *self._models.values()], history, horizon)
         if found is None:
             shares = self._untested(len(history.labels))
             stretch = np.ones((len(shares), len(BUCKET_HOURS)), np.float32)
@@ -210,9 +210,9 @@ def _repeats(ratios: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _stretch(found: Trial, shares: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far the mix's band must be stretched around its median to hold as much as it says, [series, bucket].
 
-    Split conformal prediction (Vovk et al., 2005) on the mix: of each miss's distance from the median, in half-widths
-    of the band on its side, the quantile that the band should reach. What all series say counts most; a series' own
-    few days, which overlap, only pull.
+    Split conformal prediction (Vovk et al., 2005) on the mix: of each actual's distance from the median, in half-widths
+    of the band on its side, the quantile that the band should reach. It is only followed part of the way, further with
+    more series: the few held-out days overlap, and may be calmer or wilder than those to come.
     """
     stretch = np.ones(shares.shape[:2], np.float32)
     nominal = trial.LEVELS[-1] - trial.LEVELS[0]
@@ -227,9 +227,6 @@ def _stretch(found: Trial, shares: NDArray[np.float32]) -> NDArray[np.float32]:
         off = found.came[:, :, leads] - mixed[..., middle]
         half = np.where(off > 0, mixed[..., -1] - mixed[..., middle], mixed[..., middle] - mixed[..., 0])
         reach = np.where(half > 0, np.abs(off) / np.where(half > 0, half, 1.0), np.nan).reshape(len(stretch), -1)
-        pooled = quantiles(reach.reshape(1, -1), [nominal])[0, 0]
-        own = quantiles(reach, [nominal])[:, 0]
-        trust = found.windows(leads) / (found.windows(leads) + _OWN_STRETCH_WINDOWS)
-        logs = trust * np.log(first_known(own, pooled)) + (1 - trust) * np.log(pooled)
-        stretch[:, b] = np.clip(np.exp(np.nan_to_num(logs)), 1 / _MOST_STRETCH, _MOST_STRETCH)
+        pooled = np.log(np.clip(quantiles(reach.reshape(1, -1), [nominal])[0, 0], 1 / _MOST_STRETCH, _MOST_STRETCH))
+        stretch[:, b] = np.exp(_STRETCH_TRUST * len(stretch) / (len(stretch) + _STRETCH_SERIES) * np.nan_to_num(pooled))
     return stretch

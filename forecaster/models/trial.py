@@ -5,7 +5,7 @@ What they are judged by is honest: nothing that a model said was trained on what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ class Trial:
         return seen
 
 
-def trial(models: Mapping[str, Model], history: Frame, horizon: int) -> Trial | None:
+def trial(models: Sequence[Model], history: Frame, horizon: int) -> Trial | None:
     """Let `models` forecast the last days of `history`: a quarter of what is observed, 3 days at most.
 
     None where that is too little to compare anything.
@@ -68,7 +68,7 @@ def trial(models: Mapping[str, Model], history: Frame, horizon: int) -> Trial | 
     leads = _some_leads(steps, grid)
     padded = np.concatenate([history.values, np.full((len(history.labels), steps), np.nan)], 1)
     came = np.stack([padded[:, origin + leads] for origin in origins], 1)
-    said = [_said(model.fit(past, horizon), history, origins, leads, steps) for model in models.values()]
+    said = [_said(model.fit(past, horizon), history, origins, leads, steps) for model in models]
     return Trial(grid.hours(leads), np.stack(said), came.astype(np.float32))
 
 
