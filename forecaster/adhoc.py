@@ -23,6 +23,7 @@ from cloudpulse.promql import MetricSource, Prometheus
 from forecaster import csvfile
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame, from_series
+from forecaster.localtime import Calendar
 from forecaster.models import MODELS, build
 from forecaster.picture import draw, name_of
 
@@ -61,6 +62,13 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
     return levels
 
 
+def _calendar(ctx: click.Context, param: click.Parameter, value: str) -> Calendar:
+    try:
+        return Calendar(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
 @click.command("forecast")
 @click.argument("promql", required=False)
 @click.option(
@@ -74,6 +82,7 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
 @click.option("--history", callback=_duration, default="14d", show_default=True, help="How much PROMQL is read back.")
 @click.option("--levels", callback=_levels, default="0.1,0.5,0.9", show_default=True, help="Quantiles to forecast.")
 @click.option("--models", default="auto", show_default=True, help=f"auto, or some of {', '.join(MODELS)}.")
+@click.option("--timezone", callback=_calendar, default="UTC", show_default=True, help="Whose days: Europe/Berlin.")
 @click.option("--json", "as_json", is_flag=True, help="JSON with every step instead of a table.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a picture, .png or .svg.")
 @click.option("--url", help="Prometheus; default: the config's prometheus.url, else http://localhost:9090.")
@@ -86,6 +95,7 @@ def command(
     history: Duration,
     levels: tuple[float, ...],
     models: str,
+    timezone: Calendar,
     as_json: bool,
     plot: Path | None,
     url: str | None,
@@ -98,7 +108,7 @@ def command(
     steps = math.ceil(horizon / step - 1e-9)
     if steps > _MOST_STEPS:
         raise click.UsageError(f"--horizon {horizon} has {steps} steps of {step}: at most {_MOST_STEPS} are computed")
-    model = build("auto" if models == "auto" else tuple(name.strip() for name in models.split(",")))
+    model = build("auto" if models == "auto" else tuple(name.strip() for name in models.split(",")), timezone)
     with _progress(f"reading {csv_path or promql}"):
         frame = (
             csvfile.read(csv_path, step)

@@ -116,11 +116,12 @@ class EnsemblePredictor:
 
 
 class Ensemble:
-    """See the module. `models` are those to mix, by name; seasonal naive is measured against in any case."""
+    """See the module. `models` are those to mix, by name; `floor`, seasonal naive, is measured against in any case."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], floor: Model | None = None) -> None:
         self._models = dict(models)
-        self._kept = {**self._models, FLOOR: SeasonalNaive()}
+        self._floor = floor or SeasonalNaive()
+        self._kept = {**self._models, FLOOR: self._floor}
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
@@ -157,7 +158,7 @@ class Ensemble:
         leads = min(horizon, held_out)
         spans = _spans(leads, grid)
         results = []
-        for model in (SeasonalNaive(), *self._models.values()):
+        for model in (self._floor, *self._models.values()):
             windows = backtest.windows(model.fit(past, horizon), history, origins, leads, _COMPARED_LEVELS)
             results.append(backtest.score(windows, [span for span in spans if span]))
         shares = np.empty((len(history.labels), len(BUCKET_HOURS), len(self._models)), np.float32)
