@@ -12,11 +12,13 @@ from forecaster.models.in_local_time import InLocalTime
 from forecaster.models.lstm import Lstm
 from forecaster.models.profile import Profile
 from forecaster.models.prophet_seasons import Prophet
+from forecaster.models.ridge import Ridge
 from forecaster.models.seasonal_naive import SeasonalNaive
 
 MODELS: Mapping[str, Callable[[], Model]] = {
     "seasonal_naive": SeasonalNaive,
     "profile": Profile,
+    "ridge": Ridge,
     "lstm": Lstm,
     "prophet": Prophet,
 }

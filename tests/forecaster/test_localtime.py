@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -23,17 +20,18 @@ STEP, HOUR, DAY = 300.0, 12, 288
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 BERLIN = Calendar("Europe/Berlin")
 SPRING, AUTUMN = datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)
-DATA = Path(__file__).parent / "data" / "apps.csv.gz"
 
 
-def apps() -> NDArray[np.float64]:
-    table = pd.read_csv(io.BytesIO(gzip.decompress(DATA.read_bytes())), index_col="timestamp")
-    return table.to_numpy(np.float64).T
+Lived = Callable[[datetime], Frame]
 
 
-def lived_in_berlin(change: datetime) -> Frame:
+@pytest.fixture
+def lived_in_berlin(apps: Frame) -> Lived:
     """Real applications whose users' day follows the clock in Berlin; it changes on the last day but two."""
-    days = apps()
+    return lambda change: _lived(apps.values, change)
+
+
+def _lived(days: NDArray[np.float64], change: datetime) -> Frame:
     start = change.timestamp() - 12.5 * 86400
     times = start + STEP * np.arange(14.5 * DAY)
     wall = times + BERLIN.offsets(start, STEP, len(times))
@@ -58,7 +56,9 @@ def row(values: NDArray[np.float64], start: datetime, step: float = STEP) -> Fra
 @pytest.mark.parametrize(("name", "bar"), [("seasonal_naive", 0.97), ("profile", 0.7)])
 @pytest.mark.parametrize("change", [SPRING, AUTUMN], ids=["spring", "autumn"])
 @pytest.mark.parametrize("hours", [-6, 6, 18], ids=["across the change", "on its day", "on the day after"])
-def test_where_clocks_changed_local_time_beats_utc(name: str, bar: float, change: datetime, hours: int) -> None:
+def test_where_clocks_changed_local_time_beats_utc(
+    lived_in_berlin: Lived, name: str, bar: float, change: datetime, hours: int
+) -> None:
     frame = lived_in_berlin(change)
     origin = at(frame, change + timedelta(hours=hours))
     ratio = loss(frame, origin, name, BERLIN) / loss(frame, origin, name, None)
@@ -113,7 +113,7 @@ def test_a_step_that_does_not_divide_the_change_moves_by_the_nearest_number_of_s
 
 
 @pytest.mark.parametrize("change", [SPRING, AUTUMN], ids=["spring", "autumn"])
-def test_what_comes_after_the_origin_changes_nothing(change: datetime) -> None:
+def test_what_comes_after_the_origin_changes_nothing(lived_in_berlin: Lived, change: datetime) -> None:
     frame = lived_in_berlin(change)
     origin = at(frame, change - timedelta(hours=6))
     altered = frame.values.copy()
@@ -126,7 +126,9 @@ def test_what_comes_after_the_origin_changes_nothing(change: datetime) -> None:
     assert first.forecast.horizon == DAY
 
 
-def test_an_ensemble_by_local_time_still_says_what_its_models_said_and_can_do_without_one() -> None:
+def test_an_ensemble_by_local_time_still_says_what_its_models_said_and_can_do_without_one(
+    lived_in_berlin: Lived,
+) -> None:
     frame = lived_in_berlin(AUTUMN)
     history = frame.between(0, at(frame, AUTUMN - timedelta(hours=6)))
     model = build(("seasonal_naive", "profile"), BERLIN)
@@ -143,7 +145,7 @@ def test_an_ensemble_by_local_time_still_says_what_its_models_said_and_can_do_wi
     np.testing.assert_allclose(demoted.values, alone["seasonal_naive"].values, rtol=1e-5)
 
 
-def test_a_zone_that_is_only_utc_under_another_name_changes_nothing() -> None:
+def test_a_zone_that_is_only_utc_under_another_name_changes_nothing(lived_in_berlin: Lived) -> None:
     frame = lived_in_berlin(SPRING)
     origin = at(frame, SPRING)
     np.testing.assert_array_equal(

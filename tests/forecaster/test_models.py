@@ -115,7 +115,7 @@ def test_weights_add_up_to_one_for_every_series(name: str) -> None:
     np.testing.assert_allclose(np.sum(list(weights.values()), axis=0), np.ones(6), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "lstm", "prophet"])
+@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "ridge", "lstm", "prophet"])
 def test_what_comes_after_the_origin_changes_nothing(name: str) -> None:
     """Training and forecast within a backtest, on a history of which all that comes after the origin is altered."""
     origin = 5 * DAY
@@ -169,7 +169,7 @@ def test_a_short_history_is_enough_for_a_forecast_near_it(name: str, columns: in
         assert values[i].max() <= one.max() + 3 * reach[i]
 
 
-@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "auto"])
+@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "ridge", "auto"])
 @pytest.mark.parametrize("step", [60.0, 420.0, 3600.0, 14_400.0, 86400.0, 250_000.0])
 def test_any_step_can_be_forecast_whether_or_not_it_divides_a_day(name: str, step: float) -> None:
     columns = int(min(14 * 86400 / step, 14 * 1440)) or 1
@@ -201,12 +201,13 @@ def test_a_forecast_of_real_applications_beats_seasonal_naive(name: str, hour: f
     assert 0.6 < mine.scores(0, DAY).coverage.mean() < 0.95
 
 
-def test_prophet_finds_a_daily_wave_and_follows_the_level() -> None:
+@pytest.mark.parametrize("name", ["ridge", "prophet"])
+def test_a_model_of_seasons_finds_a_daily_wave_and_follows_the_level(name: str) -> None:
     times = 300.0 * np.arange(14 * DAY)
     wave = 100 + 40 * np.sin(2 * np.pi * times / 86400) + np.random.default_rng(1).normal(0, 2, len(times))
     wave[-12:] += 30
     history = frame(wave[None])
-    median_path = Prophet().fit(history, DAY).predict(history, DAY, (0.5,)).values[0, :, 0]
+    median_path = model(name).fit(history, DAY).predict(history, DAY, (0.5,)).values[0, :, 0]
     expected = 100 + 40 * np.sin(2 * np.pi * np.arange(DAY) / DAY)
     assert np.abs(median_path[DAY // 2 :] - expected[DAY // 2 :]).mean() < 6
     assert 20 < (median_path[:6] - expected[:6]).mean() < 40
