@@ -20,6 +20,7 @@ from cloudpulse.promql import MetricSource
 from forecaster import storage
 from forecaster.accuracy import Accuracy
 from forecaster.config import Target
+from forecaster.counters import look_like_counters
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.history import History
@@ -185,6 +186,16 @@ class Pipeline:
         if raw := next((x["__name__"] for x in frame.labels if x.get("__name__", "").endswith("_total")), None):
             self._warn("counter", f"{raw} is a counter fed raw, which only ever rises: use rate({raw}[5m])")
 
+    def _warn_of_counters(self, frame: Frame) -> None:
+        rows = np.flatnonzero(look_like_counters(frame.values))
+        if len(rows):
+            pairs = ", ".join(f'{name}="{value}"' for name, value in frame.labels[rows[0]].items())
+            self._warn(
+                "counter",
+                f"{len(rows)} series, such as {{{pairs}}}, only rise but for resets, as raw counters do: "
+                f"ask for their rate(...[5m]) (query: {self.target.query})",
+            )
+
     def _warn(self, kind: str, message: str) -> None:
         """Log a warning once, not every round."""
         if kind not in self._warned:
@@ -236,6 +247,7 @@ class Pipeline:
     def _start_training_when_due(self, frame: Frame, now: float) -> None:
         if self._training is not None or not frame.labels or now < self._train_at:
             return
+        self._warn_of_counters(frame)
         future = self._trainer.submit(frame, self.target.models, self.target.steps, self.target.calendar)
         about = About(now, frame.start, frame.end, len(frame.labels), self.target.purpose)
         self._training = _Training(future, about)

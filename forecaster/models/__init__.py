@@ -12,6 +12,7 @@ from forecaster.models.in_local_time import InLocalTime
 from forecaster.models.lstm import Lstm
 from forecaster.models.profile import Profile
 from forecaster.models.prophet_seasons import Prophet
+from forecaster.models.rebased import Rebased
 from forecaster.models.ridge import Ridge
 from forecaster.models.seasonal_naive import SeasonalNaive
 
@@ -46,16 +47,17 @@ def build(names: str | tuple[str, ...], calendar: Calendar | None = None) -> Mod
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"models: expected each name once and at least one of {', '.join(MODELS)}, got {list(names)}")
     if len(names) == 1:
-        return _local(MODELS[names[0]](), calendar)
+        return _placed(names[0], MODELS[names[0]](), calendar)
     return _ensemble({name: MODELS[name]() for name in names}, calendar)
 
 
 def _ensemble(models: Mapping[str, Model], calendar: Calendar | None) -> Ensemble:
-    """Each model by the clock of `calendar`, the ensemble itself in UTC, so that it stays the outermost."""
-    return Ensemble(
-        {name: _local(model, calendar) for name, model in models.items()}, _local(MODELS[FLOOR](), calendar)
-    )
+    """Each model is placed for itself, so that the ensemble stays the outermost."""
+    placed = {name: _placed(name, model, calendar) for name, model in models.items()}
+    return Ensemble(placed, _placed(FLOOR, MODELS[FLOOR](), calendar))
 
 
-def _local(model: Model, calendar: Calendar | None) -> Model:
-    return model if calendar is None or calendar.plain else InLocalTime(model, calendar)
+def _placed(name: str, model: Model, calendar: Calendar | None) -> Model:
+    """`model` by the clock of `calendar`, and with its past at the present level; the floor is what it is."""
+    steady = model if name == FLOOR else Rebased(model)
+    return steady if calendar is None or calendar.plain else InLocalTime(steady, calendar)

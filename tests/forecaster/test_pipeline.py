@@ -220,6 +220,16 @@ def test_a_raw_counter_is_forecast_with_one_warning_that_names_rate(bench: Any) 
     assert bench.store.get("rps") is not None
 
 
+def test_a_counter_that_no_name_gives_away_is_warned_of_once_by_its_shape(bench: Any) -> None:
+    base = bench.series[0]
+    bench.series[:] = [lambda: Series({"app": "a"}, base().times, np.floor(base().times - 1.6e9) * 3)]
+    with capture_logs() as logs:
+        bench.rounds(3)
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    told = '1 series, such as {app="a"}, only rise but for resets, as raw counters do: ask for their rate(...[5m])'
+    assert warnings == [f"{told} (query: rps)"]
+
+
 def test_bounds_hold(make_bench: Callable[..., Any]) -> None:
     free = make_bench()
     free.rounds(2)
