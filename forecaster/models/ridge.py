@@ -41,9 +41,10 @@ _PULLS = (
 NAMES = tuple(f"{kind}_{start:g}h_to_{end:g}h_in_{hours:g}h" for kind in KINDS for start, end, hours in _PULLS)
 _UNTESTED = "day_1h_to_24h_in_6h"
 """What to go by while the history is too short for a backtest."""
-_APART_SECONDS = 1200.0
+_APART_SECONDS = 1800.0
 """Past the first hour, leads this far apart are enough to weigh by."""
-_MOST_SORTED = 96
+_MOST_SORTED = 48
+"""Of a day's residuals so many are enough for its median."""
 _STACK = ("weights", "bands", "unrest")
 
 

@@ -23,7 +23,7 @@ KINDS = ("level", "day", "week")
 _TERMS = {"day": 10, "week": 3}
 _LEAST_DAYS = {"level": 0.0, "day": 1.5, "week": 8.0}
 """Observed days below which a kind is the one before it: two Sundays at most are seen in two weeks, one is too few."""
-_PIECE_SECONDS = 900.0
+_PIECE_SECONDS = 1800.0
 _HALF_LIFE_DAYS = 14.0
 _SMOOTH = 0.002
 """Penalty of a term, relative to the number of observations and times its order squared."""
