@@ -36,7 +36,7 @@ class LocalPredictor:
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
         """See Predictor."""
-        return self.predictor.weights(on_the_wall(recent, self.calendar))
+        return self.predictor.weights(recent)
 
     def state(self) -> State:
         """See Predictor. The time zone is the config's, not a part of it."""

@@ -50,6 +50,19 @@ def test_models_of_another_config_are_not_taken_up(make_bench: Callable[..., Any
     assert changed.store.get("rps").version == 2
 
 
+def test_models_by_local_time_take_over_and_survive_a_restart(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(timezone="Europe/Berlin", models=("seasonal_naive", "profile"))
+    bench.rounds(2)
+    trained = bench.store.get("rps").forecast
+    bench.pipeline.save()
+    bench.store.drop("rps")
+    bench.anew().round()
+    issue = bench.store.get("rps")
+    assert issue.version == 1
+    np.testing.assert_allclose(issue.forecast.values, trained.values, rtol=1e-6)
+    assert make_bench(timezone="UTC", models=("seasonal_naive", "profile")).pipeline._trained is None
+
+
 def test_models_are_trained_again_after_the_interval(make_bench: Callable[..., Any]) -> None:
     bench = make_bench()
     bench.rounds(3)
