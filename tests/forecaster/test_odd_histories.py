@@ -165,6 +165,16 @@ def test_a_lasting_shift_of_the_level_is_followed(apps: Frame, columns: int) -> 
         assert ratio(loss(found), loss(windows("seasonal_naive", frames))) < 0.5
 
 
+def test_a_shift_is_followed_without_another_training(apps: Frame) -> None:
+    (frame, *_), origin = tripled(apps, DAY // 2), ORIGINS[0]
+    early = frame.between(0, origin - DAY)
+    adapting, stubborn = (
+        backtest.run(model.fit(early, DAY), frame, [origin], DAY, LEVELS).windows
+        for model in (made("profile"), Profile())
+    )
+    assert ratio(loss(adapting), loss(stubborn)) < 0.5
+
+
 def test_a_shift_moves_the_past_by_its_factor_or_its_difference_and_leaves_the_rest(apps: Frame) -> None:
     history = apps.between(0, 14 * DAY)
     values = history.values.copy()
