@@ -17,6 +17,7 @@ from cloudpulse.errors import ConfigError
 from forecaster import arguments, csvfile, reading
 from forecaster.forecast import Forecast, joined
 from forecaster.frame import TOGETHER, Frame
+from forecaster.localtime import Calendar
 from forecaster.model import Model
 from forecaster.models import MODELS, build
 from forecaster.picture import draw, name_of
@@ -51,6 +52,9 @@ class _Seconds:
     "--levels", callback=arguments.levels, default="0.1,0.5,0.9", show_default=True, help="Quantiles to forecast."
 )
 @click.option("--models", default="auto", show_default=True, help=f"auto, or some of {', '.join(MODELS)}.")
+@click.option(
+    "--timezone", callback=arguments.calendar, default="UTC", show_default=True, help="Whose days: Europe/Berlin."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON with every step instead of a table.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a picture, .png or .svg.")
 @click.option("--url", help="Prometheus; default: the config's prometheus.url, else http://localhost:9090.")
@@ -63,6 +67,7 @@ def command(
     history: Duration,
     levels: tuple[float, ...],
     models: str,
+    timezone: Calendar,
     as_json: bool,
     plot: Path | None,
     url: str | None,
@@ -75,7 +80,7 @@ def command(
     steps = math.ceil(horizon / step - 1e-9)
     if steps > _MOST_STEPS:
         raise click.UsageError(f"--horizon {horizon} has {steps} steps of {step}: at most {_MOST_STEPS} are computed")
-    model = build(arguments.models(models))
+    model = build(arguments.models(models), timezone)
     with progress.shown(f"reading {csv_path or promql}"):
         if csv_path is not None:
             frame = csvfile.read(csv_path, step)

@@ -7,6 +7,7 @@ import itertools
 import click
 
 from cloudpulse.durations import Duration
+from forecaster.localtime import Calendar
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str) -> Duration:
@@ -41,6 +42,14 @@ def levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[floa
         message = f'expected rising numbers between 0 and 1 such as 0.1,0.5,0.9, got "{value}"'
         raise click.BadParameter(message, ctx, param)
     return found
+
+
+def calendar(ctx: click.Context, param: click.Parameter, value: str) -> Calendar:
+    """A callback for `--timezone`."""
+    try:
+        return Calendar(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 def models(value: str) -> str | tuple[str, ...]:

@@ -139,7 +139,7 @@ def _outcome(asked: _Asked, count: int) -> Outcome:
             frame = _observed(asked.read(evaluation.reach(float(target.history), longest)))
     except SourceError as error:
         return replace(about, error=str(error))
-    model = build(target.models)
+    model = build(target.models, target.calendar)
     trial = Trial(frame, target.columns, target.horizons, target.all_levels, model, target.bounds)
     places = {one: evaluation.origins(frame.length, trial, trial.steps(one), count) for one in target.horizons}
     tested = tuple(sorted(one for one, origins in places.items() if origins))

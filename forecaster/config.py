@@ -9,6 +9,7 @@ from typing import Literal
 from cloudpulse.config import Section
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
+from forecaster.localtime import Calendar
 from forecaster.models import build
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -37,6 +38,7 @@ class Target(Section, frozen=True):
     bounds: Bounds = Bounds()
     thresholds: tuple[float, ...] = ()
     models: Literal["auto"] | tuple[str, ...] = "auto"
+    timezone: str = "UTC"
     every: Duration = Duration(60)
     train_every: Duration = Duration(6 * 3600)
 
@@ -62,7 +64,7 @@ class Target(Section, frozen=True):
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels: expected rising levels, each once, got {list(self.levels)}")
         try:
-            build(self.models)
+            build(self.models, self.calendar)
         except ConfigError as error:
             raise ValueError(str(error)) from error
         if len(set(self.thresholds)) != len(self.thresholds):
@@ -80,10 +82,16 @@ class Target(Section, frozen=True):
         return int(-(-(max(self.horizons) + late) // self.step))
 
     @property
+    def calendar(self) -> Calendar:
+        """By whose clock the models tell hours and days. Raises ValueError for a time zone that doesn't exist."""
+        return Calendar(self.timezone)
+
+    @property
     def purpose(self) -> str:
         """What trained models depend on: with another of these they are of no use."""
         models = self.models if isinstance(self.models, str) else ",".join(self.models)
-        return f"{self.query} step={float(self.step):g}s steps={self.steps} models={models}"
+        place = "" if self.calendar.plain else f" timezone={self.timezone}"
+        return f"{self.query} step={float(self.step):g}s steps={self.steps} models={models}{place}"
 
     @property
     def all_levels(self) -> tuple[float, ...]:

@@ -41,7 +41,7 @@ class Cost:
 
 def measure(target: Target, sample: Frame) -> Cost:
     """Train the target's models on some series of `sample`, which has the target's step and full length."""
-    model = build(target.models)
+    model = build(target.models, target.calendar)
     spent: list[tuple[int, float]] = []
     for count in sorted({min(_FEW, len(sample.labels)), min(_MORE, len(sample.labels))}):
         part = sample.select(range(count))

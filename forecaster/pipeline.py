@@ -20,6 +20,7 @@ from cloudpulse.promql import MetricSource
 from forecaster import storage
 from forecaster.accuracy import Accuracy
 from forecaster.config import Target
+from forecaster.counters import look_like_counters
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.history import History
@@ -108,7 +109,7 @@ class Pipeline:
             log.info("config changed, models are trained anew", forecast=self.target.name, version=version.number)
         elif version is not None:
             try:
-                predictor = build(self.target.models).restore(version.state)
+                predictor = build(self.target.models, self.target.calendar).restore(version.state)
             except (CorruptFile, KeyError, ValueError) as error:
                 log.error("models of another kind are left", forecast=self.target.name, error=repr(error))
                 return
@@ -185,6 +186,16 @@ class Pipeline:
         if raw := next((x["__name__"] for x in frame.labels if x.get("__name__", "").endswith("_total")), None):
             self._warn("counter", f"{raw} is a counter fed raw, which only ever rises: use rate({raw}[5m])")
 
+    def _warn_of_counters(self, frame: Frame) -> None:
+        rows = np.flatnonzero(look_like_counters(frame.values))
+        if len(rows):
+            pairs = ", ".join(f'{name}="{value}"' for name, value in frame.labels[rows[0]].items())
+            self._warn(
+                "counter",
+                f"{len(rows)} series, such as {{{pairs}}}, only rise but for resets, as raw counters do: "
+                f"ask for their rate(...[5m]) (query: {self.target.query})",
+            )
+
     def _warn(self, kind: str, message: str) -> None:
         """Log a warning once, not every round."""
         if kind not in self._warned:
@@ -193,7 +204,7 @@ class Pipeline:
 
     def _predict(self, frame: Frame, now: float) -> None:
         if self._trained is None:
-            floor = build(FLOOR).fit(frame, self.target.steps)
+            floor = build(FLOOR, self.target.calendar).fit(frame, self.target.steps)
             self._trained = _Trained(floor, 0, math.nan)
         with self._meters.predict_duration(self.target.name):
             forecast = self._trained.predictor.predict(frame, self.target.steps, self.target.all_levels)
@@ -236,7 +247,8 @@ class Pipeline:
     def _start_training_when_due(self, frame: Frame, now: float) -> None:
         if self._training is not None or not frame.labels or now < self._train_at:
             return
-        future = self._trainer.submit(frame, self.target.models, self.target.steps)
+        self._warn_of_counters(frame)
+        future = self._trainer.submit(frame, self.target.models, self.target.steps, self.target.calendar)
         about = About(now, frame.start, frame.end, len(frame.labels), self.target.purpose)
         self._training = _Training(future, about)
         log.info("training", forecast=self.target.name, series=len(frame.labels), points=frame.length)
@@ -249,7 +261,7 @@ class Pipeline:
         now = self._clock()
         try:
             state = training.future.result()
-            predictor = build(self.target.models).restore(state)
+            predictor = build(self.target.models, self.target.calendar).restore(state)
         except Exception as error:  # noqa: BLE001  any failure of a model: the version before goes on
             self._meters.error(self.target.name, "train")
             log.error("training failed, the models before go on", forecast=self.target.name, error=repr(error))

@@ -11,15 +11,16 @@ from typing import Literal
 
 from cloudpulse import logs
 from forecaster.frame import Frame
+from forecaster.localtime import Calendar
 from forecaster.model import State
 from forecaster.models import build
 
 log = logs.get(__name__)
 
 
-def train(history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int) -> State:
+def train(history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar) -> State:
     """Fit `models` on `history`; runs in the worker process. Only plain data goes in and out."""
-    return build(models).fit(history, horizon).state()
+    return build(models, calendar).fit(history, horizon).state()
 
 
 def process_pool(workers: int = 1) -> Executor:
@@ -35,16 +36,18 @@ class Trainer:
         self._executor = make()
         self._lock = threading.Lock()
 
-    def submit(self, history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int) -> Future[State]:
+    def submit(
+        self, history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar
+    ) -> Future[State]:
         """Train in the background."""
         with self._lock:
             try:
-                return self._executor.submit(train, history, models, horizon)
+                return self._executor.submit(train, history, models, horizon, calendar)
             except BrokenExecutor:
                 log.error("a training worker died (out of memory?); starting another")
                 self._executor.shutdown(wait=False)
                 self._executor = self._make()
-                return self._executor.submit(train, history, models, horizon)
+                return self._executor.submit(train, history, models, horizon, calendar)
 
     def close(self) -> None:
         """Drop what has not begun and end the workers.

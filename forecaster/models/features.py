@@ -142,7 +142,7 @@ def _traits(scaled: Array, grid: Grid) -> Array:
         spread = first_known(quantiles(scaled[:, -grid.steps(hours) :], _SPREAD_LEVELS), every)
         found += list(np.arcsinh(np.nan_to_num(spread) - day[:, None]).T)
     found.append(_restlessness(scaled, grid))
-    return np.clip(np.stack(found, -1), -_MOST_TRAIT, _MOST_TRAIT).astype(np.float32)
+    return np.asarray(np.clip(np.stack(found, -1), -_MOST_TRAIT, _MOST_TRAIT), np.float32)
 
 
 def _unrest(scaled: Array, lag: int, span: int) -> Array:

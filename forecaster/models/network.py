@@ -2,7 +2,8 @@
 
 An encoder reads the last week; its state and the traits of the series join the features of each lead, pointwise. The
 answer is a correction of the stack: weights of its members are shifted, its median is moved and the gaps between its
-quantiles are stretched, so that they never cross. With the last layer at zero it is the stack itself.
+quantiles are stretched, so that they never cross. With the last layer at zero it is the stack's band around the mix
+of its members.
 
 torch_training.py holds the same arithmetic for training; a test compares the two.
 """

@@ -85,7 +85,7 @@ def fit(history: Frame, horizon: int) -> tuple[ProfilePredictor, Evidence]:
     )
     first = parts[0][1]
     losses, mass = (np.concatenate([getattr(e, name) for _, e in parts]) for name in ("losses", "mass"))
-    return ProfilePredictor(history.step, keys, whole), Evidence(first.names, first.backs, losses, mass)
+    return ProfilePredictor(history.step, keys, whole), Evidence(first.names, first.prior, first.backs, losses, mass)
 
 
 def restore(state: State) -> ProfilePredictor:

@@ -5,6 +5,7 @@ All arrays are in the units of `Scale`: less the centre, over the spread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,33 +74,56 @@ def scale_of(values: NDArray[np.float64], grid: Grid) -> Scale:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Those whose forecasts are weighed: the cheap members, unless a model brings its own."""
+
+    names: tuple[str, ...]
+    prior: Array  # [bucket, member]: weights for a series whose history is too short for a backtest
+    say: Callable[[Array, int], Array]
+    """From the past [N, grid.length] up to an origin so many steps before the end: [N, member, lead]."""
+
+
+def cheap_members(grid: Grid, leads: NDArray[np.intp]) -> Experts:
+    """Those of members.py, forecasting at `leads`."""
+    names = members.names(grid)
+    return Experts(names, _prior(names), lambda past, _: members.forecast(past, grid, leads).values)
+
+
+@dataclass(frozen=True)
 class Trial:
     """What the members said at earlier origins, and what came."""
 
     names: tuple[str, ...]
+    prior: Array  # [bucket, member]
     said: Array  # [N, origin, member, lead]
     came: Array  # [N, origin, lead]; NaN where nothing was seen, or the origin had too little to go by
     backs: tuple[int, ...]  # steps from the origin to the end of the history
     double: NDArray[np.bool_]  # [origin]: whole days back, which weigh twice: their leads have today's times of day
 
 
-def backtest(values: Array, grid: Grid, leads: NDArray[np.intp]) -> Trial:
+def backs(grid: Grid) -> tuple[int, ...]:
+    """How many steps before the end of the history the origins of the backtest are."""
+    every = (grid.day + i * grid.steps(ORIGIN_HOURS) for i in range(ORIGINS))
+    return tuple(back for back in every if back < grid.length)
+
+
+def backtest(values: Array, grid: Grid, leads: NDArray[np.intp], experts: Experts | None = None) -> Trial:
     """Forecast from origins a day and more back in `values` [N, grid.length], each from what lies before it."""
-    gap = grid.steps(ORIGIN_HOURS)
-    backs = [grid.day + i * gap for i in range(ORIGINS) if grid.day + i * gap < grid.length]
-    padding = np.full((len(values), backs[-1]), np.nan, values.dtype)
-    padded = np.concatenate([padding, values], 1)
+    experts = experts or cheap_members(grid, leads)
+    furthest = backs(grid)[-1]
+    padded = np.concatenate([np.full((len(values), furthest), np.nan, values.dtype), values], 1)
     future = np.full((len(values), int(leads[-1]) + 1), np.nan, values.dtype)
     whole = np.concatenate([values, future], 1)
     said, came = [], []
-    for back in backs:
-        past = padded[:, backs[-1] - back : padded.shape[1] - back]
+    for back in backs(grid):
+        past = padded[:, furthest - back : padded.shape[1] - back]
         enough = (~np.isnan(past[:, -_SEEN_DAYS * grid.day :])).mean(1) >= _SEEN_SHARE
         # Where nothing was seen yet, nothing is compared either: any number will do.
-        said.append(np.nan_to_num(members.forecast(past, grid, leads).values))
+        said.append(np.nan_to_num(experts.say(past, back)))
         came.append(np.where(enough[:, None], whole[:, grid.length - back + leads], np.nan))
-    double = np.array([back % grid.day == 0 for back in backs])
-    return Trial(members.names(grid), np.stack(said, 1), np.stack(came, 1).astype(np.float32), tuple(backs), double)
+    double = np.array([back % grid.day == 0 for back in backs(grid)])
+    heard = np.stack(came, 1).astype(np.float32)
+    return Trial(experts.names, experts.prior, np.stack(said, 1), heard, backs(grid), double)
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,7 @@ class Evidence:
     """How wrong each member was at earlier origins."""
 
     names: tuple[str, ...]
+    prior: Array  # [bucket, member]
     backs: NDArray[np.intp]  # [origin], steps to the end of the history
     losses: Array  # [N, origin, bucket, member]: weighted sums of absolute errors
     mass: Array  # [N, origin, bucket, 1]: sums of the weights
@@ -140,7 +165,7 @@ class Evidence:
     def weights(self, used: NDArray[np.bool_]) -> Array:
         """Weights [N, bucket, member] by the origins `used` [origin]."""
         losses, mass = self.losses[:, used], self.mass[:, used]
-        return _weights(losses.sum(1), mass.sum(1), (mass > 0).sum(1), self.names)
+        return _weights(losses.sum(1), mass.sum(1), (mass > 0).sum(1), self.prior)
 
     def apart(self, back: int, steps: int) -> NDArray[np.bool_]:
         """The origins at least `steps` from the one `back` steps before the end: of days that it doesn't forecast."""
@@ -148,12 +173,14 @@ class Evidence:
 
     def select(self, rows: NDArray[np.intp]) -> Evidence:
         """That of the series at `rows`."""
-        return Evidence(self.names, self.backs, self.losses[rows], self.mass[rows])
+        return Evidence(self.names, self.prior, self.backs, self.losses[rows], self.mass[rows])
 
 
-def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float) -> tuple[Stack, Evidence]:
+def fit(
+    values: Array, grid: Grid, leads: NDArray[np.intp], start: float, experts: Experts | None = None
+) -> tuple[Stack, Evidence]:
     """Weights and residual quantiles by a backtest on `values` [N, grid.length]; Unix time `start` comes after them."""
-    trial = backtest(values, grid, leads)
+    trial = backtest(values, grid, leads, experts)
     hours = grid.hours(leads)
     evidence = _evidence(trial, hours)
     residuals = np.empty_like(trial.came)
@@ -222,10 +249,10 @@ def _evidence(trial: Trial, hours: NDArray[np.float64]) -> Evidence:
         weight = factor / len(inside)
         mass[:, :, b, 0] = seen.sum(2) * weight
         losses[:, :, b] = np.einsum("nomh,noh->nom", error, seen) * weight[:, None]
-    return Evidence(trial.names, np.array(trial.backs), losses, mass)
+    return Evidence(trial.names, trial.prior, np.array(trial.backs), losses, mass)
 
 
-def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], names: tuple[str, ...]) -> Array:
+def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], prior: Array) -> Array:
     """Weights [N, bucket, member] of summed losses; towards the prior while there are fewer than 4 origins."""
     loss = losses / np.maximum(mass, 1e-9)
     best = loss.min(-1, keepdims=True)
@@ -233,7 +260,6 @@ def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], names: tuple
     power = ((loss + 1e-4) / (best + 1e-4)) ** -_POWER
     learned = power / power.sum(-1, keepdims=True)
     trust = np.minimum(origins / _ENOUGH_ORIGINS, 1.0)
-    prior = _prior(names)
     weights = trust * learned + (1 - trust) * prior
     for b in range(1, weights.shape[1]):  # a bucket that no origin reached follows the one before it
         follows = (origins[:, b] == 0) & (origins[:, b - 1] > 0)

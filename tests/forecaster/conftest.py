@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
+import io
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from prometheus_client.core import CollectorRegistry
 
@@ -15,12 +19,14 @@ from cloudpulse.durations import Duration
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from forecaster.config import Target
+from forecaster.frame import Frame
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
 from forecaster.store import ForecastStore
 from forecaster.training import Trainer
 
 DAY = 86400
+APPS = Path(__file__).parent / "data" / "apps.csv.gz"
 
 
 class InlineExecutor(Executor):
@@ -92,6 +98,19 @@ class Bench:
         """A sample of our own metrics; NaN when absent."""
         value = self.registry.get_sample_value(name, {"forecast": "rps", **labels})
         return float("nan") if value is None else value
+
+
+@functools.cache
+def _apps() -> Frame:
+    table = pd.read_csv(io.BytesIO(gzip.decompress(APPS.read_bytes())), index_col="timestamp", parse_dates=True)
+    start = table.index[0].timestamp()
+    return Frame(start, 300.0, tuple({"app": name} for name in table.columns), table.to_numpy(np.float64).T)
+
+
+@pytest.fixture
+def apps() -> Frame:
+    """Four real applications, 15 days of 5 min without gaps."""
+    return _apps()
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -84,6 +86,34 @@ def test_the_table_names_times_and_levels(apps: Path) -> None:
     assert lines[1].split() == ["ahead", "time", "(UTC)", "level", "0.1", "level", "0.5", "level", "0.9"]
     assert [line.split()[0] for line in lines[2:7]] == ["5m", "15m", "30m", "1h", "2h"]
     assert lines[6].split()[1] == "2021-10-21T01:55:00Z"
+
+
+def test_the_day_of_a_time_zone_is_followed_across_a_change_of_its_clocks(write: Callable[[str], str]) -> None:
+    """Hourly, 9 to 17 h in Berlin; its clocks go forward on 29 March 2026, an hour before the file ends."""
+    moments = [datetime(2026, 3, 15, tzinfo=UTC) + timedelta(hours=i) for i in range(14 * 24 + 2)]
+    office = [100 if 9 <= moment.astimezone(ZoneInfo("Europe/Berlin")).hour < 17 else 10 for moment in moments]
+    rows = [f"{moment:%Y-%m-%dT%H:%M:%SZ},{value}" for moment, value in zip(moments, office, strict=True)]
+    path = write("\n".join(["timestamp,office", *rows]))
+    opening = {}
+    for zone in ("UTC", "Europe/Berlin"):
+        options = (
+            "--step",
+            "1h",
+            "--horizon",
+            "12h",
+            "--models",
+            "profile",
+            "--levels",
+            "0.5",
+            "--timezone",
+            zone,
+            "--json",
+        )
+        answer = json.loads(run("--csv", path, *options).stdout)
+        assert answer["start"] == "2026-03-29T02:00:00Z"
+        opening[zone] = 2 + next(i for i, value in enumerate(answer["series"][0]["values"][0]) if value > 50)
+    assert opening == {"UTC": 8, "Europe/Berlin": 7}
+    assert "expected an IANA name such as Europe/Berlin" in failure("--csv", path, "--timezone", "Berlin")
 
 
 def test_a_picture_is_written(apps: Path, tmp_path: Path) -> None:

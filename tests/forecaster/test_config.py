@@ -45,11 +45,20 @@ def test_the_median_is_always_predicted() -> None:
         ({"models": 3}, "models"),
         ({"models": ["lstn"]}, r'forecasts\[0\]: models: there is no "lstn"'),
         ({"models": []}, "models: expected"),
+        (
+            {"timezone": "Berlin"},
+            r'forecasts\[0\]: timezone: expected an IANA name such as Europe/Berlin, got "Berlin"',
+        ),
     ],
 )
 def test_mistakes_are_named(mistake: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings(**mistake)
+
+
+def test_models_of_another_time_zone_are_another_purpose() -> None:
+    assert settings(timezone="Europe/Berlin").forecasts[0].purpose != settings().forecasts[0].purpose
+    assert settings(timezone="UTC").forecasts[0].purpose == settings().forecasts[0].purpose
 
 
 def test_a_name_used_twice_is_refused() -> None:

@@ -108,7 +108,7 @@ def test_weights_add_up_to_one_for_every_series(name: str) -> None:
     np.testing.assert_allclose(np.sum(list(weights.values()), axis=0), np.ones(6), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "lstm", "prophet"])
+@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "ridge", "lstm", "prophet"])
 def test_what_comes_after_the_origin_changes_nothing(name: str) -> None:
     """Training and forecast within a backtest, on a history of which all that comes after the origin is altered."""
     origin = 5 * DAY
@@ -162,7 +162,7 @@ def test_a_short_history_is_enough_for_a_forecast_near_it(name: str, columns: in
         assert values[i].max() <= one.max() + 3 * reach[i]
 
 
-@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "auto"])
+@pytest.mark.parametrize("name", ["seasonal_naive", "profile", "ridge", "auto"])
 @pytest.mark.parametrize("step", [60.0, 420.0, 3600.0, 14_400.0, 86400.0, 250_000.0])
 def test_any_step_can_be_forecast_whether_or_not_it_divides_a_day(name: str, step: float) -> None:
     columns = int(min(14 * 86400 / step, 14 * 1440)) or 1
@@ -269,11 +269,14 @@ def test_the_network_in_numpy_is_the_network_in_torch() -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_an_untrained_network_is_the_stack_but_for_a_little_room_between_levels() -> None:
+def test_an_untrained_network_is_the_stack_around_the_mix_of_its_members() -> None:
     inputs, basis = given()
     parameters = {name: np.zeros_like(array) for name, array in some_parameters().items()}
     found = network.correction(parameters, inputs, basis.prior).apply(basis)
-    assert (np.abs(found - basis.stack) / basis.width).max() < 0.05
+    mixed = basis.stack[..., 6] + basis.width[..., 0] * (basis.prior * basis.anchors).sum(-1)
+    assert (np.abs(found[..., 6] - mixed) / basis.width[..., 0]).max() < 0.02
+    gaps = np.diff(basis.stack, axis=-1) + network.LEAST_GAP * basis.width
+    np.testing.assert_allclose(np.diff(found, axis=-1), gaps, atol=1e-4)
 
 
 def test_asking_the_network_at_some_leads_is_nearly_as_good_as_at_all() -> None:

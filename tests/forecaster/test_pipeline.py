@@ -50,6 +50,19 @@ def test_models_of_another_config_are_not_taken_up(make_bench: Callable[..., Any
     assert changed.store.get("rps").version == 2
 
 
+def test_models_by_local_time_take_over_and_survive_a_restart(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(timezone="Europe/Berlin", models=("seasonal_naive", "profile"))
+    bench.rounds(2)
+    trained = bench.store.get("rps").forecast
+    bench.pipeline.save()
+    bench.store.drop("rps")
+    bench.anew().round()
+    issue = bench.store.get("rps")
+    assert issue.version == 1
+    np.testing.assert_allclose(issue.forecast.values, trained.values, rtol=1e-6)
+    assert make_bench(timezone="UTC", models=("seasonal_naive", "profile")).pipeline._trained is None
+
+
 def test_models_are_trained_again_after_the_interval(make_bench: Callable[..., Any]) -> None:
     bench = make_bench()
     bench.rounds(3)
@@ -218,6 +231,16 @@ def test_a_raw_counter_is_forecast_with_one_warning_that_names_rate(bench: Any) 
     warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
     assert warnings == ["hits_total is a counter fed raw, which only ever rises: use rate(hits_total[5m])"]
     assert bench.store.get("rps") is not None
+
+
+def test_a_counter_that_no_name_gives_away_is_warned_of_once_by_its_shape(bench: Any) -> None:
+    base = bench.series[0]
+    bench.series[:] = [lambda: Series({"app": "a"}, base().times, np.floor(base().times - 1.6e9) * 3)]
+    with capture_logs() as logs:
+        bench.rounds(3)
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    told = '1 series, such as {app="a"}, only rise but for resets, as raw counters do: ask for their rate(...[5m])'
+    assert warnings == [f"{told} (query: rps)"]
 
 
 def test_bounds_hold(make_bench: Callable[..., Any]) -> None:
