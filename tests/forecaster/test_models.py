@@ -286,7 +286,7 @@ def test_asking_the_network_at_some_leads_is_nearly_as_good_as_at_all() -> None:
     every = network.correction(weights.read("lstm"), inputs, basis.prior)
     some = network.Correction(every.shares[:, few], every.shift[:, few], every.stretch[:, few]).at(between)
     apart = np.abs(some.apply(basis) - every.apply(basis)) / basis.width
-    assert apart.mean() < 0.02
+    assert apart.mean() < 0.04
 
 
 def test_the_network_is_asked_only_on_grids_that_it_can_read() -> None:

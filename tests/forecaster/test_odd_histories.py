@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cloudpulse.promql import Series
 from forecaster import backtest
 from forecaster.frame import Frame
-from forecaster.models import build, lstm
+from forecaster.models import build
 from forecaster.models.profile import Profile
 from forecaster.models.rebased import rebased
 
@@ -25,11 +25,6 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 ORIGINS = (11 * DAY + 60, 12 * DAY + 200, 13 * DAY + 130)
 """At different times of day."""
 Floats = NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def _brief_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lstm, "_MOST_BATCHES", 20)
 
 
 def made(name: str) -> Any:
