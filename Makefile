@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e bench programs clean
+.PHONY: up test format lint types imports rules unit e2e bench bench-forecast pretrain programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -36,6 +36,9 @@ e2e: $(VENV)/dev programs
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-forecast: $(VENV)/dev
+	$(BIN)/python ../shared/bench/forecast_bench.py --command "$(BIN)/python benchmarks/held_out.py ../shared/data/catalog.csv" --json build/forecast.json
 
 bench: $(VENV)/dev programs
 	$(BIN)/python benchmarks/exposition.py
