@@ -47,7 +47,7 @@ def test_the_first_read_is_whole_and_the_next_only_what_is_new(recorded: Recorde
         return whole(query, start, end, step)
 
     recorded.source.range = watched  # type: ignore[method-assign]
-    history = History(TARGET, tmp_path / "h.safetensors")
+    history = History(TARGET, tmp_path / "h")
     assert history.update(recorded.source, recorded.clock()).length == 120
     recorded.clock.advance(60)
     recorded.fill("a", recorded.clock() - 60, recorded.clock(), 1.0)
@@ -58,7 +58,7 @@ def test_the_first_read_is_whole_and_the_next_only_what_is_new(recorded: Recorde
 
 
 def test_late_and_corrected_samples_win(recorded: Recorded, tmp_path: Path) -> None:
-    history = History(TARGET, tmp_path / "h.safetensors")
+    history = History(TARGET, tmp_path / "h")
     history.update(recorded.source, recorded.clock())
     recorded.clock.advance(60)
     recorded.fill("a", recorded.clock() - 240, recorded.clock() + 1, 2.0)
@@ -68,7 +68,7 @@ def test_late_and_corrected_samples_win(recorded: Recorded, tmp_path: Path) -> N
 
 
 def test_a_new_series_begins_where_it_begins(recorded: Recorded, tmp_path: Path) -> None:
-    history = History(TARGET, tmp_path / "h.safetensors")
+    history = History(TARGET, tmp_path / "h")
     history.update(recorded.source, recorded.clock())
     recorded.clock.advance(60)
     recorded.fill("a", recorded.clock() - 60, recorded.clock() + 1, 1.0)
@@ -81,7 +81,7 @@ def test_a_new_series_begins_where_it_begins(recorded: Recorded, tmp_path: Path)
 
 def test_a_series_is_forgotten_with_its_last_sample(recorded: Recorded, tmp_path: Path) -> None:
     recorded.fill("b", recorded.clock() - 3600, recorded.clock() - 3000, 5.0)
-    history = History(TARGET, tmp_path / "h.safetensors")
+    history = History(TARGET, tmp_path / "h")
     assert len(history.update(recorded.source, recorded.clock()).labels) == 2
     recorded.clock.advance(5400)
     recorded.fill("a", recorded.clock() - 5400, recorded.clock() + 1, 1.0)
@@ -90,12 +90,12 @@ def test_a_series_is_forgotten_with_its_last_sample(recorded: Recorded, tmp_path
 
 @pytest.mark.parametrize("away", [0, 60, 3600, 7200, 100_000])
 def test_a_restart_reads_only_what_it_missed(recorded: Recorded, tmp_path: Path, away: float) -> None:
-    history = History(TARGET, tmp_path / "h.safetensors")
+    history = History(TARGET, tmp_path / "h")
     before = history.update(recorded.source, recorded.clock())
     history.save()
     recorded.clock.advance(away)
     recorded.fill("a", recorded.clock() - away, recorded.clock() + 1, 3.0)
-    again = History(TARGET, tmp_path / "h.safetensors")
+    again = History(TARGET, tmp_path / "h")
     again.load()
     frame = again.update(recorded.source, recorded.clock())
     assert frame.length == 120
@@ -106,17 +106,17 @@ def test_a_restart_reads_only_what_it_missed(recorded: Recorded, tmp_path: Path,
 
 
 def test_history_of_another_query_is_not_taken_up(recorded: Recorded, tmp_path: Path) -> None:
-    history = History(TARGET, tmp_path / "h.safetensors")
+    history = History(TARGET, tmp_path / "h")
     history.update(recorded.source, recorded.clock())
     history.save()
     other = Target(name="x", query="y", step=TARGET.step, history=TARGET.history, horizons=TARGET.horizons)
-    changed = History(other, tmp_path / "h.safetensors")
+    changed = History(other, tmp_path / "h")
     changed.load()
     assert changed.frame is None
 
 
 def test_a_corrupt_file_is_read_anew_from_prometheus(recorded: Recorded, tmp_path: Path) -> None:
-    path = tmp_path / "h.safetensors"
+    path = tmp_path / "h"
     path.write_bytes(b"rubbish")
     history = History(TARGET, path)
     history.load()
