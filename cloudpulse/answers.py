@@ -22,7 +22,7 @@ class Item(msgspec.Struct):
 
     def samples(self) -> Samples:
         """Times and values of a vector's or a matrix' series. Raises msgspec.DecodeError."""
-        return samples(bytes(self.values) or b"[" + bytes(self.value) + b"]")
+        return samples(self.values if self.values else msgspec.Raw(b"[" + bytes(self.value) + b"]"))
 
 
 class _Peak(msgspec.Struct):
@@ -70,11 +70,12 @@ _NUMBERS_DECODER = msgspec.json.Decoder(list[float])
 _PAIRS_DECODER = msgspec.json.Decoder(list[tuple[float, str]])
 
 
-def samples(text: bytes) -> Samples:
-    """The JSON array `[[1700000000,"1.5"],…]`; NaN, +Inf and -Inf as Prometheus writes them.
+def samples(array: msgspec.Raw) -> Samples:
+    """Of `[[1700000000,"1.5"],…]`; NaN, +Inf and -Inf as Prometheus writes them.
 
-    Raises msgspec.DecodeError when `text` is anything else.
+    `array` is valid JSON, as msgspec found it in an answer. Raises msgspec.DecodeError when it is anything else.
     """
+    text = bytes(array)
     plain = _plain_samples(text)
     return plain if plain is not None else _any_samples(text)
 
@@ -82,8 +83,8 @@ def samples(text: bytes) -> Samples:
 def _plain_samples(text: bytes) -> Samples | None:
     """The same without an object for every sample, 4 times as fast; None unless all is compact and finite.
 
-    What is left of `text` without its digits shows that it is made of `[number,"number"]` and nothing else; without
-    its brackets and quotes it is then a flat JSON array, which msgspec reads as strictly as any.
+    What is left of valid JSON without its digits shows that it is made of `[number,"number"]` and nothing else;
+    without its brackets and quotes it is then a flat JSON array, which msgspec reads as strictly as any.
     """
     skeleton = text.translate(None, _NUMBERS)
     count = len(skeleton) // 6  # of `[,""],`, the last without its comma, and two brackets around
