@@ -18,7 +18,15 @@ import pytest
 from cloudpulse import config
 from cloudpulse.config import Authorization, BasicAuth, PrometheusSettings, Secret
 from cloudpulse.durations import Duration
-from cloudpulse.errors import AnswerUnusable, ConfigError, QueryRejected, QueryTimeout, SourceError, SourceUnavailable
+from cloudpulse.errors import (
+    AnswerUnusable,
+    ConfigError,
+    QueryRejected,
+    QueryTimeout,
+    SourceError,
+    SourceUnavailable,
+    TooManySamples,
+)
 from cloudpulse.promql import MAX_POINTS, Prometheus
 from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.testing import serving
@@ -378,3 +386,120 @@ def test_a_proxy_of_the_environment_is_not_used(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert prometheus.instant("up") == []
+
+
+class _Busy:
+    """A Prometheus that loads `fixed + each` samples a point, tells so if `honest`, and takes at most `limit` of them.
+
+    It answers one series whose value is the time.
+    """
+
+    def __init__(self, each: int, fixed: int = 0, limit: float = math.inf, honest: bool = True) -> None:
+        self.each, self.fixed, self.limit, self.honest = each, fixed, limit, honest
+        self.loaded: list[int] = []
+
+    def __call__(self, parameters: dict[str, str]) -> bytes:
+        times = _times(parameters)
+        self.loaded.append(self.fixed + self.each * len(times))
+        if self.loaded[-1] > self.limit:
+            error = "query processing would load too many samples into memory in query execution"
+            return json.dumps({"status": "error", "errorType": "execution", "error": error}).encode()
+        series = {"metric": {"i": "1"}, "values": [[t, str(t)] for t in times]}
+        stats = {"samples": {"totalQueryableSamples": 0, "peakSamples": self.loaded[-1]}}
+        return _success("matrix", [series], stats=stats if self.honest else {})
+
+
+def _asking(api: _Api, url: str, busy: _Busy, max_samples: int = 1000) -> Prometheus:
+    api.body, api.answers = None, busy
+    return Prometheus(PrometheusSettings(url=url, max_samples_per_query=max_samples))
+
+
+@pytest.mark.parametrize("busy", [_Busy(10), _Busy(10, fixed=500), _Busy(300), _Busy(1000), _Busy(1, fixed=100)])
+def test_no_query_loads_more_samples_than_the_budget(api: _Api, url: str, busy: _Busy) -> None:
+    """Whatever its series and whatever lies under an aggregation: nothing of it is known beforehand."""
+    source = _asking(api, url, busy)
+    (series,) = source.range("x", 0, 299 * 60, 60)
+    assert series.times.tolist() == [60.0 * i for i in range(300)]
+    assert max(busy.loaded) <= 1000
+    source.close()
+
+
+def test_a_budget_is_used_and_not_only_kept(api: _Api, url: str) -> None:
+    busy = _Busy(10)
+    source = _asking(api, url, busy)
+    source.range("x", 0, 9999 * 60, 60)
+    assert busy.loaded[:3] == [10, 80, 640]
+    assert set(busy.loaded[3:-1]) == {1000}
+    source.close()
+
+
+def test_the_newest_is_asked_first(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(10))
+    source.range("x", 0, 299 * 60, 60)
+    starts = [float(parameters["start"]) for _, parameters, _ in api.asked]
+    assert starts == sorted(starts, reverse=True)
+    source.close()
+
+
+def test_what_a_query_costs_is_remembered(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(10))
+    source.range("x", 0, 299 * 60, 60)
+    api.asked.clear()
+    source.range("x", 0, 59 * 60, 60)
+    assert len(api.asked) == 1
+    source.close()
+
+
+def test_where_prometheus_does_not_say_what_it_loads_the_answer_is_counted(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(10, honest=False), max_samples=100)
+    source.range("x", 0, 999, 1)
+    assert max(len(_times(parameters)) for _, parameters, _ in api.asked) == 100
+    source.close()
+
+
+def test_a_point_over_the_budget_is_refused_with_what_to_do(api: _Api, url: str) -> None:
+    busy = _Busy(1001)
+    source = _asking(api, url, busy)
+    with pytest.raises(TooManySamples, match=r"loads 1001 samples for a single point, more than .*recording rule"):
+        source.range("x", 0, 600, 60)
+    assert len(busy.loaded) == 1
+    source.close()
+
+
+def test_a_smaller_limit_of_prometheus_itself_is_found_and_kept(api: _Api, url: str) -> None:
+    busy = _Busy(1, limit=50)
+    source = _asking(api, url, busy)
+    (series,) = source.range("x", 0, 299, 1)
+    assert series.times.tolist() == list(range(300))
+    assert [loaded > 50 for loaded in busy.loaded].count(True) == 1
+    source.close()
+
+
+def test_a_point_over_prometheus_own_limit_is_an_error(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(100, limit=50))
+    with pytest.raises(TooManySamples, match="too many samples"):
+        source.range("x", 0, 299, 1)
+    assert len(api.asked) == 1
+    source.close()
+
+
+@pytest.mark.parametrize(("longest", "works"), [(40, True), (20, False)])
+def test_a_query_that_times_out_is_asked_for_once_more_and_shorter(
+    api: _Api, url: str, longest: int, works: bool
+) -> None:
+    """Pieces of 1, 8 and 64 points, then 32; what is too much still is for the next round, which asks for less."""
+
+    def answers(parameters: dict[str, str]) -> bytes:
+        if len(_times(parameters)) > longest:
+            api.status = "503 Service Unavailable"
+            return json.dumps({"status": "error", "errorType": "timeout", "error": "query timed out"}).encode()
+        api.status = "200 OK"
+        return _grid(parameters)
+
+    api.body, api.answers = None, answers
+    source = Prometheus(PrometheusSettings(url=url))
+    if not works:
+        with pytest.raises(QueryTimeout):
+            source.range("x", 0, 999, 1)
+    assert source.range("x", 0, 999, 1)[0].times.tolist() == list(range(1000))
+    source.close()
