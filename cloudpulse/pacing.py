@@ -12,6 +12,8 @@ TARGET_SECONDS = 1.0
 GROWTH = 8
 LEAST_POINTS = 60
 """A slow query isn't cut shorter than this: many small ones cost Prometheus more in all than they spare it at once."""
+REFUSED_SECONDS = 3600.0
+"""How long a refusal counts: Prometheus may only have been busy."""
 REST = 1.0
 """After a piece of a long read, the next waits for this many times what the piece took."""
 
@@ -27,12 +29,16 @@ class Pace:
         self._max_samples = max_samples
         self._samples_per_point = 1.0
         self._by_time = 1
-        self._by_refusal = float("inf")
+        self._by_refusal = 1
+        self._refused_until = float("-inf")
 
     @property
     def points(self) -> int:
         """At least 1."""
-        return max(1, int(min(self._by_time, self._by_refusal, self._max_samples / self._samples_per_point)))
+        points = min(self._by_time, int(self._max_samples / self._samples_per_point))
+        if time.monotonic() < self._refused_until:
+            points = min(points, self._by_refusal)
+        return max(1, points)
 
     def answered(self, points: int, samples: int, seconds: float) -> None:
         """A piece of `points` loaded `samples` and took `seconds`."""
@@ -44,8 +50,9 @@ class Pace:
             self._by_time = min(in_time, points * GROWTH)
 
     def refused(self, points: int) -> None:
-        """A piece of `points` was too much, or not answered in time: half of it is the most from now on."""
-        self._by_refusal = max(1, points // 2)
+        """A piece of `points` was too much, or not answered in time: half of it is the most for a while."""
+        self._by_refusal = points // 2
+        self._refused_until = time.monotonic() + REFUSED_SECONDS
 
 
 class Turns:

@@ -115,7 +115,9 @@ class Columns:
 
         Raises StoreError; then the rest stays to be written.
         """
-        for number in sorted(self._changed):  # rising: a crash leaves no hole before the newest
+        with self._lock:
+            changed = sorted(self._changed)  # rising: a crash leaves no hole before the newest
+        for number in changed:
             with self._lock:
                 block = self._blocks.get(number, EMPTY)
                 state = self._state(number, block)
@@ -123,23 +125,21 @@ class Columns:
             with self._lock:
                 if self._blocks.get(number) is block:
                     self._changed.discard(number)
-        for number in self._numbers():
-            if number not in self._blocks:
+        with self._lock:
+            kept = set(self._blocks)
+        for number in self._numbers() if kept else ():  # what isn't loaded yet is not too old
+            if number not in kept:
                 self._path(number).unlink(missing_ok=True)
 
     def load(self) -> None:
         """Take up what an earlier process saved, from the newest back to the first that is missing or corrupt."""
-        for number in reversed(self._numbers()):
-            try:
+        with self._lock:
+            for number in reversed(self._numbers()):
                 stored = self._read(number)
-            except StoreError as error:
-                log.error("a part of the history is read anew", error=str(error))
-                stored = None
-            if stored is None or (self._blocks and stored.end != self.first):
-                if self._blocks:
+                if stored is not None and (not self._blocks or stored.end == self.first):
+                    self._take_up(number, stored)
+                elif self._blocks:
                     return
-                continue
-            self._take_up(number, stored)
 
     def _take_up(self, number: int, stored: _Stored) -> None:
         rows = np.array([self._row(labels) for labels in stored.labels], np.intp)
@@ -149,12 +149,15 @@ class Columns:
         self._blocks[number] = Block(rows[order], stored.offsets[order], stored.values[order])
 
     def _read(self, number: int) -> _Stored | None:
-        """None where it is about something else."""
-        path = self._path(number)
-        state = storage.read(path)
-        if any(state.facts.get(name) != fact for name, fact in self._facts.items()):
+        """None where it is corrupt, which is logged, or about something else."""
+        try:
+            state = storage.read(self._path(number))
+        except StoreError as error:
+            log.error("a part of the history is read anew", error=str(error))
             return None
         facts, arrays = state.facts, state.arrays
+        if any(facts.get(name) != fact for name, fact in self._facts.items()):
+            return None
         return _Stored(tuple(facts["labels"]), arrays["offsets"], arrays["values"], facts["first"], facts["end"])
 
     def _state(self, number: int, block: Block) -> State:

@@ -65,6 +65,20 @@ class FakeTime:
         self.now += seconds
 
 
+def test_a_refusal_halves_the_pieces_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = FakeTime()
+    monkeypatch.setattr(pacing, "time", time)
+    pace = Pace(10**9)
+    for _ in range(4):
+        pace.answered(pace.points, pace.points, 0.001)
+    before = pace.points
+    pace.refused(100)
+    pace.answered(pace.points, pace.points, 0.001)
+    assert pace.points == 50
+    time.now += pacing.REFUSED_SECONDS
+    assert pace.points >= before
+
+
 def test_prometheus_rests_between_the_pieces_of_a_long_read(monkeypatch: pytest.MonkeyPatch) -> None:
     time = FakeTime()
     monkeypatch.setattr(pacing, "time", time)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +351,38 @@ def test_a_query_without_series_is_asked_again_at_every_round(recorded: Recorded
         assert recorded.points
     recorded.values = known
     assert len(history.update(recorded.source, recorded.clock()).labels) == 1
+
+
+def test_a_stop_before_anything_was_read_leaves_what_is_on_disk(recorded: Recorded, tmp_path: Path) -> None:
+    """A stop saves from another thread, maybe before the round's own has loaded."""
+    history = History(TARGET, tmp_path / "h")
+    history.update(recorded.source, recorded.clock())
+    history.save()
+    History(TARGET, tmp_path / "h").save()
+    again = History(TARGET, tmp_path / "h")
+    again.load()
+    recorded.points.clear()
+    again.update(recorded.source, recorded.clock())
+    assert recorded.points == []
+
+
+def test_a_save_beside_a_read_takes_what_there_is(long: Recorded, tmp_path: Path) -> None:
+    """As a stop does in the middle of a long first read."""
+    history = History(LONG, tmp_path / "h")
+    whole = long.source.range
+
+    def saved(query: str, start: float, end: float, step: float) -> list[Series]:
+        thread = threading.Thread(target=history.save)
+        thread.start()
+        answer = whole(query, start, end, step)
+        thread.join()
+        return answer
+
+    long.source.range = saved  # type: ignore[method-assign]
+    frame = history.update(long.source, long.clock())
+    long.source.range = whole  # type: ignore[method-assign]
+    long.points.clear()
+    again = History(LONG, tmp_path / "h")
+    again.load()
+    np.testing.assert_array_equal(again.update(long.source, long.clock()).values, frame.values)
+    assert 0 < sum(long.points) <= 11 * COLUMNS
