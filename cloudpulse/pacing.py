@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-TARGET_SECONDS = 1.0
+TARGET_SECONDS = 0.5
 """What a piece may take, answer and all."""
 GROWTH = 8
 LEAST_POINTS = 60

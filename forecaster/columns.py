@@ -43,7 +43,7 @@ class Columns:
     """
 
     def __init__(self, step: float, folder: Path, facts: Mapping[str, Any]) -> None:
-        """`facts` name what this is about; files in `folder` about anything else are not taken up."""
+        """`step` in seconds; `facts` name what this is about, and files in `folder` about anything else are left."""
         self.first = self.end = 0
         self._step = step
         self._folder = folder
@@ -53,6 +53,7 @@ class Columns:
         self._labels: list[Labels] = []
         self._rows: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
 
     @property
     def series(self) -> int:
@@ -115,21 +116,16 @@ class Columns:
 
         Raises StoreError; then the rest stays to be written.
         """
-        with self._lock:
-            changed = sorted(self._changed)  # rising: a crash leaves no hole before the newest
-        for number in changed:
+        with self._saving:
             with self._lock:
-                block = self._blocks.get(number, EMPTY)
-                state = self._state(number, block)
-            storage.write(self._path(number), state)
+                changed = sorted(self._changed)  # rising: a crash leaves no hole before the newest
+            for number in changed:
+                self._save(number)
             with self._lock:
-                if self._blocks.get(number) is block:
-                    self._changed.discard(number)
-        with self._lock:
-            kept = set(self._blocks)
-        for number in self._numbers() if kept else ():  # what isn't loaded yet is not too old
-            if number not in kept:
-                self._path(number).unlink(missing_ok=True)
+                kept = set(self._blocks)
+            for number in self._numbers() if kept else ():  # what isn't loaded yet is not too old
+                if number not in kept:
+                    self._path(number).unlink(missing_ok=True)
 
     def load(self) -> None:
         """Take up what an earlier process saved, from the newest back to the first that is missing or corrupt."""
@@ -140,6 +136,17 @@ class Columns:
                     self._take_up(number, stored)
                 elif self._blocks:
                     return
+
+    def _save(self, number: int) -> None:
+        with self._lock:
+            block = self._blocks.get(number)
+            state = self._state(number, block) if block else None
+        if state is None:  # forgotten since
+            return
+        storage.write(self._path(number), state)
+        with self._lock:
+            if self._blocks.get(number) is block:
+                self._changed.discard(number)
 
     def _take_up(self, number: int, stored: _Stored) -> None:
         rows = np.array([self._row(labels) for labels in stored.labels], np.intp)

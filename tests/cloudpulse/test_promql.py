@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloudpulse import config
+from cloudpulse import config, pacing
 from cloudpulse.config import Authorization, BasicAuth, PrometheusSettings, Secret
 from cloudpulse.durations import Duration
 from cloudpulse.errors import (
@@ -120,6 +120,13 @@ def server() -> Iterator[tuple[str, _Current]]:
     current = _Current()
     with serving(current) as address:
         yield address, current
+
+
+@pytest.fixture(autouse=True)
+def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast this machine is decides nothing here; test_pacing.py is about that."""
+    monkeypatch.setattr(pacing, "TARGET_SECONDS", 1e9)
+    monkeypatch.setattr(pacing, "REST", 0.0)
 
 
 @pytest.fixture
