@@ -45,6 +45,7 @@ bench: $(VENV)/dev programs
 	$(BIN)/python benchmarks/exporter.py
 	$(BIN)/python benchmarks/alert_bridge.py
 	$(BIN)/python benchmarks/scaler.py
+	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/forecast.py
 
 # A real Prometheus and Alertmanager: those on PATH, else Debian's.

@@ -95,6 +95,7 @@ class PrometheusSettings(Section, frozen=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     timeout: Duration = Duration(30)
     max_concurrent_queries: int = 4
+    max_samples_per_query: int = 1_000_000
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).username is not None:  # errors and pages show the URL
@@ -105,6 +106,8 @@ class PrometheusSettings(Section, frozen=True):
             raise ValueError("basic_auth and authorization can't both be set: keep one")
         if self.max_concurrent_queries < 1:
             raise ValueError(f"max_concurrent_queries: expected 1 or more, got {self.max_concurrent_queries}")
+        if self.max_samples_per_query < 1:
+            raise ValueError(f"max_samples_per_query: expected 1 or more, got {self.max_samples_per_query}")
         if self.timeout <= 0:
             raise ValueError(f"timeout: expected more than 0s, got {self.timeout}")
 

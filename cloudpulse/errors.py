@@ -7,8 +7,10 @@
     ├── StoreError             data_dir can't be written or read (full disk, permissions)
     │   └── CorruptFile        a stored file isn't what was written
     └── SourceError            Prometheus gave no usable answer; `retryable` says whether to ask again
-        ├── SourceUnavailable  not reached, timed out, or 5xx: retryable
+        ├── SourceUnavailable  not reached, or 5xx: retryable
+        │   └── QueryTimeout   no answer in time: retryable, best with a shorter range
         ├── QueryRejected      Prometheus refused the query: not retryable
+        │   └── TooManySamples more than Prometheus or max_samples_per_query allows, or the range is too long
         └── AnswerUnusable     an answer of the wrong kind (a scalar, a string): not retryable
 
 A message says what failed, for which value, and what to do.
@@ -59,8 +61,16 @@ class SourceUnavailable(SourceError):
     retryable = True
 
 
+class QueryTimeout(SourceUnavailable):
+    """Prometheus did not answer in time; a shorter range may succeed, and so may the same later."""
+
+
 class QueryRejected(SourceError):
     """Prometheus understood the request and refused it: a parse error, too many samples."""
+
+
+class TooManySamples(QueryRejected):
+    """The query loads more samples than Prometheus allows, or than `prometheus.max_samples_per_query` does."""
 
 
 class AnswerUnusable(SourceError):

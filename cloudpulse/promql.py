@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -15,13 +17,24 @@ from numpy.typing import NDArray
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
+from cloudpulse.answers import Answer, Data
 from cloudpulse.config import PrometheusSettings, secret_text
-from cloudpulse.errors import AnswerUnusable, QueryRejected, SourceUnavailable
+from cloudpulse.errors import (
+    AnswerUnusable,
+    QueryRejected,
+    QueryTimeout,
+    SourceError,
+    SourceUnavailable,
+    TooManySamples,
+)
+from cloudpulse.pacing import Pace, Turns
 
 Labels = Mapping[str, str]
 
 MAX_POINTS = 11_000
 """Points per series that Prometheus answers at most in one range query (web/api/v1/api.go)."""
+SHORT_READ = 60
+"""A range of at most so many points is a round's own reading, and waits for no longer one."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +56,13 @@ class MetricSource(Protocol):
         """The samples at start, start + step, …, up to end (Unix seconds, both ends included)."""
 
 
-class _Result(msgspec.Struct):
-    metric: dict[str, str]
-    value: tuple[float, str] | None = None
-    values: list[tuple[float, str]] | None = None
+@dataclass(frozen=True)
+class _Piece:
+    """A part of a range, and what it cost."""
 
-
-class _Data(msgspec.Struct):
-    resultType: str  # noqa: N815  Prometheus' word
-    result: msgspec.Raw
-
-
-class _Answer(msgspec.Struct):
-    status: str
-    data: _Data | None = None
-    error: str = ""
+    series: list[Series]
+    samples: int  # held at once by Prometheus; the answer's own where it doesn't say
+    seconds: float
 
 
 class Prometheus:
@@ -81,67 +86,85 @@ class Prometheus:
             url=self._url, session=self._session, timeout=float(settings.timeout), retry=Retry(total=0), method="POST"
         )
         self._slots = threading.BoundedSemaphore(settings.max_concurrent_queries)
+        self._turns = Turns()
+        self._paces: dict[str, Pace] = {}
 
     def instant(self, query: str, at: float | None = None) -> list[Series]:
         """See MetricSource."""
         moment = time.time() if at is None else at
-        answer = self._ask("query", {"query": query, "time": f"{moment:.3f}"}, query)
-        return [_series(item.metric, [item.value]) for item in self._vector(answer, query, "vector") if item.value]
+        data, _ = self._ask("query", {"query": query, "time": f"{moment:.3f}"}, query)
+        return [series for series in _series(data, query, "vector") if series.times.size]
 
     def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
-        """See MetricSource; asks in pieces of at most `MAX_POINTS` points, on the same grid."""
-        pieces: dict[tuple[tuple[str, str], ...], list[Series]] = {}
-        count = int((end - start) / step + 1e-9) + 1
-        for first in range(0, count, MAX_POINTS):
-            last = min(first + MAX_POINTS, count) - 1
-            bounds = {"start": f"{start + first * step:.3f}", "end": f"{start + last * step:.3f}"}
-            answer = self._ask("query_range", {"query": query, "step": f"{step:.3f}", **bounds}, query)
-            for item in self._vector(answer, query, "matrix"):
-                pieces.setdefault(tuple(sorted(item.metric.items())), []).append(
-                    _series(item.metric, item.values or [])
+        """See MetricSource; asks in pieces on the same grid, the newest first, each within the budget.
+
+        Pieces are of time only: PromQL can't ask for half of an expression's series, and a filter around it would
+        load them all the same. Where a single point is over the budget, TooManySamples says so.
+        """
+        pace = self._paces.setdefault(query, Pace(self._settings.max_samples_per_query))
+        pieces: list[list[Series]] = []
+        count = left = int((end - start) / step + 1e-9) + 1
+        turns = self._turns if count > SHORT_READ else None
+        timeouts = 0
+        while left > 0:
+            points = min(pace.points, left, MAX_POINTS)
+            try:
+                piece = self._piece(query, start + (left - points) * step, points, step, turns)
+            except (QueryTimeout, TooManySamples) as error:
+                pace.refused(points)
+                timeouts += isinstance(error, QueryTimeout)
+                if points == 1 or timeouts > 1:
+                    raise
+                continue
+            pace.answered(points, piece.samples, piece.seconds)
+            if points == 1 and piece.samples > self._settings.max_samples_per_query:
+                raise TooManySamples(
+                    f"the query loads {piece.samples} samples for a single point, more than "
+                    f"prometheus.max_samples_per_query: use a recording rule, or raise it (query: {query})"
                 )
-        return [_joined(parts) for parts in pieces.values()]
+            pieces.append(piece.series)
+            left -= points
+        return _joined(pieces[::-1])
 
     def close(self) -> None:
         """Close the connections."""
         self._connection.close()
 
-    def _ask(self, endpoint: str, parameters: dict[str, str], query: str) -> _Answer:
+    def _piece(self, query: str, start: float, points: int, step: float, turns: Turns | None) -> _Piece:
+        bounds = {"start": f"{start:.3f}", "end": f"{start + (points - 1) * step:.3f}", "step": f"{step:.3f}"}
+        with turns.turn() if turns else contextlib.nullcontext():
+            data, seconds = self._ask("query_range", {"query": query, **bounds, "stats": "true"}, query)
+        series = _series(data, query, "matrix")
+        loaded = data.peak_samples
+        return _Piece(series, sum(one.times.size for one in series) if loaded is None else loaded, seconds)
+
+    def _ask(self, endpoint: str, parameters: dict[str, str], query: str) -> tuple[Data, float]:
+        """The answer, and how many seconds it took."""
         limit = float(self._settings.timeout)
         url = f"{self._url}/api/v1/{endpoint}"
         try:
             with self._slots:
+                began = time.monotonic()
                 response = self._session.post(
                     url, data={**parameters, "timeout": f"{limit:g}s"}, headers=self._authorization(), timeout=limit
                 )
+                seconds = time.monotonic() - began
         except requests.Timeout as error:
-            raise SourceUnavailable(f"Prometheus at {self._url} did not answer within {limit:g} s: {query}") from error
+            kind = QueryTimeout if isinstance(error, requests.ReadTimeout) else SourceUnavailable
+            raise kind(f"Prometheus at {self._url} did not answer within {limit:g} s: {query}") from error
         except requests.RequestException as error:
             raise SourceUnavailable(f"Prometheus at {self._url} is not reached: {_cause(error)}") from error
         try:
-            answer = msgspec.json.decode(response.content, type=_Answer)
+            answer = msgspec.json.decode(response.content, type=Answer)
         except msgspec.DecodeError as error:
-            kind = SourceUnavailable if response.status_code >= 500 or response.ok else QueryRejected
-            raise kind(
+            raise (SourceUnavailable if response.status_code >= 500 or response.ok else QueryRejected)(
                 f"{url} answered {response.status_code} {response.reason}, not Prometheus' JSON: check prometheus.url"
             ) from error
         if answer.status != "success" or answer.data is None:
-            # 503 is a timeout or abort, 422 an expression that can't be executed, 400 one that can't be parsed.
-            kind = SourceUnavailable if response.status_code >= 500 else QueryRejected
-            raise kind(f"Prometheus refused the query: {answer.error} (query: {query})")
-        return answer
-
-    def _vector(self, answer: _Answer, query: str, expected: str) -> list[_Result]:
-        assert answer.data is not None
-        kind = answer.data.resultType
-        if kind != expected:
-            raise AnswerUnusable(
-                f"the query answers a {kind}, not series: use a metric or an expression over one (query: {query})"
+            raise _refusal(response.status_code, answer)(
+                f"Prometheus refused the query: {answer.error} (query: {query})"
             )
-        try:
-            return msgspec.json.decode(answer.data.result, type=list[_Result])
-        except msgspec.DecodeError as error:
-            raise AnswerUnusable(f"the answer is not Prometheus' JSON: {error} (query: {query})") from error
+        return answer.data, seconds
 
     def _authorization(self) -> dict[str, str]:
         """Made anew for every request, so that a rotated secret file needs no restart."""
@@ -154,17 +177,36 @@ class Prometheus:
         return {}
 
 
-def _series(labels: dict[str, str], samples: list[Any]) -> Series:
-    times = np.array([time for time, _ in samples], dtype=np.float64)
-    # Prometheus writes NaN, +Inf and -Inf as Go does; float() reads all three.
-    values = np.array([text for _, text in samples], dtype=np.str_).astype(np.float64)
-    return Series(labels, times, values)
+def _refusal(status: int, answer: Answer) -> type[SourceError]:
+    """503 is a timeout or abort, 422 an expression that can't be executed, 400 one that can't be parsed."""
+    if status >= 500:
+        return QueryTimeout if answer.errorType == "timeout" else SourceUnavailable
+    return TooManySamples if "too many samples" in answer.error else QueryRejected
 
 
-def _joined(parts: list[Series]) -> Series:
-    if len(parts) == 1:
-        return parts[0]
-    return Series(parts[0].labels, np.concatenate([p.times for p in parts]), np.concatenate([p.values for p in parts]))
+def _series(data: Data, query: str, expected: str) -> list[Series]:
+    if data.resultType != expected:
+        raise AnswerUnusable(
+            f"the query answers a {data.resultType}, not series: use a metric or an expression over one "
+            f"(query: {query})"
+        )
+    try:
+        return [Series(item.metric, *item.samples()) for item in data.items()]
+    except msgspec.DecodeError as error:
+        raise AnswerUnusable(f"the answer is not Prometheus' JSON: {error} (query: {query})") from error
+
+
+def _joined(pieces: Sequence[Sequence[Series]]) -> list[Series]:
+    """The series of all pieces, which follow one another in time."""
+    if len(pieces) == 1:
+        return list(pieces[0])
+    parts: dict[tuple[tuple[str, str], ...], list[Series]] = {}
+    for series in itertools.chain.from_iterable(pieces):
+        parts.setdefault(tuple(sorted(series.labels.items())), []).append(series)
+    return [
+        Series(same[0].labels, np.concatenate([s.times for s in same]), np.concatenate([s.values for s in same]))
+        for same in parts.values()
+    ]
 
 
 def _cause(error: BaseException) -> str:

@@ -62,8 +62,23 @@ def from_series(series: Sequence[Series], start: float, step: float, length: int
     Infinite values become NaN: no model can learn from them.
     """
     values = np.full((len(series), length), np.nan)
-    for row, one in zip(values, series, strict=True):
-        column = np.rint((one.times - start) / step).astype(np.intp)
-        inside = (column >= 0) & (column < length) & np.isfinite(one.values)
-        row[column[inside]] = one.values[inside]
+    sizes = np.array([one.times.size for one in series], np.intp)
+    for rows in np.split(np.arange(len(series)), np.flatnonzero(np.diff(np.cumsum(sizes) // _AT_ONCE)) + 1):
+        if rows.size:
+            _place([series[row] for row in rows], values[rows[0] : rows[-1] + 1], start, step)
     return Frame(start, step, tuple(one.labels for one in series), values)
+
+
+_AT_ONCE = 2**18
+"""Samples placed at once: many short series cost no loop, and long ones no second copy of all."""
+
+
+def _place(series: Sequence[Series], values: NDArray[np.float64], start: float, step: float) -> None:
+    length = values.shape[1]
+    sample = np.concatenate([one.values for one in series])
+    column = np.rint((np.concatenate([one.times for one in series]) - start) / step)
+    row = np.repeat(np.arange(len(series)), [one.times.size for one in series])
+    inside = (column >= 0) & (column < length) & np.isfinite(sample)
+    place, sample = row[inside] * length + column[inside].astype(np.intp), sample[inside]
+    last = np.append(place[1:] != place[:-1], True)[: place.size]  # times rise: those that meet are neighbours
+    values.ravel()[place[last]] = sample[last]

@@ -2,106 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cloudpulse import logs
-from cloudpulse.errors import CorruptFile, StoreError
-from cloudpulse.promql import Labels, MetricSource, Series
-from forecaster import storage
+from cloudpulse.promql import MetricSource
+from forecaster.blocks import COLUMNS
+from forecaster.columns import Columns
 from forecaster.config import Target
-from forecaster.frame import Frame, from_series
-from forecaster.model import State, label_key
+from forecaster.frame import Frame
 
 OVERLAP_SECONDS = 300
 """Read again at every round: late samples, and rates whose window was not full yet."""
-
-log = logs.get(__name__)
+READ_VALUES = 4_000_000
+"""Read at once, at most, where the history is long: what an interrupted first read loses, and holds in memory."""
 
 
 class History:
-    """The Frame of one target, its last column the newest grid point. Not for several threads.
+    """The Frame of one target, its last column the newest grid point.
 
-    Grid points are multiples of the step since the epoch, so that they are the same after a restart.
+    Grid points are multiples of the step since the epoch, so that they are the same after a restart. Not for several
+    threads, but `save` may be called by another.
     """
 
-    def __init__(self, target: Target, path: Path) -> None:
+    def __init__(self, target: Target, folder: Path) -> None:
         self._target = target
-        self._path = path
-        self._kept: Frame | None = None
+        self._step = float(target.step)
+        self._columns = Columns(self._step, folder, {"query": target.query, "step": self._step})
+        self._frame: Frame | None = None
 
     @property
     def frame(self) -> Frame | None:
-        """What is known; None before the first read."""
-        return self._kept
-
-    def grid_end(self, now: float) -> float:
-        """The newest grid point at Unix time `now`."""
-        return float(now // self._target.step * self._target.step)
+        """What the last update gave; None before the first."""
+        return self._frame
 
     def update(self, source: MetricSource, now: float) -> Frame:
-        """Read what is missing up to `now`. Raises SourceError; what was known before stays."""
-        end = self.grid_end(now)
-        step = float(self._target.step)
-        start = end - (self._target.columns - 1) * step
-        kept = self._kept
-        fresh_from = start if kept is None else max(start, kept.end - max(OVERLAP_SECONDS, step) // step * step)
-        if kept is None or kept.end < end or not kept.labels:
-            fresh = source.range(self._target.query, fresh_from, end, step)
-            self._kept = self._merged(start, end, fresh_from, fresh)
-        assert self._kept is not None
-        return self._kept
+        """Read what is missing up to `now`. Raises SourceError; what was read before stays, also in this call."""
+        end = int(now // self._step) + 1
+        start = end - self._target.columns
+        kept = self._frame
+        if kept is not None and kept.labels and kept.end >= (end - 1) * self._step:
+            return kept
+        self._columns.forget_before(start)
+        if self._columns.end <= start:
+            self._columns.start_anew(end)
+        if self._columns.end < end or not self._columns.series:
+            self._read_newer(source, start, end)
+        self._read_older(source, start)
+        self._frame = kept = None  # before the next is made: two are much memory
+        self._frame = self._columns.frame(start, end)
+        return self._frame
 
     def load(self) -> None:
-        """Take up what an earlier process saved, if it fits the target. A corrupt file is logged and left."""
-        if not self._path.exists():
-            return
-        try:
-            stored = storage.read(self._path)
-        except (CorruptFile, StoreError) as error:
-            log.error("history is read anew", forecast=self._target.name, error=str(error))
-            return
-        facts = stored.facts
-        if facts.get("query") != self._target.query or facts.get("step") != float(self._target.step):
-            return
-        labels = tuple(dict(pairs) for pairs in facts["labels"])
-        self._kept = Frame(facts["start"], facts["step"], labels, stored.arrays["values"].astype(np.float64))
+        """Take up what an earlier process saved, if it fits the target. What is corrupt is logged and read anew."""
+        self._columns.load()
 
     def save(self) -> None:
-        """Write what is known, as float32: 7 digits are more than any forecast has. Raises StoreError."""
-        if self._kept is None:
-            return
-        facts = {
-            "query": self._target.query,
-            "start": self._kept.start,
-            "step": self._kept.step,
-            "labels": [dict(labels) for labels in self._kept.labels],
-        }
-        storage.write(self._path, State({"values": self._kept.values.astype(np.float32)}, facts))
+        """Write what changed since the last time. Raises StoreError."""
+        self._columns.save()
 
-    def _merged(self, start: float, end: float, fresh_from: float, fresh: Sequence[Series]) -> Frame:
-        """Known and new samples on the grid start…end; the new ones win, and so do their gaps."""
-        step = float(self._target.step)
-        length = round((end - start) / step) + 1
-        rows: dict[str, tuple[Labels, NDArray[np.float64]]] = {}
-        if self._kept is not None:
-            shift = round((start - self._kept.start) / step)
-            for labels, values in zip(self._kept.labels, self._kept.values, strict=True):
-                row = np.full(length, np.nan)
-                past = values[max(shift, 0) :]
-                at = max(-shift, 0)
-                row[at : at + len(past)] = past[: length - at]
-                row[round((fresh_from - start) / step) :] = np.nan
-                rows[label_key(labels)] = (labels, row)
-        part = from_series(fresh, start, step, length)
-        for labels, values in zip(part.labels, part.values, strict=True):
-            known = rows.get(label_key(labels))
-            row = values if known is None else np.where(np.isnan(values), known[1], values)
-            rows[label_key(labels)] = (labels, row)
-        alive = {key: pair for key, pair in rows.items() if not np.isnan(pair[1]).all()}
-        ordered = [alive[key] for key in sorted(alive)]
-        values = np.stack([row for _, row in ordered]) if ordered else np.empty((0, length))
-        return Frame(start, step, tuple(labels for labels, _ in ordered), values)
+    def _read_newer(self, source: MetricSource, start: int, end: int) -> None:
+        overlap = int(max(OVERLAP_SECONDS, self._step) // self._step)
+        column = max(start, self._columns.end - 1 - overlap)
+        while self._columns.end > self._columns.first and column < end:
+            stop = min(end, column + self._blocks_at_once() * COLUMNS)
+            self._read(source, column, stop)
+            column = stop
+
+    def _read_older(self, source: MetricSource, start: int) -> None:
+        """The newest first: it is what forecasts need most, and tells how many series there are."""
+        while (stop := self._columns.first) > start:
+            block = (stop - 1) // COLUMNS - self._blocks_at_once() + 1
+            self._read(source, max(start, block * COLUMNS), stop)
+
+    def _blocks_at_once(self) -> int:
+        if self._columns.first == self._columns.end:
+            return 1
+        return max(1, READ_VALUES // COLUMNS // max(1, self._columns.series))
+
+    def _read(self, source: MetricSource, first: int, end: int) -> None:
+        """Columns from `first` up to, not including, `end`."""
+        answer = source.range(self._target.query, first * self._step, (end - 1) * self._step, self._step)
+        self._columns.put(first, end, answer)

@@ -80,7 +80,7 @@ class Pipeline:
         self._meters = meters
         self._clock = clock
         self._max_series = max_series
-        self._history = History(target, data_dir / "history" / f"{target.name}{storage.SUFFIX}")
+        self._history = History(target, data_dir / "history" / target.name)
         self._accuracy_path = data_dir / "accuracy" / f"{target.name}{storage.SUFFIX}"
         self._accuracy = Accuracy(target)
         self._registry = Registry(data_dir / "models" / target.name)

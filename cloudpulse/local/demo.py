@@ -10,7 +10,6 @@ import csv
 import gzip
 import json
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from prometheus_client.core import Metric
 
 from cloudpulse import names, share
 from cloudpulse.clock import Clock
-from cloudpulse.errors import CloudPulseError
+from cloudpulse.local import past
 from cloudpulse.local.programs import Programs
 from cloudpulse.serving import Face, Health
 
@@ -87,16 +86,8 @@ def prepare(folder: Path, programs: Programs, trace: Trace, instance: str, now: 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     replay = Replay(trace, now // DAY * DAY - HISTORY_DAYS * DAY)
-    text = folder / "history.om"
-    with text.open("w", encoding="utf-8") as file:
-        file.writelines(_open_metrics(replay, instance, now))
-    command = [programs.promtool, "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=336h"]
-    done = subprocess.run(  # noqa: S603  promtool, on a file of ours
-        [*command, str(text), str(folder / "prometheus")], capture_output=True, text=True, check=False
-    )
-    text.unlink()
-    if done.returncode:
-        raise CloudPulseError(f"the demo's history was not written: {done.stderr.strip()[-300:]}")
+    (folder / "prometheus").mkdir()
+    past.write(programs.promtool, _open_metrics(replay, instance, now), folder / "prometheus")
     kept.write_text(json.dumps({"anchor": replay.anchor}))
     return replay
 

@@ -75,6 +75,7 @@ def test_a_full_section_is_read_into_types() -> None:
         ("prometheus: {url: null}", "prometheus.url: expected a text, got nothing"),
         ("prometheus: {max_concurrent_queries: many}", "max_concurrent_queries: expected a whole number, got a text"),
         ("prometheus: {max_concurrent_queries: 0}", "max_concurrent_queries: expected 1 or more, got 0"),
+        ("prometheus: {max_samples_per_query: 0}", "max_samples_per_query: expected 1 or more, got 0"),
         ("prometheus: {tls_config: {insecure_skip_verify: 1}}", "expected true or false, got a whole number"),
         ("prometheus: {tls_config: {ca_file: 5}}", "prometheus.tls_config.ca_file: expected a path, got 5"),
         ("prometheus: {basic_auth: {password: a}}", "prometheus.basic_auth: missing key `username`"),

@@ -9,16 +9,24 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cloudpulse import config
+from cloudpulse import config, pacing
 from cloudpulse.config import Authorization, BasicAuth, PrometheusSettings, Secret
 from cloudpulse.durations import Duration
-from cloudpulse.errors import AnswerUnusable, ConfigError, QueryRejected, SourceError, SourceUnavailable
+from cloudpulse.errors import (
+    AnswerUnusable,
+    ConfigError,
+    QueryRejected,
+    QueryTimeout,
+    SourceError,
+    SourceUnavailable,
+    TooManySamples,
+)
 from cloudpulse.promql import MAX_POINTS, Prometheus
 from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.testing import serving
@@ -31,14 +39,26 @@ class _Api:
 
     def __init__(self) -> None:
         self.status = "200 OK"
-        self.body: bytes | None = b""
+        self.body: bytes | None = b""  # None: what `answers` makes of the parameters
+        self.answers: Callable[[dict[str, str]], bytes] = _grid
         self.delay_seconds = 0.0
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
 
     def says(self, kind: str, result: object) -> None:
-        self.body = json.dumps({"status": "success", "data": {"resultType": kind, "result": result}}).encode()
+        self.body = _success(kind, result)
+
+    def has(self, *series: tuple[dict[str, str], list[tuple[float, str]]]) -> None:
+        """Answer ranges out of these samples, which lie on the grid."""
+        self.body = None
+        self.answers = lambda parameters: _success(
+            "matrix",
+            [
+                {"metric": labels, "values": [[t, v] for t, v in samples if _within(t, parameters)]}
+                for labels, samples in series
+            ],
+        )
 
     def refuses(self, status: str, kind: str, error: str) -> None:
         self.status = status
@@ -55,21 +75,35 @@ class _Api:
         time.sleep(self.delay_seconds)
         with self._lock:
             self.at_once -= 1
-        body = _grid(parameters) if self.body is None else self.body
+        body = self.answers(parameters) if self.body is None else self.body
         start_response(self.status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
 
-def _grid(parameters: dict[str, str]) -> bytes:
-    """Two series whose value is the time, the second only in the first half hour of each answer."""
+def _success(kind: str, result: object, **more: object) -> bytes:
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": result, **more}}).encode()
+
+
+def _within(time: float, parameters: dict[str, str]) -> bool:
+    return float(parameters["start"]) <= time <= float(parameters["end"])
+
+
+def _times(parameters: dict[str, str]) -> list[float]:
     start, end, step = (float(parameters[name]) for name in ("start", "end", "step"))
     times = [round(start + i * step, 3) for i in range(int((end - start) / step + 1e-6) + 1)]
     assert len(times) <= MAX_POINTS
+    return times
+
+
+def _grid(parameters: dict[str, str]) -> bytes:
+    """Two series whose value is the time, the second only in the first half hour of each answer."""
+    times = _times(parameters)
+    start = float(parameters["start"])
     result = [
         {"metric": {"i": "1"}, "values": [[t, str(t)] for t in times]},
         {"metric": {"i": "2"}, "values": [[t, str(t)] for t in times if t < start + 1800]},
     ]
-    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+    return _success("matrix", result)
 
 
 class _Current:
@@ -86,6 +120,13 @@ def server() -> Iterator[tuple[str, _Current]]:
     current = _Current()
     with serving(current) as address:
         yield address, current
+
+
+@pytest.fixture(autouse=True)
+def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast this machine is decides nothing here; test_pacing.py is about that."""
+    monkeypatch.setattr(pacing, "TARGET_SECONDS", 1e9)
+    monkeypatch.setattr(pacing, "REST", 0.0)
 
 
 @pytest.fixture
@@ -129,22 +170,35 @@ def test_an_instant_query_is_about_now_unless_told(api: _Api, prometheus: Promet
 
 
 def test_a_range_query_gives_every_sample(api: _Api, prometheus: Prometheus) -> None:
-    api.says("matrix", [{"metric": {"i": "a"}, "values": [[60, "1"], [180, "3"]]}, {"metric": {}, "values": []}])
+    api.has(({"i": "a"}, [(60, "1"), (180, "3")]), ({}, []))
     first, second = prometheus.range("x", 0, 180, 60)
     assert (first.times.tolist(), first.values.tolist()) == ([60.0, 180.0], [1.0, 3.0])
     assert (second.labels, second.times.size, second.values.size) == ({}, 0, 0)
     path, parameters, _ = api.asked[0]
     assert path == "/api/v1/query_range"
-    assert [parameters[k] for k in ("start", "end", "step")] == ["0.000", "180.000", "60.000"]
+    assert [parameters[k] for k in ("start", "end", "step")] == ["180.000", "180.000", "60.000"]
 
 
 def test_nan_and_infinities_stay_what_they_are(api: _Api, prometheus: Prometheus) -> None:
     texts = ["NaN", "+Inf", "-Inf", "1e-300", "-0"]
-    api.says("matrix", [{"metric": {}, "values": [[i, text] for i, text in enumerate(texts)]}])
+    api.has(({}, list(enumerate(texts))))
     values = prometheus.range("x", 0, 4, 1)[0].values
     assert values.dtype == np.float64
     assert math.isnan(values[0])
     assert values[1:].tolist() == [math.inf, -math.inf, 1e-300, 0.0]
+
+
+def test_labels_keep_every_character(api: _Api, prometheus: Prometheus) -> None:
+    labels = {"path": 'C:\\"x"\n\t[1,"2"],', "emoji": "\N{SNOWMAN}\U0001f600", "empty": ""}
+    api.has((labels, [(0, "1"), (1, "2")]))
+    (series,) = prometheus.range("x", 0, 1, 1)
+    assert (series.labels, series.values.tolist()) == (labels, [1.0, 2.0])
+
+
+def test_a_series_of_native_histograms_has_no_samples(api: _Api, prometheus: Prometheus) -> None:
+    api.says("matrix", [{"metric": {"a": "1"}, "histograms": [[0, {"count": "1", "sum": "1"}]]}])
+    (series,) = prometheus.range("x", 0, 0, 1)
+    assert series.times.size == series.values.size == 0
 
 
 @pytest.mark.parametrize("points", [MAX_POINTS, MAX_POINTS + 1, 25_000])
@@ -154,7 +208,7 @@ def test_a_long_range_is_asked_in_pieces_on_one_grid(api: _Api, prometheus: Prom
     long, short = prometheus.range("x", start, start + (points - 1) * step, step)
     assert np.array_equal(long.times, start + step * np.arange(points))
     assert np.array_equal(long.values, long.times)
-    assert len(api.asked) == math.ceil(points / MAX_POINTS)
+    assert sum(len(_times(parameters)) for _, parameters, _ in api.asked) == points
     assert np.all(np.diff(short.times) > 0)
     assert short.labels == {"i": "2"}
 
@@ -180,11 +234,31 @@ def test_an_answer_of_another_form_is_unusable(api: _Api, prometheus: Prometheus
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        "[[0,1]]",
+        '[0,"1"]',
+        '[["0","1"]]',
+        '[[0,"1",0,"1"]]',
+        '[[0,"one"]]',
+        '[[0,""]]',
+        '[[0,"1.2.3"]]',
+        '[[,"1"]]',
+        "{}",
+    ],
+)
+def test_samples_of_another_form_are_unusable(api: _Api, prometheus: Prometheus, values: str) -> None:
+    api.body = _success("matrix", [{"metric": {}, "values": ["?"]}]).replace(b'["?"]', values.encode())
+    with pytest.raises(SourceError, match="not Prometheus' JSON"):
+        prometheus.range("x", 0, 0, 1)
+
+
+@pytest.mark.parametrize(
     ("status", "kind", "expected"),
     [
         ("400 Bad Request", "bad_data", QueryRejected),
         ("422 Unprocessable Entity", "execution", QueryRejected),
-        ("503 Service Unavailable", "timeout", SourceUnavailable),
+        ("503 Service Unavailable", "timeout", QueryTimeout),
         ("500 Internal Server Error", "internal", SourceUnavailable),
     ],
 )
@@ -194,7 +268,8 @@ def test_a_refusal_carries_prometheus_reason_and_whether_to_ask_again(
     api.refuses(status, kind, "1:5: parse error: unclosed left parenthesis")
     with pytest.raises(expected, match=r"unclosed left parenthesis.*query: rate\(") as caught:
         prometheus.instant("rate(")
-    assert caught.value.retryable is (expected is SourceUnavailable)
+    assert type(caught.value) is expected
+    assert caught.value.retryable is issubclass(expected, SourceUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -318,3 +393,120 @@ def test_a_proxy_of_the_environment_is_not_used(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert prometheus.instant("up") == []
+
+
+class _Busy:
+    """A Prometheus that loads `fixed + each` samples a point, tells so if `honest`, and takes at most `limit` of them.
+
+    It answers one series whose value is the time.
+    """
+
+    def __init__(self, each: int, fixed: int = 0, limit: float = math.inf, honest: bool = True) -> None:
+        self.each, self.fixed, self.limit, self.honest = each, fixed, limit, honest
+        self.loaded: list[int] = []
+
+    def __call__(self, parameters: dict[str, str]) -> bytes:
+        times = _times(parameters)
+        self.loaded.append(self.fixed + self.each * len(times))
+        if self.loaded[-1] > self.limit:
+            error = "query processing would load too many samples into memory in query execution"
+            return json.dumps({"status": "error", "errorType": "execution", "error": error}).encode()
+        series = {"metric": {"i": "1"}, "values": [[t, str(t)] for t in times]}
+        stats = {"samples": {"totalQueryableSamples": 0, "peakSamples": self.loaded[-1]}}
+        return _success("matrix", [series], stats=stats if self.honest else {})
+
+
+def _asking(api: _Api, url: str, busy: _Busy, max_samples: int = 1000) -> Prometheus:
+    api.body, api.answers = None, busy
+    return Prometheus(PrometheusSettings(url=url, max_samples_per_query=max_samples))
+
+
+@pytest.mark.parametrize("busy", [_Busy(10), _Busy(10, fixed=500), _Busy(300), _Busy(1000), _Busy(1, fixed=100)])
+def test_no_query_loads_more_samples_than_the_budget(api: _Api, url: str, busy: _Busy) -> None:
+    """Whatever its series and whatever lies under an aggregation: nothing of it is known beforehand."""
+    source = _asking(api, url, busy)
+    (series,) = source.range("x", 0, 299 * 60, 60)
+    assert series.times.tolist() == [60.0 * i for i in range(300)]
+    assert max(busy.loaded) <= 1000
+    source.close()
+
+
+def test_a_budget_is_used_and_not_only_kept(api: _Api, url: str) -> None:
+    busy = _Busy(10)
+    source = _asking(api, url, busy)
+    source.range("x", 0, 9999 * 60, 60)
+    assert busy.loaded[:3] == [10, 80, 640]
+    assert set(busy.loaded[3:-1]) == {1000}
+    source.close()
+
+
+def test_the_newest_is_asked_first(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(10))
+    source.range("x", 0, 299 * 60, 60)
+    starts = [float(parameters["start"]) for _, parameters, _ in api.asked]
+    assert starts == sorted(starts, reverse=True)
+    source.close()
+
+
+def test_what_a_query_costs_is_remembered(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(10))
+    source.range("x", 0, 299 * 60, 60)
+    api.asked.clear()
+    source.range("x", 0, 59 * 60, 60)
+    assert len(api.asked) == 1
+    source.close()
+
+
+def test_where_prometheus_does_not_say_what_it_loads_the_answer_is_counted(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(10, honest=False), max_samples=100)
+    source.range("x", 0, 999, 1)
+    assert max(len(_times(parameters)) for _, parameters, _ in api.asked) == 100
+    source.close()
+
+
+def test_a_point_over_the_budget_is_refused_with_what_to_do(api: _Api, url: str) -> None:
+    busy = _Busy(1001)
+    source = _asking(api, url, busy)
+    with pytest.raises(TooManySamples, match=r"loads 1001 samples for a single point, more than .*recording rule"):
+        source.range("x", 0, 600, 60)
+    assert len(busy.loaded) == 1
+    source.close()
+
+
+def test_a_smaller_limit_of_prometheus_itself_is_found_and_kept(api: _Api, url: str) -> None:
+    busy = _Busy(1, limit=50)
+    source = _asking(api, url, busy)
+    (series,) = source.range("x", 0, 299, 1)
+    assert series.times.tolist() == list(range(300))
+    assert [loaded > 50 for loaded in busy.loaded].count(True) == 1
+    source.close()
+
+
+def test_a_point_over_prometheus_own_limit_is_an_error(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(100, limit=50))
+    with pytest.raises(TooManySamples, match="too many samples"):
+        source.range("x", 0, 299, 1)
+    assert len(api.asked) == 1
+    source.close()
+
+
+@pytest.mark.parametrize(("longest", "works"), [(40, True), (20, False)])
+def test_a_query_that_times_out_is_asked_for_once_more_and_shorter(
+    api: _Api, url: str, longest: int, works: bool
+) -> None:
+    """Pieces of 1, 8 and 64 points, then 32; what is too much still is for the next round, which asks for less."""
+
+    def answers(parameters: dict[str, str]) -> bytes:
+        if len(_times(parameters)) > longest:
+            api.status = "503 Service Unavailable"
+            return json.dumps({"status": "error", "errorType": "timeout", "error": "query timed out"}).encode()
+        api.status = "200 OK"
+        return _grid(parameters)
+
+    api.body, api.answers = None, answers
+    source = Prometheus(PrometheusSettings(url=url))
+    if not works:
+        with pytest.raises(QueryTimeout):
+            source.range("x", 0, 999, 1)
+    assert source.range("x", 0, 999, 1)[0].times.tolist() == list(range(1000))
+    source.close()

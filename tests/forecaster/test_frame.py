@@ -23,6 +23,21 @@ def test_samples_off_the_grid_go_to_the_nearest_column_and_those_outside_nowhere
     np.testing.assert_array_equal(frame.values, [[2, np.nan, 3, np.nan]])
 
 
+def test_of_samples_that_meet_the_later_known_one_counts() -> None:
+    frame = from_series([series([98, 101, 103, 110, 111], [1, 2, 3, 4, np.nan]), series([99], [5])], 100, 10, 2)
+    np.testing.assert_array_equal(frame.values, [[3, 4], [5, np.nan]])
+
+
+def test_many_series_are_placed_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches, of which a series may be larger; some have no samples."""
+    monkeypatch.setattr("forecaster.frame._AT_ONCE", 7)
+    many = [series([100 + 10 * i for i in range(count)], [count] * count) for count in (3, 0, 9, 1, 0, 5, 30, 2)]
+    frame = from_series(many, 100, 10, 30)
+    for one, row in zip(many, frame.values, strict=True):
+        np.testing.assert_array_equal(row, from_series([one], 100, 10, 30).values[0])
+        assert (~np.isnan(row)).sum() == len(one.times)
+
+
 @given(st.lists(st.integers(0, 49), unique=True), st.integers(1, 600))
 def test_samples_on_the_grid_come_back_whole(columns: list[int], step: int) -> None:
     columns.sort()
