@@ -40,6 +40,10 @@ format: $(VENV)/dev
 bench-forecast: $(VENV)/dev
 	$(BIN)/python ../shared/bench/forecast_bench.py --command "$(BIN)/python benchmarks/held_out.py ../shared/data/catalog.csv" --json build/forecast.json
 
+pretrain: $(VENV)/dev
+	$(BIN)/python -m pretraining --data ../shared/data
+	$(BIN)/python -m pretraining --data ../shared/data --leave-out each
+
 bench: $(VENV)/dev programs
 	$(BIN)/python benchmarks/exposition.py
 	$(BIN)/python benchmarks/exporter.py
