@@ -72,7 +72,7 @@ class Bench:
             self.target,
             self.source,
             self.store,
-            Trainer(InlineExecutor),
+            Trainer(InlineExecutor, 1, self.clock),
             self.meters,
             self.clock,
             self.folder,
