@@ -22,7 +22,7 @@ COMMANDS = {
     "up": ("cloudpulse.local.__main__:command", "Run the whole stack on this machine."),
     "forecast": ("forecaster.adhoc:command", "Forecast one PromQL expression or a CSV file, once."),
     "check": ("cloudpulse.check:command", "Validate the config file."),
-    "models": ("forecaster.versions:command", "List the trained models."),
+    "models": ("forecaster.versions:command", "Look at the versions of trained models, roll back, prune."),
 }
 """Subcommand -> (module:attribute, help). The help stands here so that `--help` loads nothing."""
 

@@ -41,8 +41,10 @@ class DaskExecutor(Executor):
     """
 
     def __init__(self, address: str) -> None:
+        import dask
         from distributed import Client
 
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})  # a part is some MB of history
         try:
             self._client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]  # distributed's
         except (OSError, ValueError) as error:

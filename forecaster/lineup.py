@@ -58,7 +58,12 @@ class Lineup:
         return self._in_use.version
 
     @property
-    def settled(self) -> set[str]:
+    def trained(self) -> set[str]:
+        """The series that were ever trained, as far as that is still in use."""
+        return {key for part in (*self._whole, *self._under_way) for key in part.keys}
+
+    @property
+    def trained_since(self) -> set[str]:
         """The series that were trained since the newest whole version."""
         return {key for part in self._under_way for key in part.keys}
 

@@ -89,7 +89,7 @@ class Upkeep:
     def load(self) -> None:
         """Go on from what is on disk: only series whose model is missing or old are due."""
         self._began = self._lineup.load()
-        self._settled = self._lineup.settled
+        self._settled = self._lineup.trained_since
         self._jobs, self._again = [], []
 
     def serve(self, keys: Sequence[str]) -> None:
@@ -115,9 +115,10 @@ class Upkeep:
                 self._give_up(job, error)
             else:
                 self._take(job, state, predictor)
-        if done and self._served <= self._settled:
+        if done and self._every_group_settled():
             self._lineup.finish(self._served)
             self._settled = set()
+            self._began = {key: began for key, began in self._began.items() if key in self._served}
 
     def hand_out(self) -> None:
         """Give what is due to free workers, no more than they can begin with at once."""
@@ -139,6 +140,12 @@ class Upkeep:
         """Hand out nothing: rounds take too long beside training."""
         if self._due(self._clock()).series or self._again:
             self._meters.training_shed(self._target.name)
+
+    def _every_group_settled(self) -> bool:
+        """Newcomers that wait or are being trained don't count: there may always be some."""
+        known = self._settled | self._lineup.trained
+        groups = [[key for key in group if key in known] for group in self._groups]
+        return all(group and self._settled.issuperset(group) for group in groups)
 
     def _due(self, now: float) -> Due:
         return due(self._groups, self._began, now, self._target.train_every)

@@ -144,6 +144,20 @@ def test_new_series_are_trained_soon_and_in_company(held: Any) -> None:
     assert trained(held) == 410
 
 
+def test_a_version_becomes_whole_although_new_series_keep_coming(held: Any) -> None:
+    """There is always one that waits for its first training or has just begun with it."""
+    held.serve(400, days=0.2)
+    held.pipeline.round()
+    work(held, 4)
+    for new in range(1, 36):
+        held.serve(400 + new, days=0.2)
+        held.clock.advance(NEWCOMERS_SECONDS + 100)
+        held.pipeline.round()
+        while len(held.executor.work) > 1:
+            work(held, 1)
+    assert registry(held).numbers() == [1, 2]
+
+
 def test_new_series_are_fitted_on_the_spot_up_to_a_number_and_the_others_get_the_floor(
     make_bench: Callable[..., Any], held_executor: Any
 ) -> None:
