@@ -108,7 +108,7 @@ class ForecasterSettings(Section, frozen=True):
     data_dir: Path = Path("data/forecaster")
     max_series: int = 20_000
     workers: int = 1
-    executor: Literal["processes"] | Dask = "processes"
+    executor: str | Dask = "processes"
     forecasts: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:
@@ -116,6 +116,8 @@ class ForecasterSettings(Section, frozen=True):
             raise ValueError(f"max_series: expected 1 or more, got {self.max_series}")
         if self.workers < 1:
             raise ValueError(f"workers: expected 1 or more, got {self.workers}")
+        if isinstance(self.executor, str) and self.executor != "processes":
+            raise ValueError(f'executor: expected processes or dask: tcp://host:8786, got "{self.executor}"')
         seen = set()
         for i, target in enumerate(self.forecasts):
             if target.name in seen:

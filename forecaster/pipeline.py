@@ -62,7 +62,8 @@ class Pipeline:
         self._meters = meters
         self._clock = clock
         self._max_series = max_series
-        self._history = History(target, data_dir / "history" / f"{target.name}{storage.SUFFIX}")
+        # A file for each shard: another shard's would lack the past of the series that are new to us.
+        self._history = History(target, data_dir / "history" / f"{target.name}{shard.suffix}{storage.SUFFIX}")
         self._accuracy_path = data_dir / "accuracy" / f"{target.name}{storage.SUFFIX}"
         self._accuracy = Accuracy(target)
         self._lineup = Lineup(target, Registry(data_dir / "models" / target.name), meters, clock)

@@ -34,6 +34,11 @@ class Shard:
             raise ConfigError(f'--shard: expected i/n with i from 0 to n-1, such as 0/3, 1/3 and 2/3, got "{text}"')
         return cls(index, count)
 
+    @property
+    def suffix(self) -> str:
+        """For the names of files that depend on it; empty for one of one."""
+        return "" if self.count == 1 else f".{self.index}-of-{self.count}"
+
     def holds(self, labels: Labels) -> bool:
         """Whether the series of these labels is ours; the metric name doesn't count, as it is not exported."""
         key = label_key({name: value for name, value in labels.items() if name != "__name__"})

@@ -175,6 +175,8 @@ class Upkeep:
     def _take(self, job: _Job, state: State, predictor: Predictor) -> None:
         seconds = self._clock() - job.began
         self._meters.trained(self._target.name, seconds)
+        if self._waiting:
+            log.info("part trained", forecast=self._target.name, series=len(job.keys), series_waiting=self._waiting)
         shares = {name: float(share.mean()) for name, share in predictor.weights(job.series).items()}
         about = About(job.began, job.data_start, job.data_end, len(job.keys), seconds, shares)
         self._lineup.take(job.keys, predictor, state, about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from cloudpulse.durations import format_duration
 from cloudpulse.errors import ConfigError, StoreError
 from cloudpulse.options import config_option
 from forecaster.config import ForecasterSettings, Target
-from forecaster.registry import Manifest, Registry
+from forecaster.registry import About, Manifest, Registry
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
@@ -30,7 +30,10 @@ def command() -> None:
 @config_option
 @_json_option
 def list_versions(config_path: Path | None, as_json: bool) -> None:
-    """Every version of every forecast; the newest is in use."""
+    """Every version of every forecast, the newest last.
+
+    The newest whole one is in use, and what has been trained since for the one under way.
+    """
     settings = config.read(config_path).section("forecaster", ForecasterSettings)
     rows = []
     for target in settings.forecasts:
@@ -40,6 +43,10 @@ def list_versions(config_path: Path | None, as_json: bool) -> None:
                 rows.append(_row(target, registry, registry.manifest(number)))
             except StoreError as error:
                 click.echo(f"version {number} of {target.name} is left out: {error}", err=True)
+        for number in registry.under_way():
+            if parts := registry.parts(number):
+                facts = _facts(target, registry, number, [part.about for part in parts])
+                rows.append({**facts, "in_use": parts[-1].purpose == target.purpose})
     if as_json:
         click.echo(_json(rows))
     elif not rows:
@@ -145,18 +152,28 @@ def _manifest(registry: Registry, name: str, version: int) -> Manifest:
 
 
 def _row(target: Target, registry: Registry, manifest: Manifest) -> dict[str, Any]:
-    abouts = [part.about for part in manifest.parts]
     return {
-        "forecast": target.name,
-        "version": manifest.number,
-        "trained_at": _time(manifest.trained_at),
-        "history": format_duration(max(about.data_end - about.data_start for about in abouts)),
-        "series": manifest.series,
-        "parts": len(abouts),
-        "bytes": registry.size(manifest.number),
-        "code": manifest.code,
+        **_facts(target, registry, manifest.number, [part.about for part in manifest.parts]),
+        "whole": True,
         "in_use": manifest.number == max(registry.numbers()) and manifest.purpose == target.purpose,
         "rollback_of": manifest.rollback_of,
+    }
+
+
+def _facts(target: Target, registry: Registry, number: int, abouts: Sequence[About]) -> dict[str, Any]:
+    """What is known of a version, whole or under way."""
+    return {
+        "forecast": target.name,
+        "version": number,
+        "trained_at": _time(max(about.trained_at for about in abouts)),
+        "history": format_duration(max(about.data_end - about.data_start for about in abouts)),
+        "series": sum(about.series for about in abouts),
+        "parts": len(abouts),
+        "bytes": registry.size(number),
+        "code": abouts[-1].code,
+        "whole": False,
+        "in_use": False,
+        "rollback_of": None,
     }
 
 
@@ -170,8 +187,9 @@ def _weights(manifest: Manifest) -> Mapping[str, float]:
 
 
 def _note(row: Mapping[str, Any]) -> str:
+    under_way = "" if row["whole"] else "under way"
     back = f"rollback of {row['rollback_of']}" if row["rollback_of"] is not None else ""
-    return ", ".join(note for note in ("in use" if row["in_use"] else "", back) if note)
+    return ", ".join(note for note in ("in use" if row["in_use"] else "", under_way, back) if note)
 
 
 def _file(one: Mapping[str, Any]) -> str:

@@ -224,9 +224,9 @@ def test_a_missing_package_is_one_message_that_says_what_to_install(monkeypatch:
     ("section", "message"),
     [
         ({"workers": 0}, "workers: expected 1 or more, got 0"),
-        ({"executor": "threads"}, "executor"),
+        ({"executor": "threads"}, 'executor: expected processes or dask: tcp://host:8786, got "threads"'),
         ({"executor": {"dask": "host:8786"}}, "expected a scheduler such as tcp://host:8786"),
-        ({"executor": {"ray": "x"}}, "executor"),
+        ({"executor": {"ray": "x"}}, "executor: unknown key `ray`"),
     ],
 )
 def test_mistakes_in_the_config_are_named(section: dict[str, object], message: str) -> None:

@@ -328,7 +328,9 @@ def test_another_number_of_shards_trains_only_the_series_that_are_new_to_the_dat
     shutil.copytree(tmp_path / "half0", tmp_path / "third")
     third = shard(0, 3, "third")
     mine = {label["app"] for label in third.store.get("rps").forecast.labels}
+    assert mine == {f"{i:04}" for i in range(300) if Shard(0, 3).holds({"app": f"{i:04}"})}
     assert known & mine
+    assert not np.isnan(third.pipeline._history.frame.values[:, 0]).any(), "with all of their past"
     assert set().union(*held_executor.parts) == mine - known
 
 

@@ -67,6 +67,20 @@ def test_list_has_a_line_for_each_version_and_marks_the_one_in_use(trained: Any,
     ]
 
 
+def test_list_shows_a_version_under_way_with_what_it_has(
+    make_bench: Callable[..., Any], held_executor: Any, models: Callable[..., Result]
+) -> None:
+    bench = make_bench(executor=held_executor, max_series=400)
+    bench.serve(300, days=0.2)
+    bench.pipeline.round()
+    bench.executor.do()
+    bench.pipeline.train()
+    (row,) = json.loads(models("list", "--json").output)
+    assert (row["version"], row["parts"], row["whole"], row["in_use"]) == (1, 1, False, True)
+    assert 0 < row["series"] < 300
+    assert models("list").output.splitlines()[1].endswith("in use, under way")
+
+
 def test_list_leaves_out_what_is_corrupt_and_says_which(trained: Any, models: Callable[..., Result]) -> None:
     (trained.folder / "models" / "rps" / "000002" / "manifest.json").write_text("{")
     done = models("list")
