@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
 
 from cloudpulse.errors import DependencyMissing, WorkersUnavailable
+from forecaster import worker
 from forecaster.config import Dask, ForecasterSettings
 
 _CONNECT_SECONDS = 3
@@ -30,7 +30,7 @@ def chosen(settings: ForecasterSettings) -> Callable[[], Executor]:
 
 def process_pool(workers: int = 1) -> Executor:
     """The default executor. `spawn`, since a fork of a process with threads can deadlock."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_be_modest)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=worker.be_modest)
 
 
 class DaskExecutor(Executor):
@@ -62,11 +62,3 @@ class DaskExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See Executor. What has been handed out is cancelled; the cluster goes on without us."""
         self._client.close(timeout=1)  # type: ignore[no-untyped-call]  # distributed's
-
-
-def _be_modest() -> None:
-    """Serving comes first on a busy machine; libraries keep to one thread (2 can be 20x slower under load)."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
-    if hasattr(os, "nice"):
-        os.nice(10)

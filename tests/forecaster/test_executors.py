@@ -20,7 +20,7 @@ import pytest
 from cloudpulse import config
 from cloudpulse.errors import ConfigError, DependencyMissing, WorkersUnavailable
 from cloudpulse.testing import FakeClock
-from forecaster import executors
+from forecaster import executors, worker
 from forecaster.config import Dask, ForecasterSettings
 from forecaster.frame import Frame
 from forecaster.model import State
@@ -66,6 +66,24 @@ def test_no_more_than_the_workers_are_given_work_at_a_time(trainer: Trainer) -> 
     assert trainer.submit(lambda: pytest.fail("nothing is read for work that can't begin"), ("profile",), 24) is None
     assert set(first.result(60).arrays) == set(second.result(60).arrays)
     until(lambda: (trainer.submit(history, ("profile",), 24)) is not None)
+
+
+def manners() -> tuple[int, int]:
+    """Threads of this process when numpy has worked, and its niceness."""
+    np.ones((500, 500)) @ np.ones((500, 500))
+    return len(list(Path("/proc/self/task").iterdir())), os.nice(0)
+
+
+def test_workers_take_one_thread_and_the_back_seat(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    pool = executors.process_pool(1)
+    try:
+        threads, niceness = pool.submit(manners).result(60)
+    finally:
+        pool.shutdown()
+    assert niceness == min(19, os.nice(0) + worker.NICENESS)
+    assert threads == 1
 
 
 def test_a_killed_worker_fails_its_part_and_is_replaced(trainer: Trainer) -> None:
