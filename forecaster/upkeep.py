@@ -33,7 +33,7 @@ _TRIES = 2
 log = logs.get(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Job:
     """A part that is trained now."""
 
@@ -125,14 +125,14 @@ class Upkeep:
         now = self._clock()
         waiting = self._due(now)
         newcomers = [keys for keys in waiting.newcomers if len(keys) == MOST or now >= self._newcomers_at]
-        again, self._again = self._again, []
-        work = [(keys, _TRIES) for keys in again] + [(keys, 1) for keys in (*newcomers, *waiting.groups)]
-        for place, (keys, tries) in enumerate(work):
-            if not self._submit(keys, tries, now):
-                self._again = [keys for keys, tries in work[place:] if tries == _TRIES]
-                break
-            if keys in newcomers:
-                self._newcomers_at = now + NEWCOMERS_SECONDS
+        if self._again or any(job.tries > 1 for job in self._jobs):
+            self._try_again(now)
+        else:
+            for keys in (*newcomers, *waiting.groups):
+                if not self._submit(keys, 1, now):
+                    break
+                if keys in newcomers:
+                    self._newcomers_at = now + NEWCOMERS_SECONDS
         self._waiting = self._due(now).series + sum(map(len, self._again))
         self._meters.backlog(self._target.name, self._waiting)
 
@@ -149,6 +149,13 @@ class Upkeep:
 
     def _due(self, now: float) -> Due:
         return due(self._groups, self._began, now, self._target.train_every)
+
+    def _try_again(self, now: float) -> None:
+        """One part whose worker died, with no other beside it: then it is known which of them kills."""
+        there = (tuple(key for key in keys if key in self._served) for keys in self._again)
+        self._again = [keys for keys in there if keys]
+        if self._again and not self._jobs and self._submit(self._again[0], _TRIES, now):
+            del self._again[0]
 
     def _submit(self, keys: Keys, tries: int, now: float) -> bool:
         """Whether a worker took it. Sent is a copy of these rows, no more."""

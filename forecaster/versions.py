@@ -104,7 +104,8 @@ def rollback(name: str, version: int, config_path: Path | None) -> None:
     """Put VERSION of the forecast NAME in use again.
 
     Its models become a new version, the newest. A running forecaster takes it up in its next round, a stopped one
-    when it starts. It is in use for train_every; then training goes on from it, and makes further versions.
+    when it starts. Its series are trained again when their turn comes, within train_every from now; that makes a
+    further version.
     """
     settings, target = _target(config_path, name)
     registry = _registry(settings, target)
