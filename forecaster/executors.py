@@ -30,7 +30,7 @@ def chosen(settings: ForecasterSettings) -> Callable[[], Executor]:
 
 def process_pool(workers: int = 1) -> Executor:
     """The default executor. `spawn`, since a fork of a process with threads can deadlock."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=worker.be_modest)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=worker.begin)
 
 
 class DaskExecutor(Executor):

@@ -83,7 +83,26 @@ def test_workers_take_one_thread_and_the_back_seat(monkeypatch: pytest.MonkeyPat
     finally:
         pool.shutdown()
     assert niceness == min(19, os.nice(0) + worker.NICENESS)
-    assert threads == 1
+    assert threads == 2, "the one that works, and the one that watches the parent"
+
+
+def test_workers_end_when_the_forecaster_is_killed() -> None:
+    program = """
+import os, sys, time
+from forecaster import executors
+if __name__ == "__main__":
+    pool = executors.process_pool(1)
+    print(pool.submit(os.getpid).result(60), flush=True)
+    time.sleep(60)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert alive(pid)
+        process.kill()
+    until(lambda: not alive(pid))
 
 
 def test_a_killed_worker_fails_its_part_and_is_replaced(trainer: Trainer) -> None:
