@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import multiprocessing
 from collections.abc import Callable
@@ -61,4 +62,5 @@ class DaskExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See Executor. What has been handed out is cancelled; the cluster goes on without us."""
-        self._client.close(timeout=1)  # type: ignore[no-untyped-call]  # distributed's
+        with contextlib.suppress(TimeoutError):  # it is looking for its scheduler, and gives up by itself
+            self._client.close(timeout=1)  # type: ignore[no-untyped-call]  # distributed's

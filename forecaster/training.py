@@ -76,7 +76,7 @@ class Trainer:
             try:
                 return self._executor.submit(train, history, models, horizon)
             except Exception as error:  # noqa: BLE001  an executor's own, whichever it is
-                log.error("training workers died (out of memory?); starting others", error=repr(error))
+                log.error("training workers are lost (out of memory?); others are taken", error=repr(error))
                 self._drop()
         self._executor = self._make()
         return self._executor.submit(train, history, models, horizon)
