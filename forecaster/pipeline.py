@@ -224,8 +224,8 @@ class Pipeline:
         """What is known of some series, as `label_key` gives them without their metric name."""
         frame = self._history.frame
         assert frame is not None
-        own = [_own(labels) for labels in frame.labels]
-        rows = [row for row, labels in enumerate(own) if label_key(labels) in keys]
+        own, wanted = [_own(labels) for labels in frame.labels], frozenset(keys)
+        rows = [row for row, labels in enumerate(own) if label_key(labels) in wanted]
         return Frame(frame.start, frame.step, tuple(own[row] for row in rows), frame.values[rows])
 
     def _live_mase(self) -> dict[str, float]:
