@@ -30,8 +30,10 @@ def demand(series: int, step: int) -> Frame:
     values = values[:, : values.shape[1] // (step // 60) * (step // 60)]
     values = values.reshape(len(values), -1, step // 60).mean(-1)
     columns = 15 * Grid(step).day
-    rows = [np.roll(values[i % len(values)], -i)[:columns] for i in range(series)]
-    return Frame(1_700_006_400.0, float(step), tuple({"series": str(i)} for i in range(series)), np.stack(rows))
+    rows = np.empty((series, columns))
+    for i, row in enumerate(rows):
+        row[:] = np.roll(values[i % len(values)], -i)[:columns]
+    return Frame(1_700_006_400.0, float(step), tuple({"series": str(i)} for i in range(series)), rows)
 
 
 def measure(name: str, frame: Frame) -> str:

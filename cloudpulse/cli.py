@@ -23,7 +23,7 @@ COMMANDS = {
     "forecast": ("forecaster.adhoc:command", "Forecast one PromQL expression or a CSV file, once."),
     "backtest": ("forecaster.backtesting:command", "Test the configured forecasts on their own past."),
     "check": ("cloudpulse.check:command", "Validate the config file; with --online ask Prometheus, too."),
-    "models": ("forecaster.versions:command", "List the trained models."),
+    "models": ("forecaster.versions:command", "Look at the versions of trained models, roll back, prune."),
 }
 """Subcommand -> (module:attribute, help). The help stands here so that `--help` loads nothing."""
 

@@ -4,6 +4,7 @@
     ├── ConfigError            the config file or a flag is wrong: where, what, what to do (exit code 2)
     ├── DependencyMissing      an extra is not installed (exit code 2)
     ├── AddressUnavailable     a port is taken, or the address isn't this machine's
+    ├── WorkersUnavailable     what trains models can't be reached: forecasts go on with the models that there are
     ├── StoreError             data_dir can't be written or read (full disk, permissions)
     │   └── CorruptFile        a stored file isn't what was written
     └── SourceError            Prometheus gave no usable answer; `retryable` says whether to ask again
@@ -39,6 +40,10 @@ class DependencyMissing(CloudPulseError):
 
 class AddressUnavailable(CloudPulseError):
     """The address to listen on is taken, or not one of this machine's."""
+
+
+class WorkersUnavailable(CloudPulseError):
+    """The executor that models are trained on can't be started or reached; it is tried again."""
 
 
 class StoreError(CloudPulseError):

@@ -159,12 +159,25 @@ FORECAST_TIMESTAMP = _gauge("forecast_timestamp_seconds", "Unix time of the last
 FORECAST_SERIES = _gauge("forecast_series", "Number of series forecast now.", "forecast")
 
 # Forecaster: itself
-FORECASTER_TRAIN_DURATION = _histogram("forecaster_train_duration_seconds", "Time of one training.", "forecast")
+FORECASTER_TRAIN_DURATION = _histogram(
+    "forecaster_train_duration_seconds", "Time of training one part, waiting included.", "forecast"
+)
 FORECASTER_PREDICT_DURATION = _histogram("forecaster_predict_duration_seconds", "Time of one prediction.", "forecast")
 FORECASTER_QUERY_DURATION = _histogram("forecaster_query_duration_seconds", "Time of one PromQL query.", "forecast")
 FORECASTER_ERRORS = _counter("forecaster_errors_total", "Rounds that failed, by reason.", "forecast", "reason")
 FORECASTER_SERIES_SKIPPED = _gauge(
     "forecaster_series_skipped", "Series that the last round left out, by reason.", "forecast", "reason"
+)
+FORECASTER_TRAINING_BACKLOG = _gauge(
+    "forecaster_training_backlog", "Series whose training is due and has not begun.", "forecast"
+)
+FORECASTER_TRAINING_SHED = _counter(
+    "forecaster_training_shed_total",
+    "Rounds after which due training was held back, since they took too long beside training.",
+    "forecast",
+)
+FORECASTER_ROUNDS_SKIPPED = _counter(
+    "forecaster_rounds_skipped_total", "Rounds left out since the one before took too long.", "forecast"
 )
 FORECASTER_MODEL_VERSION = _gauge(
     "forecaster_model_version", "Version of the trained models in use (counts up).", "forecast"

@@ -17,25 +17,41 @@ from cloudpulse.folders import claim
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Collects
+from forecaster import executors
 from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
 from forecaster.exporting import ForecastCollector
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
 from forecaster.rounds import Rounds
+from forecaster.shard import Shard
 from forecaster.store import ForecastStore
 from forecaster.training import Trainer
 
 
 @click.command("forecaster")
 @options.config_option
+@click.option("--shard", "shard_text", default="0/1", metavar="I/N", help="Keep only this of N shares of the series.")
 @options.web_options(9811)
 @options.log_options
 def command(
-    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+    config_path: Path | None,
+    shard_text: str,
+    listen: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
-    """Forecast the configured PromQL expressions and show them as series."""
+    """Forecast the configured PromQL expressions and show them as series.
+
+    Several processes or machines share one config by `--shard`: N forecasters, run with --shard 0/N to --shard
+    N-1/N, each keep the series whose stable hash of labels falls to them, forecast and export those alone, and have a
+    data_dir of their own. `max_series` counts after that choice. With another N, the models of series that a
+    data_dir knows are kept; those of the others are trained.
+    """
     logs.configure(log_level, log_format)
+    shard = Shard.parse(shard_text)
     file = config.read(config_path)
     settings = file.section("forecaster", ForecasterSettings)
     source = Prometheus(file.section("prometheus", PrometheusSettings))
@@ -44,17 +60,19 @@ def command(
     ProcessCollector(registry=registry)
     meters = Meters(registry)
     store = ForecastStore(time.time)
-    trainer = Trainer()
+    trainer = Trainer(executors.chosen(settings), settings.workers, time.time)
 
     def make(target: Target) -> Pipeline:
-        return Pipeline(target, source, store, trainer, meters, time.time, settings.data_dir, settings.max_series)
+        data_dir, max_series = settings.data_dir, settings.max_series
+        return Pipeline(target, source, store, trainer, meters, time.time, data_dir, max_series, shard)
 
     rounds = Rounds(make, store, meters, time.time)
 
     def apply() -> None:
         anew = config.read(config_path).section("forecaster", ForecasterSettings)
-        if (anew.data_dir, anew.max_series) != (settings.data_dir, settings.max_series):
-            raise ConfigError("forecaster.data_dir and forecaster.max_series need a restart to change")
+        for key in ("data_dir", "max_series", "workers", "executor"):
+            if getattr(anew, key) != getattr(settings, key):
+                raise ConfigError(f"forecaster.{key} needs a restart to change")
         rounds.apply(anew.forecasts)
 
     reload = Reload(apply, time.time)

@@ -13,6 +13,7 @@ from forecaster.localtime import Calendar
 from forecaster.models import build
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_DASK_ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://[^/\s]+:[0-9]+")
 
 
 class Bounds(Section, frozen=True):
@@ -99,16 +100,32 @@ class Target(Section, frozen=True):
         return tuple(sorted({*self.levels, 0.5}))
 
 
+class Dask(Section, frozen=True):
+    """A Dask cluster that trains; `dask` is its scheduler's address."""
+
+    dask: str
+
+    def __post_init__(self) -> None:
+        if not _DASK_ADDRESS.fullmatch(self.dask):
+            raise ValueError(f'dask: expected a scheduler such as tcp://host:8786, got "{self.dask}"')
+
+
 class ForecasterSettings(Section, frozen=True):
-    """The whole section."""
+    """The whole section. `workers` parts are trained at a time, on processes of this machine or on `executor`."""
 
     data_dir: Path = Path("data/forecaster")
     max_series: int = 20_000
+    workers: int = 1
+    executor: str | Dask = "processes"
     forecasts: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_series < 1:
             raise ValueError(f"max_series: expected 1 or more, got {self.max_series}")
+        if self.workers < 1:
+            raise ValueError(f"workers: expected 1 or more, got {self.workers}")
+        if isinstance(self.executor, str) and self.executor != "processes":
+            raise ValueError(f'executor: expected processes or dask: tcp://host:8786, got "{self.executor}"')
         seen = set()
         for i, target in enumerate(self.forecasts):
             if target.name in seen:

@@ -50,3 +50,6 @@ class Calendar:
                 first = bisect.bisect_left(range(low, high), True, key=lambda c: offset(c) != before)
                 found[low + first :] = after
         return found
+
+
+UTC = Calendar()

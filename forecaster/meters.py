@@ -21,6 +21,9 @@ class Meters:
         self._query = names.FORECASTER_QUERY_DURATION.histogram(registry, SECONDS)
         self._errors = names.FORECASTER_ERRORS.counter(registry)
         self._skipped = names.FORECASTER_SERIES_SKIPPED.gauge(registry)
+        self._backlog = names.FORECASTER_TRAINING_BACKLOG.gauge(registry)
+        self._shed = names.FORECASTER_TRAINING_SHED.counter(registry)
+        self._rounds_skipped = names.FORECASTER_ROUNDS_SKIPPED.counter(registry)
 
     def query_duration(self, name: str) -> AbstractContextManager[object]:
         """Times a `with` block that asks Prometheus."""
@@ -31,7 +34,7 @@ class Meters:
         return self._predict.labels(name).time()
 
     def trained(self, name: str, seconds: float) -> None:
-        """A training ended after `seconds`, waiting included."""
+        """The training of a part ended after `seconds`, waiting included."""
         self._train.labels(name).observe(seconds)
 
     def error(self, name: str, reason: str) -> None:
@@ -42,3 +45,15 @@ class Meters:
         """How many series the last round left out, by reason; 0 is a count, too."""
         for why, count in counts.items():
             self._skipped.labels(name, why).set(count)
+
+    def backlog(self, name: str, series: int) -> None:
+        """How many series wait to be trained."""
+        self._backlog.labels(name).set(series)
+
+    def training_shed(self, name: str) -> None:
+        """Training that was due is held back: the round before took too long."""
+        self._shed.labels(name).inc()
+
+    def rounds_skipped(self, name: str, count: int) -> None:
+        """So many rounds were left out (0 is a count, too)."""
+        self._rounds_skipped.labels(name).inc(count)

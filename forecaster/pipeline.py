@@ -6,8 +6,7 @@ Start reading here: everything else in this package serves one of these steps.
 from __future__ import annotations
 
 import math
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
-from cloudpulse.errors import AnswerUnusable, CloudPulseError, CorruptFile, StoreError
+from cloudpulse.errors import AnswerUnusable, CloudPulseError, StoreError
 from cloudpulse.promql import MetricSource
 from forecaster import storage
 from forecaster.accuracy import Accuracy
@@ -24,39 +23,22 @@ from forecaster.counters import look_like_counters
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.history import History
+from forecaster.lineup import Lineup
 from forecaster.meters import Meters
-from forecaster.model import Predictor, State, label_key
-from forecaster.models import build
-from forecaster.registry import About, Registry
+from forecaster.model import label_key
+from forecaster.registry import Registry
+from forecaster.shard import Shard
 from forecaster.store import MAX_AGE_SECONDS, ForecastStore, Issue, at
 from forecaster.training import Trainer
+from forecaster.upkeep import Upkeep
 
 OWN_LABELS = frozenset(names.FORECAST_VALUE.labels) | {"threshold", "model"}
-FLOOR = ("seasonal_naive",)
-"""The model that forecasts until the first training ends, and that every other must beat."""
 MIN_POINTS = 3
 """Fewer known points than this are nothing to forecast from."""
 SAVE_SECONDS = 600.0
 """History and accuracy are saved this often; a crash costs at most this much re-reading."""
 
 log = logs.get(__name__)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A Predictor and where it came from."""
-
-    predictor: Predictor
-    version: int  # 0: the floor, fitted on the spot until the first training ends
-    trained_at: float  # Unix seconds; NaN for the floor
-
-
-@dataclass(frozen=True)
-class _Training:
-    """A training under way."""
-
-    future: Future[State]
-    about: About
 
 
 class Pipeline:
@@ -72,29 +54,30 @@ class Pipeline:
         clock: Clock,
         data_dir: Path,
         max_series: int,
+        shard: Shard = Shard(),  # noqa: B008  immutable
     ) -> None:
         self.target = target
-        self._source = source
+        self._source = shard.only(source)
+        self._sharded = shard.count > 1
         self._store = store
-        self._trainer = trainer
         self._meters = meters
         self._clock = clock
         self._max_series = max_series
-        self._history = History(target, data_dir / "history" / target.name)
+        # A folder for each shard: another shard's would lack the past of the series that are new to us.
+        self._history = History(target, data_dir / "history" / f"{target.name}{shard.suffix}")
         self._accuracy_path = data_dir / "accuracy" / f"{target.name}{storage.SUFFIX}"
         self._accuracy = Accuracy(target)
-        self._registry = Registry(data_dir / "models" / target.name)
-        self._trained: _Trained | None = None
-        self._training: _Training | None = None
+        self._lineup = Lineup(target, Registry(data_dir / "models" / target.name), meters, clock)
+        self._upkeep = Upkeep(target, self._lineup, trainer, meters, clock, self._history_of)
+        self._training_held = False
         self._last: Forecast | None = None
-        self._train_at = -math.inf
         self._saved_at = -math.inf
         self._warned: set[str] = set()
 
     @property
     def training(self) -> bool:
-        """Whether a training is under way."""
-        return self._training is not None
+        """Whether a training is under way or waits: then `train` wants to be called between rounds."""
+        return self._upkeep.active
 
     def load(self) -> None:
         """Take up history, accuracy and models that an earlier process kept."""
@@ -104,33 +87,36 @@ class Pipeline:
                 self._accuracy.restore(storage.read(self._accuracy_path))
         except StoreError as error:
             log.error("accuracy starts anew", forecast=self.target.name, error=str(error))
-        version = self._registry.newest()
-        if version is not None and version.about.purpose != self.target.purpose:
-            log.info("config changed, models are trained anew", forecast=self.target.name, version=version.number)
-        elif version is not None:
-            try:
-                predictor = build(self.target.models, self.target.calendar).restore(version.state)
-            except (CorruptFile, KeyError, ValueError) as error:
-                log.error("models of another kind are left", forecast=self.target.name, error=repr(error))
-                return
-            self._trained = _Trained(predictor, version.number, version.about.trained_at)
-            self._train_at = version.about.trained_at + self.target.train_every
-            log.info("models restored", forecast=self.target.name, version=version.number)
+        self._upkeep.load()
 
     def round(self) -> None:
         """Read, score, predict, store. Raises SourceError (nothing changed); everything else is dealt with here."""
         now = self._clock()
+        beside_training = self._upkeep.busy
         with self._meters.query_duration(self.target.name):
             frame = self._history.update(self._source, now)
-        self._finish_training()
+        self._upkeep.collect()
         usable = self._usable(frame, now)
+        self._upkeep.serve([label_key(labels) for labels in usable.labels])
         if self._last is not None and self._last.start > frame.end and self._same_version():
             self._store.refresh(self.target.name, now)
-        elif usable.labels:
+        elif usable.labels or self._sharded:
             self._predict(usable, now)
-        self._start_training_when_due(usable, now)
+        self._training_held = beside_training and self._clock() - now > self.target.every
+        if self._training_held:
+            self._upkeep.hold_back()
+        else:
+            self._upkeep.hand_out()
         if now - self._saved_at >= SAVE_SECONDS:
             self.save()
+
+    def train(self) -> bool:
+        """Between rounds: take up trainings that ended, hand out what is due; whether that is worth another round."""
+        version = self._lineup.version
+        self._upkeep.collect()
+        if not self._training_held:
+            self._upkeep.hand_out()
+        return self._lineup.version != version
 
     def save(self) -> None:
         """Keep history and accuracy for the next process; a full disk is logged and counted, and work goes on."""
@@ -138,6 +124,7 @@ class Pipeline:
         try:
             self._history.save()
             storage.write(self._accuracy_path, self._accuracy.state())
+            self._lineup.note(self._live_mase())
         except StoreError as error:
             self._meters.error(self.target.name, "store")
             log.error("history not saved", forecast=self.target.name, error=str(error))
@@ -158,7 +145,9 @@ class Pipeline:
                 skipped["max_series"] += 1
             else:
                 rows.append(row)
-        usable = Frame(frame.start, frame.step, tuple(_own(frame.labels[i]) for i in rows), frame.values[rows])
+        # A copy of a large frame is spared where nothing is left out.
+        values = frame.values if len(rows) == len(frame.labels) else frame.values[rows]
+        usable = Frame(frame.start, frame.step, tuple(_own(frame.labels[i]) for i in rows), values)
         self._meters.skipped(self.target.name, skipped)
         self._check_labels(frame, usable)
         if skipped["max_series"]:
@@ -170,7 +159,7 @@ class Pipeline:
         return usable
 
     def _check_labels(self, frame: Frame, usable: Frame) -> None:
-        if not frame.labels:
+        if not frame.labels and not self._sharded:
             raise AnswerUnusable(f"the query answers no series: try it in Prometheus (query: {self.target.query})")
         for labels in frame.labels:
             if clash := OWN_LABELS & labels.keys():
@@ -203,11 +192,9 @@ class Pipeline:
             log.warning(message, forecast=self.target.name)
 
     def _predict(self, frame: Frame, now: float) -> None:
-        if self._trained is None:
-            floor = build(FLOOR, self.target.calendar).fit(frame, self.target.steps)
-            self._trained = _Trained(floor, 0, math.nan)
         with self._meters.predict_duration(self.target.name):
-            forecast = self._trained.predictor.predict(frame, self.target.steps, self.target.all_levels)
+            predictor = self._lineup.predictor(frame)
+            forecast = predictor.predict(frame, self.target.steps, self.target.all_levels)
         forecast = _bounded(forecast, self.target)
         self._accuracy.observed(frame)
         self._accuracy.predicted(forecast)
@@ -218,9 +205,9 @@ class Pipeline:
             expected_now=self._expected(frame, forecast),
             observed=frame.values[:, -1],
             scores=self._accuracy.scores([label_key(labels) for labels in forecast.labels]),
-            weights=dict(self._trained.predictor.weights(frame)),
-            version=self._trained.version,
-            trained_at=self._trained.trained_at,
+            weights=dict(predictor.weights(frame)),
+            version=predictor.version,
+            trained_at=predictor.trained_at,
         )
         if self._last is None:
             log.info("first forecast", forecast=self.target.name, series=len(forecast.labels))
@@ -242,43 +229,25 @@ class Pipeline:
     def _same_version(self) -> bool:
         """Whether the last forecast came of the models that are in use now."""
         issue = self._store.get(self.target.name)
-        return issue is not None and self._trained is not None and issue.version == self._trained.version
+        return issue is not None and issue.version == self._lineup.version
 
-    def _start_training_when_due(self, frame: Frame, now: float) -> None:
-        if self._training is not None or not frame.labels or now < self._train_at:
-            return
-        self._warn_of_counters(frame)
-        future = self._trainer.submit(frame, self.target.models, self.target.steps, self.target.calendar)
-        about = About(now, frame.start, frame.end, len(frame.labels), self.target.purpose)
-        self._training = _Training(future, about)
-        log.info("training", forecast=self.target.name, series=len(frame.labels), points=frame.length)
+    def _history_of(self, keys: Collection[str]) -> Frame:
+        """What is known of some series, as `label_key` gives them without their metric name, to be trained on."""
+        frame = self._history.frame
+        assert frame is not None
+        own, wanted = [_own(labels) for labels in frame.labels], frozenset(keys)
+        rows = [row for row, labels in enumerate(own) if label_key(labels) in wanted]
+        found = Frame(frame.start, frame.step, tuple(own[row] for row in rows), frame.values[rows])
+        self._warn_of_counters(found)
+        return found
 
-    def _finish_training(self) -> None:
-        training = self._training
-        if training is None or not training.future.done():
-            return
-        self._training = None
-        now = self._clock()
-        try:
-            state = training.future.result()
-            predictor = build(self.target.models, self.target.calendar).restore(state)
-        except Exception as error:  # noqa: BLE001  any failure of a model: the version before goes on
-            self._meters.error(self.target.name, "train")
-            log.error("training failed, the models before go on", forecast=self.target.name, error=repr(error))
-            # Not before another interval: a model that fails on this data fails again at once.
-            self._train_at = now + self.target.train_every
-            return
-        began = training.about.trained_at
-        self._train_at = began + self.target.train_every
-        self._meters.trained(self.target.name, now - began)
-        number = self._trained.version + 1 if self._trained else 1
-        try:
-            number = self._registry.add(state, training.about).number
-        except StoreError as error:
-            self._meters.error(self.target.name, "store")
-            log.error("models not saved, used from memory", forecast=self.target.name, error=str(error))
-        self._trained = _Trained(predictor, number, began)
-        log.info("trained", forecast=self.target.name, version=number, seconds=round(now - began, 1))
+    def _live_mase(self) -> dict[str, float]:
+        """Median over the series, by horizon, where anything is known."""
+        issue = self._store.get(self.target.name)
+        if issue is None:
+            return {}
+        columns = zip(self.target.horizons, issue.scores.mase.T, strict=True)
+        return {str(horizon): float(np.nanmedian(mase)) for horizon, mase in columns if not np.isnan(mase).all()}
 
 
 def reason(error: CloudPulseError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from forecaster.store import ForecastStore
 RETRY_SECONDS = 5.0
 """How soon a failed round is tried again."""
 TRAINING_SECONDS = 1.0
-"""How soon a round looks whether a training has ended; without a new grid point such a round asks nothing."""
+"""How soon it is looked whether a training has ended."""
 
 STOP_SECONDS = 4.0
 """How long a stop waits for rounds under way, all together; a slow query ends with the process."""
@@ -32,6 +33,24 @@ class _Running:
     stop: threading.Event
     thread: threading.Thread
     error: str = ""
+
+
+@dataclass
+class Cadence:
+    """When the next round of a target is due. Rounds that a slow one ran into are left out, never made up for."""
+
+    every: float  # seconds
+    due: float  # Unix seconds
+
+    def ended(self, now: float, *, failed: bool) -> int:
+        """A round ended; gives how many are left out. One before its time moves nothing; a failed one is repeated."""
+        left_out = 0
+        if now >= self.due:
+            left_out = max(0, math.ceil((now - self.due) / self.every) - 1)
+            self.due += (left_out + 1) * self.every
+        if failed:
+            self.due = min(self.due, now + RETRY_SECONDS)
+        return left_out
 
 
 class Rounds:
@@ -88,18 +107,32 @@ class Rounds:
         running.pipeline.save()
 
     def _run(self, running: _Running) -> None:
-        target = running.pipeline.target
-        running.pipeline.load()
+        pipeline = running.pipeline
+        pipeline.load()
+        cadence = Cadence(float(pipeline.target.every), self._clock())
         while not running.stop.is_set():
-            began = self._clock()
             with logs.correlation("round"):
                 self._round(running)
-            wait = float(target.every)
-            if running.error:
-                wait = min(wait, RETRY_SECONDS)
-            elif running.pipeline.training:
-                wait = min(wait, TRAINING_SECONDS)
-            running.stop.wait(max(0.1, wait - (self._clock() - began)))
+            skipped = cadence.ended(self._clock(), failed=bool(running.error))
+            self._meters.rounds_skipped(pipeline.target.name, skipped)
+            self._wait(running, cadence.due)
+
+    def _wait(self, running: _Running, due: float) -> None:
+        """Until the next round is due, training is told to stop, or trained models want a round of their own."""
+        while (left := due - self._clock()) > 0:
+            training = running.pipeline.training
+            if running.stop.wait(min(left, TRAINING_SECONDS) if training else left):
+                return
+            if training and self._trained(running.pipeline):
+                return
+
+    def _trained(self, pipeline: Pipeline) -> bool:
+        try:
+            return pipeline.train()
+        except Exception:
+            self._meters.error(pipeline.target.name, "internal")
+            log.exception("training failed", forecast=pipeline.target.name)
+            return True  # the round will tell whether it lasts
 
     def _round(self, running: _Running) -> None:
         name = running.pipeline.target.name

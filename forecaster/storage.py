@@ -27,7 +27,11 @@ def write(path: Path, state: State) -> None:
     """Put `state` at `path`, all or nothing, and on disk before this returns. Raises StoreError."""
     arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
     facts = json.dumps(state.facts, allow_nan=False)
-    content = save(arrays, {"format": FORMAT, "facts": facts, "sha256": _digest(arrays, facts)})
+    put(path, save(arrays, {"format": FORMAT, "facts": facts, "sha256": _digest(arrays, facts)}))
+
+
+def put(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, all or nothing, and on disk before this returns. Raises StoreError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

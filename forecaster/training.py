@@ -1,68 +1,95 @@
-"""Training in a process of its own, so that serving never waits for it and never imports torch."""
+"""Training on an executor, so that serving never waits for it and never imports torch."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Literal
 
 from cloudpulse import logs
+from cloudpulse.clock import Clock
+from cloudpulse.errors import WorkersUnavailable
 from forecaster.frame import Frame
-from forecaster.localtime import Calendar
+from forecaster.localtime import UTC, Calendar
 from forecaster.model import State
 from forecaster.models import build
+
+_RETRY_SECONDS = 60.0
+"""How soon an executor that could not be had is asked for again."""
 
 log = logs.get(__name__)
 
 
 def train(history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar) -> State:
-    """Fit `models` on `history`; runs in the worker process. Only plain data goes in and out."""
+    """Fit `models` on the series of one part; runs in a worker. Only plain data goes in and out."""
     return build(models, calendar).fit(history, horizon).state()
 
 
-def process_pool(workers: int = 1) -> Executor:
-    """The default executor. `spawn`, since a fork of a process with threads can deadlock."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_be_modest)
-
-
 class Trainer:
-    """Hands training to an executor made by `make`, and makes a new one when its workers died."""
+    """Hands at most `workers` trainings at a time to an executor made by `make`; a dead one is replaced.
 
-    def __init__(self, make: Callable[[], Executor] = process_pool) -> None:
+    For several threads.
+    """
+
+    def __init__(self, make: Callable[[], Executor], workers: int, clock: Clock) -> None:
         self._make = make
-        self._executor = make()
+        self._clock = clock
+        self._executor: Executor | None = None
+        self._free = threading.Semaphore(workers)
+        self._retry_at = -math.inf
         self._lock = threading.Lock()
 
     def submit(
-        self, history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar
-    ) -> Future[State]:
-        """Train in the background."""
-        with self._lock:
-            try:
-                return self._executor.submit(train, history, models, horizon, calendar)
-            except BrokenExecutor:
-                log.error("a training worker died (out of memory?); starting another")
-                self._executor.shutdown(wait=False)
-                self._executor = self._make()
-                return self._executor.submit(train, history, models, horizon, calendar)
+        self,
+        history: Callable[[], Frame],
+        models: Literal["auto"] | tuple[str, ...],
+        horizon: int,
+        calendar: Calendar = UTC,
+    ) -> Future[State] | None:
+        """Train in the background; None when no worker is free, and then `history` is not called.
+
+        Raises WorkersUnavailable, once a minute while it is so.
+        """
+        if self._clock() < self._retry_at or not self._free.acquire(blocking=False):
+            return None
+        try:
+            with self._lock:
+                future = self._submitted(history(), models, horizon, calendar)
+        except BaseException as error:
+            self._free.release()
+            if isinstance(error, WorkersUnavailable):
+                self._retry_at = self._clock() + _RETRY_SECONDS
+            raise
+        future.add_done_callback(lambda _: self._free.release())
+        return future
 
     def close(self) -> None:
         """Drop what has not begun and end the workers.
 
         A training under way is not waited for: a stop has 10 s, and the next start trains again.
         """
+        with self._lock:
+            self._drop()
+
+    def _submitted(
+        self, history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar
+    ) -> Future[State]:
+        if self._executor is not None:
+            try:
+                return self._executor.submit(train, history, models, horizon, calendar)
+            except Exception as error:  # noqa: BLE001  an executor's own, whichever it is
+                log.error("training workers are lost (out of memory?); others are taken", error=repr(error))
+                self._drop()
+        self._executor = self._make()
+        return self._executor.submit(train, history, models, horizon, calendar)
+
+    def _drop(self) -> None:
+        if self._executor is None:
+            return
         workers = dict(getattr(self._executor, "_processes", None) or {})
         self._executor.shutdown(wait=False, cancel_futures=True)
         for worker in workers.values():
             worker.terminate()
-
-
-def _be_modest() -> None:
-    """Serving comes first on a busy machine; libraries keep to one thread (2 can be 20x slower under load)."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
-    if hasattr(os, "nice"):
-        os.nice(10)
+        self._executor = None

@@ -39,7 +39,7 @@ class Outlook:
 
 
 def _table(forecast: dict[str, Any], trained: bool) -> Table:
-    how = "by the trained ensemble" if trained else "by seasonal naive, while the ensemble trains"
+    how = "by the trained ensemble" if trained else "by quick models, while the ensemble trains"
     table = Table(title=f"forecast {forecast['name']}, {how}", title_justify="left", box=None, pad_edge=False)
     horizons = forecast["horizons"]
     for heading in ("series", "now", *(f"in {horizon}" for horizon in horizons), f"the next {horizons[-1]}"):

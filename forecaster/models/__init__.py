@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from cloudpulse.errors import ConfigError
 from forecaster.localtime import Calendar
 from forecaster.model import Model
+from forecaster.models import weights
 from forecaster.models.ensemble import FLOOR, Ensemble
 from forecaster.models.in_local_time import InLocalTime
 from forecaster.models.lstm import Lstm
@@ -30,25 +31,28 @@ _AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS = 12, 6.0
 """`auto` has a time budget: Prophet costs 0.1 s a series, and nothing is gained by it up to 6 h."""
 
 
-def build(names: str | tuple[str, ...], calendar: Calendar | None = None) -> Model:
+def build(names: str | tuple[str, ...], calendar: Calendar | None = None, quick: bool = False) -> Model:
     """The Model that `names` ask for: one alone, several as an ensemble, `auto` as the ensemble of all.
 
-    It works by the clock of `calendar`, None being UTC.
+    It works by the clock of `calendar`, None being UTC. A `quick` one isn't tuned, and needs no torch.
     Raises ConfigError for an unknown name, none at all, or one given twice.
     """
+    makers: dict[str, Callable[[], Model]] = (
+        {**MODELS, "lstm": lambda: Lstm(weights.read("lstm"))} if quick else {**MODELS}
+    )
     if isinstance(names, str):
         if names != "auto":
             raise ConfigError(f'models: expected auto or a list of {", ".join(MODELS)}, got "{names}"')
-        every: dict[str, Model] = {name: make() for name, make in MODELS.items()}
-        return _ensemble(every | {"prophet": Prophet(_AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS)}, calendar)
+        makers["prophet"] = lambda: Prophet(_AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS)
+        return _ensemble({name: make() for name, make in makers.items()}, calendar)
     for name in names:
         if name not in MODELS:
             raise ConfigError(f'models: there is no "{name}", expected auto or some of {", ".join(MODELS)}')
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"models: expected each name once and at least one of {', '.join(MODELS)}, got {list(names)}")
     if len(names) == 1:
-        return _placed(names[0], MODELS[names[0]](), calendar)
-    return _ensemble({name: MODELS[name]() for name in names}, calendar)
+        return _placed(names[0], makers[names[0]](), calendar)
+    return _ensemble({name: makers[name]() for name in names}, calendar)
 
 
 def _ensemble(models: Mapping[str, Model], calendar: Calendar | None) -> Ensemble:

@@ -71,7 +71,10 @@ class LstmPredictor:
 
 
 class Lstm:
-    """See the module. `parameters` come of an earlier tuning; without, the shipped ones are tuned where that pays."""
+    """See the module. `parameters` are used as they are; without them the shipped ones are tuned where that pays.
+
+    What one fit has tuned serves the next as well: an ensemble fits first on less, then on everything.
+    """
 
     def __init__(self, parameters: network.Parameters | None = None) -> None:
         self._parameters = parameters
@@ -82,10 +85,9 @@ class Lstm:
         grid = Grid(history.step)
         if not grid.daily or grid.step > _COARSEST_STEP:
             return LstmPredictor(base, {})
-        if self._parameters is not None:
-            return LstmPredictor(base, self._parameters)
-        shipped = weights.read("lstm")
-        return LstmPredictor(base, tuning.tuned(shipped, history) if tuning.enough(history) else shipped)
+        if self._parameters is None and tuning.enough(history):
+            self._parameters = tuning.tuned(weights.read("lstm"), history)
+        return LstmPredictor(base, self._parameters or weights.read("lstm"))
 
     def restore(self, state: State) -> Predictor:
         """See Model."""

@@ -22,6 +22,7 @@ from forecaster.config import Target
 from forecaster.frame import Frame
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
+from forecaster.shard import Shard
 from forecaster.store import ForecastStore
 from forecaster.training import Trainer
 
@@ -39,6 +40,33 @@ class InlineExecutor(Executor):
         except Exception as error:  # noqa: BLE001  as executors do
             future.set_exception(error)
         return future
+
+
+class HeldExecutor(Executor):
+    """Keeps trainings until it is told to do some of them, the oldest first."""
+
+    def __init__(self) -> None:
+        self.work: list[tuple[Future[Any], Callable[..., Any], Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.work.append((future, fn, args))
+        return future
+
+    def do(self, count: int = 1) -> None:
+        """The workers end some."""
+        for _ in range(count):
+            future, fn, args = self.work.pop(0)
+            future.set_result(fn(*args))
+
+    def lose(self, error: BaseException, which: int = 0) -> None:
+        """A worker dies."""
+        self.work.pop(which)[0].set_exception(error)
+
+    @property
+    def parts(self) -> list[set[str]]:
+        """The label `app` of the series in each training that is held."""
+        return [{labels["app"] for labels in args[0].labels} for _, _, args in self.work]
 
 
 def daily(clock: Callable[[], float], labels: dict[str, str], days: float = 8, level: float = 100.0) -> Series:
@@ -68,6 +96,9 @@ class Bench:
             "models": ("seasonal_naive",),
         }
         self.max_series = changes.pop("max_series", 100)
+        self.shard = changes.pop("shard", Shard())
+        self.executor = changes.pop("executor", InlineExecutor())
+        self.workers = changes.pop("workers", 1)
         self.target = Target(**{**settings, **changes})
         self.folder = folder
         self.pipeline = self.anew()
@@ -78,14 +109,21 @@ class Bench:
             self.target,
             self.source,
             self.store,
-            Trainer(InlineExecutor),
+            Trainer(lambda: self.executor, self.workers, self.clock),
             self.meters,
             self.clock,
             self.folder,
             self.max_series,
+            self.shard,
         )
         self.pipeline.load()
         return self.pipeline
+
+    def serve(self, count: int, days: float = 8) -> None:
+        """From now on there are so many series."""
+        self.series[:] = [
+            lambda i=i: daily(self.clock, {"__name__": "rps", "app": f"{i:04}"}, days) for i in range(count)
+        ]
 
     def rounds(self, count: int, apart: float = 300.0) -> None:
         """Rounds with time passing before each but the first."""
@@ -121,3 +159,8 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def make_bench(tmp_path: Path) -> Callable[..., Bench]:
     return lambda **changes: Bench(tmp_path, **changes)
+
+
+@pytest.fixture
+def held_executor() -> HeldExecutor:
+    return HeldExecutor()

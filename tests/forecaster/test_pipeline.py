@@ -136,6 +136,23 @@ def test_prometheus_away_changes_nothing_and_the_forecast_ages_until_absent(benc
     assert bench.store.get("rps") is not None
 
 
+def test_a_round_that_took_too_long_is_not_passed_off_as_new(bench: Any) -> None:
+    """Its forecast is as old as the moment at which it began."""
+    answer = bench.source.samples
+
+    def slow(query: str) -> list[Series]:
+        found = answer(query)
+        bench.clock.advance(1000)
+        return list(found)
+
+    bench.source.samples = slow
+    bench.pipeline.round()
+    assert bench.store.get("rps") is None
+    bench.source.samples = answer
+    bench.pipeline.round()
+    assert bench.store.get("rps") is not None
+
+
 def test_a_series_whose_source_is_gone_disappears_after_ten_minutes_of_a_five_minute_step(bench: Any) -> None:
     gone_at = bench.clock()
     bench.series.append(lambda: daily_until(bench, gone_at))

@@ -16,7 +16,7 @@ from cloudpulse.durations import Duration
 from cloudpulse.errors import SourceUnavailable
 from forecaster.config import Target
 from forecaster.meters import Meters
-from forecaster.rounds import STOP_SECONDS, Rounds
+from forecaster.rounds import RETRY_SECONDS, STOP_SECONDS, Cadence, Rounds
 from forecaster.store import ForecastStore
 
 
@@ -29,6 +29,7 @@ class Scripted:
         self.done = 0
         self.saved = 0
         self.do: Callable[[], None] = lambda: None
+        self.train: Callable[[], bool] = lambda: False
 
     def load(self) -> None:
         """Nothing is kept."""
@@ -57,7 +58,8 @@ def rounds(made: dict[str, Scripted]) -> Any:
     def make(target: Target) -> Any:
         pipeline = Scripted(target)
         if target.name in made:
-            pipeline.do = made[target.name].do
+            before = made[target.name]
+            pipeline.do, pipeline.train, pipeline.training = before.do, before.train, before.training
         made[target.name] = pipeline
         return pipeline
 
@@ -142,3 +144,71 @@ def test_a_stop_waits_a_bounded_time_for_all_together(made: dict[str, Scripted],
     rounds.close()
     assert time.monotonic() - began < STOP_SECONDS + 2
     block.set()
+
+
+def test_trainings_are_looked_after_between_rounds_and_new_models_get_a_round_of_their_own(
+    rounds: Rounds, made: dict[str, Scripted]
+) -> None:
+    rare = Target(name="rare", query="q", every=Duration(3600), step=Duration(1), horizons=(Duration(10),))
+    made["rare"] = Scripted(rare)
+    looked = threading.Event()
+
+    def train() -> bool:
+        ended = looked.is_set()
+        looked.set()
+        made["rare"].training = not ended
+        return ended
+
+    made["rare"].training, made["rare"].train = True, train
+    rounds.apply([rare])
+    until(lambda: made["rare"].done == 2)
+    assert not made["rare"].training
+
+
+def test_a_bug_in_training_stops_no_rounds(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    def bug() -> bool:
+        raise ZeroDivisionError
+
+    made["a"] = Scripted(target("a"))
+    made["a"].training, made["a"].train = True, bug
+    rounds.apply([target("a")])
+    until(lambda: made["a"].done >= 3)
+
+
+def test_rounds_keep_their_times() -> None:
+    cadence = Cadence(60, due=0)
+    assert cadence.ended(10, failed=False) == 0
+    assert cadence.due == 60
+    assert cadence.ended(60 + 60, failed=False) == 0
+    assert cadence.due == 120
+
+
+def test_rounds_that_a_slow_one_ran_into_are_left_out_and_not_made_up_for() -> None:
+    cadence = Cadence(60, due=0)
+    assert cadence.ended(150, failed=False) == 2
+    assert cadence.due == 180
+
+
+def test_a_round_before_its_time_moves_nothing() -> None:
+    cadence = Cadence(60, due=0)
+    cadence.ended(1, failed=False)
+    assert cadence.ended(30, failed=False) == 0
+    assert cadence.due == 60
+
+
+def test_a_failed_round_is_tried_again_soon() -> None:
+    cadence = Cadence(60, due=0)
+    assert cadence.ended(2, failed=True) == 0
+    assert cadence.due == 2 + RETRY_SECONDS
+
+
+def test_rounds_left_out_are_counted() -> None:
+    registry = CollectorRegistry()
+    pipeline = Scripted(target("a"))
+    pipeline.do = lambda: time.sleep(2.5)
+    rounds = Rounds(lambda _: pipeline, ForecastStore(time.time), Meters(registry), time.time)
+    rounds.apply([target("a")])
+    try:
+        until(lambda: registry.get_sample_value("cloudpulse_forecaster_rounds_skipped_total", {"forecast": "a"}) == 2)
+    finally:
+        rounds.close()

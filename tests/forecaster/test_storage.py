@@ -10,13 +10,8 @@ import pytest
 from cloudpulse.errors import CorruptFile, StoreError
 from forecaster import storage
 from forecaster.model import State
-from forecaster.registry import KEPT, About, Registry
 
 STATE = State({"a": np.arange(6.0).reshape(2, 3), "b": np.array([1, 2], np.int32)}, {"name": "x", "n": [1, None]})
-
-
-def about(trained_at: float) -> About:
-    return About(trained_at, data_start=0, data_end=1, series=2, purpose="test")
 
 
 def same(left: State, right: State) -> bool:
@@ -80,28 +75,3 @@ except StoreError as error:
     assert "can't be written" in done.stdout
     assert same(storage.read(path), STATE)
     assert [found.name for found in tmp_path.iterdir()] == ["s.safetensors"]
-
-
-def test_versions_count_up_and_old_ones_go(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
-    for i in range(KEPT + 3):
-        registry.add(STATE, about(i))
-    assert registry.numbers() == list(range(4, KEPT + 4))
-    newest = registry.newest()
-    assert newest is not None
-    assert (newest.number, newest.about) == (KEPT + 3, about(KEPT + 2))
-    assert same(newest.state, STATE)
-
-
-def test_a_corrupt_version_is_passed_over(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
-    for _ in range(2):
-        registry.add(STATE, about(0))
-    (tmp_path / "000002.safetensors").write_bytes(b"half")
-    newest = registry.newest()
-    assert newest is not None
-    assert newest.number == 1
-
-
-def test_no_version_is_none(tmp_path: Path) -> None:
-    assert Registry(tmp_path / "none").newest() is None

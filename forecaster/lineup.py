@@ -1,0 +1,177 @@
+"""Lineup: the trained parts of a target that are in use, in memory and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cloudpulse import logs
+from cloudpulse.clock import Clock
+from cloudpulse.errors import CorruptFile, StoreError
+from forecaster.config import Target
+from forecaster.frame import Frame
+from forecaster.meters import Meters
+from forecaster.model import Predictor, State, label_key
+from forecaster.models import build
+from forecaster.parted import Part, PartedPredictor
+from forecaster.registry import About, Registry, StoredPart
+
+FLOOR = ("seasonal_naive",)
+"""The model that forecasts a series until it is trained, and that every other must beat."""
+QUICK = ("lstm", "profile")
+"""The models that are quick enough to be fitted within a round, the better one first: 13 ms a series."""
+QUICK_SERIES = 50
+"""So many in one round; the others wait for the next, or for their training."""
+
+log = logs.get(__name__)
+
+
+class Lineup:
+    """The newest whole version, what was trained since for the version under way, and what was fitted on the spot.
+
+    A full disk is logged and counted, and parts are used from memory. For one thread.
+    """
+
+    def __init__(self, target: Target, registry: Registry, meters: Meters, clock: Clock) -> None:
+        self._target = target
+        self._registry = registry
+        self._meters = meters
+        self._clock = clock
+        self._model = build(target.models, target.calendar)
+        nothing = Frame(0.0, float(target.step), (), np.empty((0, 0)))
+        self._floor = build(FLOOR, target.calendar).fit(nothing, target.steps)
+        quick = next((name for name in QUICK if target.models == "auto" or name in target.models), None)
+        self._quick_model = build((quick,), target.calendar, quick=True) if quick else None
+        self._quick: list[Part] = []
+        self._not_quick: set[str] = set()  # could not be fitted on the spot
+        self._whole: list[Part] = []
+        self._under_way: list[Part] = []
+        self._number = 0  # of the newest whole version
+        self._open: int | None = None  # of the version under way
+        self._in_use = PartedPredictor.of([], self._floor)
+
+    @property
+    def version(self) -> int:
+        """The newest version that is in use, whole or under way; 0 before the first training."""
+        return self._in_use.version
+
+    @property
+    def trained(self) -> set[str]:
+        """The series that were ever trained, as far as that is still in use."""
+        return {key for part in (*self._whole, *self._under_way) for key in part.keys}
+
+    @property
+    def trained_since(self) -> set[str]:
+        """The series that were trained since the newest whole version."""
+        return {key for part in self._under_way for key in part.keys}
+
+    def load(self) -> dict[str, float]:
+        """Take up what is on disk. Gives for each series the Unix time from which its model's age counts."""
+        newest = self._registry.newest()
+        counts_from = newest.counts_from if newest else 0.0
+        self._number = newest.number if newest else 0
+        self._whole = self._restored(self._number) if newest else []
+        self._under_way, self._open = [], None
+        for number in self._registry.under_way():
+            if parts := self._restored(number):
+                self._under_way, self._open = parts, number
+        self._assemble()
+        if self.version:
+            log.info("models restored", forecast=self._target.name, version=self.version)
+        return {key: max(part.trained_at, counts_from) for part in self._in_use.parts for key in part.keys}
+
+    def rolled_back(self) -> bool:
+        """Whether a command has made a version newer than all that is known here: then `load` again."""
+        return max(self._registry.numbers(), default=0) > max(self._number, self._open or 0)
+
+    def predictor(self, frame: Frame) -> PartedPredictor:
+        """The models in use; some series of `frame` that none was trained on are first fitted on the spot."""
+        if self._quick_model is not None:
+            known = self._in_use.owner.keys() | self._not_quick
+            strange = [row for row, labels in enumerate(frame.labels) if label_key(labels) not in known]
+            if strange:
+                self._fit_quickly(self._quick_model.fit, frame.select(strange[:QUICK_SERIES]))
+        return self._in_use
+
+    def restore(self, state: State) -> Predictor:
+        """What a worker trained, alive again. Raises whatever a model raises that can't."""
+        return self._model.restore(state)
+
+    def take(self, keys: tuple[str, ...], predictor: Predictor, state: State, about: About) -> None:
+        """Store a finished part in the version under way, and use it."""
+        if self._open is None:
+            self._open = max(self._number, self.version) + 1
+            with self._storing():
+                self._open = self._registry.begin()
+        self._add(Part(keys, predictor, self._open, about), state)
+        self._assemble()
+
+    def finish(self, served: Collection[str]) -> None:
+        """Make the version under way whole; a series of `served` that isn't in it keeps the model it has."""
+        if self._open is None:
+            return
+        for part in self._owners_of(served):
+            if part.about and part.version != self._open:
+                self._add(replace(part, version=self._open), part.predictor.state())
+        with self._storing():
+            self._registry.finish(self._open, self._target.purpose, self._clock())
+        self._number, self._open = self._open, None
+        self._whole, self._under_way = self._under_way, []
+        self._assemble()
+        log.info("trained", forecast=self._target.name, version=self._number, series=len(served))
+
+    def note(self, mase: Mapping[str, float]) -> None:
+        """Keep with the newest whole version how forecasts do, live. Raises StoreError."""
+        if self._whole:
+            self._registry.note(self._number, mase)
+
+    def _owners_of(self, keys: Collection[str]) -> list[Part]:
+        owner = self._in_use.owner
+        return [self._in_use.parts[i] for i in sorted({owner[key] for key in keys if key in owner})]
+
+    def _add(self, part: Part, state: State) -> None:
+        assert part.about is not None
+        self._under_way.append(part)
+        with self._storing():
+            self._registry.add(part.version, StoredPart(part.keys, state, part.about, self._target.purpose))
+
+    def _restored(self, number: int) -> list[Part]:
+        """The parts of a version that serve this target."""
+        parts = []
+        stored = self._registry.parts(number)
+        ours = [part for part in stored if part.purpose == self._target.purpose]
+        if len(ours) < len(stored):
+            log.info("config changed, models are trained anew", forecast=self._target.name, version=number)
+        for part in ours:
+            try:
+                parts.append(Part(part.keys, self.restore(part.state), number, part.about))
+            except (CorruptFile, KeyError, ValueError) as error:
+                log.error("models of another kind are left", forecast=self._target.name, error=repr(error))
+        return parts
+
+    def _fit_quickly(self, fit: Callable[[Frame, int], Predictor], frame: Frame) -> None:
+        keys = tuple(label_key(labels) for labels in frame.labels)
+        try:
+            self._quick.append(Part(keys, fit(frame, self._target.steps)))
+        except Exception as error:  # noqa: BLE001  any failure of a model: the floor speaks
+            log.error("new series can't be fitted yet", forecast=self._target.name, error=repr(error))
+            self._not_quick |= set(keys)
+        self._assemble()
+
+    def _assemble(self) -> None:
+        """In use is the newest training of each series, else what was fitted on the spot."""
+        trained = sorted((*self._whole, *self._under_way), key=lambda part: part.trained_at)
+        known = {key for part in trained for key in part.keys}
+        self._quick = [part for part in self._quick if not known.issuperset(part.keys)]
+        self._in_use = PartedPredictor.of([*self._quick, *trained], self._floor)
+
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            self._meters.error(self._target.name, "store")
+            log.error("models not saved, used from memory", forecast=self._target.name, error=str(error))
