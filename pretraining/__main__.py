@@ -36,9 +36,9 @@ PLAIN = {
 }
 """Windows of each (source, step): many where there are many series, few where they would only repeat themselves."""
 KIND_WINDOWS, KIND_ROUNDS = 6000, 2
-KINDS_SHARE = 1.0
-"""Bent, crossed and invented windows are drawn as often, all together, as plain ones."""
-BATCHES, RATE = 1400, 2e-3
+KINDS_SHARE = 1.5
+"""Bent, crossed and invented windows are drawn so many times as often, all together, as plain ones."""
+BATCHES, RATE = 2500, 2e-3
 Found = list[tuple[frozenset[str], Lesson]]
 
 
@@ -89,7 +89,7 @@ def _train(parts: list[Path], left_out: str | None) -> str:
 
 
 def _balanced(kinds: list[Found]) -> Lesson:
-    """Plain windows by the root of how many their data set has, the other kinds as often as all plain ones together."""
+    """Plain windows by the root of how many their data set has, the other kinds by `KINDS_SHARE`."""
     sizes: dict[frozenset[str], int] = {}
     for sources, lesson in kinds[0]:
         sizes[sources] = sizes.get(sources, 0) + len(lesson.odds)

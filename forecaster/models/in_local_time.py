@@ -66,6 +66,8 @@ def on_the_wall(frame: Frame, calendar: Calendar) -> Frame:
     where that is missing; a reading whose second is yet to come is left out. Steps that don't divide the change are
     moved by the nearest number of them.
     """
+    if not frame.length:
+        return frame
     offsets = calendar.offsets(frame.start, frame.step, frame.length)
     moved = _steps(offsets - offsets[-1], frame.step)
     before = int((np.arange(frame.length) + moved).min())  # negative where the wall shows more columns than there are

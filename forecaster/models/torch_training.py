@@ -17,8 +17,8 @@ from forecaster.models.features import CHANNELS, MIDDLE, TRAITS
 from forecaster.models.lesson import Lesson
 from forecaster.models.network import GAPS, LEAST_GAP, LEAST_PRIOR, MOST_ANCHOR, MOST_STRETCH, Parameters
 
-ENCODED, HIDDEN, DROPOUT = 32, 96, 0.1
-BATCH, DECAY = 128, 0.02
+ENCODED, HIDDEN, DROPOUT = 32, 128, 0.2
+BATCH, DECAY = 128, 0.05
 _MOST_WEIGHT = 6.0
 
 
