@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,3 +35,10 @@ class Forecast:
     def horizon(self) -> int:
         """Number of predicted steps."""
         return int(self.values.shape[1])
+
+    def at(self, levels: Sequence[float]) -> Forecast:
+        """The same with these of its levels only."""
+        if tuple(levels) == self.levels:
+            return self
+        columns = [self.levels.index(level) for level in levels]
+        return replace(self, levels=tuple(levels), values=self.values[:, :, columns])

@@ -1,32 +1,208 @@
-"""When will it cross? From quantile paths to seconds."""
+"""When will it cross, and how likely? From quantile paths to seconds and to a chance."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.config import Threshold
+from forecaster.forecast import Forecast
+from forecaster.frame import Frame
+from forecaster.models.grid import Grid
+from forecaster.models.robust import normal_scores
 from forecaster.store import Issue
 
+PATHS = 256
+"""Paths that a chance is counted on: its error is at most 0.03, and the same at every round, so it doesn't flicker."""
+_POINTS = 192
+"""Points of a path that are looked at; on longer ones a point stands for several steps."""
+_FAR = 8.0
+"""Standard deviations beyond which nothing is: the chance there is below any that can be shown."""
+_DAYS = 3
+"""Days before now on which persistence is measured."""
+_LAG = 4
+_MOST_LASTING = 0.98
+_AT_ONCE = 500
 
-def time_to_threshold(issue: Issue, threshold: float, now: float) -> NDArray[np.float64]:
-    """Seconds from Unix time `now` until each quantile path is at or above `threshold`; [series, levels].
+_TABLE = np.array(
+    [math.log(max(0.5 * math.erfc(-z / math.sqrt(2)), 1e-30)) for z in np.arange(-1000, 801) / 100], np.float32
+)
 
-    0 where the newest observation already is, +Inf where the path stays below, NaN without a forecast.
+
+def time_to_threshold(issue: Issue, threshold: Threshold, now: float) -> NDArray[np.float64]:
+    """Seconds from Unix time `now` until each quantile path is at or beyond `threshold`; [series, levels].
+
+    0 where the newest observation already is, +Inf where the path doesn't get there, NaN without a forecast.
     Between two steps the path is a straight line, so the answer doesn't jump by whole steps.
     """
-    values = issue.forecast.values
+    values = threshold.sign * issue.forecast.values
+    observed, limit = threshold.sign * issue.observed, threshold.sign * threshold.value
     count, steps, levels = values.shape
-    before = np.concatenate([np.repeat(issue.observed[:, None, None], levels, axis=2), values], axis=1)
-    reached = values >= threshold
+    before = np.concatenate([np.repeat(observed[:, None, None], levels, axis=2), values], axis=1)
+    reached = values >= limit
     first = np.argmax(reached, axis=1)  # [series, levels]; 0 also if never: told apart below
     rows, columns = np.indices((count, levels))
     low, high = before[rows, first, columns], before[rows, first + 1, columns]
     with np.errstate(divide="ignore", invalid="ignore"):
-        part = np.where(high > low, (threshold - low) / (high - low), 1.0)
+        part = np.where(high > low, (limit - low) / (high - low), 1.0)
     # Without a newest observation the line before the first step is unknown: the step itself counts.
     part = np.clip(np.where(np.isnan(part), 1.0, part), 0.0, 1.0)
     start = issue.forecast.start - issue.forecast.step
     seconds = np.maximum(start + (first + part) * issue.forecast.step - now, 0.0)
     seconds = np.where(reached.any(axis=1), seconds, np.inf) if steps else np.full((count, levels), np.inf)
-    seconds = np.where((issue.observed >= threshold)[:, None], 0.0, seconds)
+    seconds = np.where((observed >= limit)[:, None], 0.0, seconds)
     return np.where(np.isnan(values).all(axis=1), np.nan, seconds)
+
+
+def threshold_probability(
+    forecast: Forecast, recent: Frame, threshold: Threshold, horizons: Sequence[float]
+) -> NDArray[np.float64]:
+    """Chance that a series is at or beyond `threshold` at some step of its next `horizons` seconds; [series, horizons].
+
+    1 where the newest observation of `recent` (the forecast's series) already is, NaN without a forecast; never falls
+    with the horizon.
+
+    The quantiles say how likely each step is beyond; how these chances add up depends on how steps hang together:
+    hardly at all for a steady load, almost fully for independent noise. So it is counted on paths (a Gaussian copula,
+    as the Schaake shuffle of Clark et al. 2004 is an empirical one). What is assumed: on its normal scores a path is a
+    part that persists, an AR(1) whose correlation from step to step is lower while the forecast's spread still grows,
+    and a part that is new at every step. Their persistence and shares are measured from the autocorrelation of the
+    differences from the day before, at 1 and 4 steps (`_persistence`). Beyond the outermost level the tails are those
+    of a normal distribution; between two steps nothing is seen, as in the series itself.
+    """
+    ends = [min(round(horizon / forecast.step), forecast.horizon) for horizon in horizons]
+    answer = np.full((len(forecast.labels), len(horizons)), np.nan)
+    known = np.isfinite(forecast.values).all((1, 2)) if forecast.horizon else np.zeros(len(answer), bool)
+    needed = np.flatnonzero(known)
+    for first in range(0, len(needed), _AT_ONCE):
+        rows = needed[first : first + _AT_ONCE]
+        answer[rows] = _chances(
+            forecast.values[rows, : max(ends)], forecast.levels, recent.select(rows), threshold, ends
+        )
+    if recent.length:
+        beyond = threshold.sign * recent.values[:, -1] >= threshold.sign * threshold.value
+        answer[beyond & known] = 1.0
+    return answer
+
+
+def _chances(
+    values: NDArray[np.float64], levels: tuple[float, ...], recent: Frame, threshold: Threshold, ends: list[int]
+) -> NDArray[np.float64]:
+    """[series, ends]; `values` [series, step, level]."""
+    barrier = threshold.sign * _score_of(values, levels, threshold.value)
+    alone = _tail(barrier)  # [series, step]: the chance of each step by itself
+    least = np.maximum.accumulate(alone, axis=1)
+    most = np.minimum(np.cumsum(alone, axis=1), 1.0)
+    pick = np.array(ends) - 1
+    answer = 0.5 * (least + most)[:, pick]
+    # The truth lies between the largest chance and their sum; only where these differ are paths needed.
+    open_ = np.flatnonzero((most - least)[:, pick].max(1) > 0.01)
+    if len(open_):
+        spread = np.maximum(values[open_, :, -1] - values[open_, :, 0], 1e-12)
+        counted = _count(barrier[open_], spread, *_persistence(recent.select(open_)), pick)
+        answer[open_] = np.clip(counted, least[open_][:, pick], most[open_][:, pick])
+    return np.maximum.accumulate(answer[:, np.argsort(pick)], axis=1)[:, np.argsort(np.argsort(pick))]
+
+
+def _score_of(values: NDArray[np.float64], levels: tuple[float, ...], value: float) -> NDArray[np.float64]:
+    """The normal score at which each step's quantiles reach `value`, [series, step]; ±8 is beyond everything.
+
+    At a stretch of equal quantiles the one at which `value` is first reached counts.
+    """
+    z = normal_scores(levels)
+    if len(z) < 2:
+        return np.where(values[..., 0] >= value, -_FAR, _FAR)
+    segment = np.clip((values < value).sum(-1) - 1, 0, len(z) - 2)
+    low = np.take_along_axis(values, segment[..., None], -1)[..., 0]
+    high = np.take_along_axis(values, segment[..., None] + 1, -1)[..., 0]
+    width = np.where(high > low, high - low, 1.0)
+    score = z[segment] + (value - low) / width * (z[segment + 1] - z[segment])
+    flat = np.where(value > high, _FAR, -_FAR)
+    return np.clip(np.where(high > low, score, flat), -_FAR, _FAR)
+
+
+def _count(
+    barrier: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    persistence: NDArray[np.float64],
+    share: NDArray[np.float64],
+    pick: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """The share of paths that reach `barrier` [series, step] at or before the steps `pick`; [series, pick].
+
+    `spread` [series, step] is the forecast's width. Only the part that persists is drawn; that the part that is new at
+    every step stays below is a product of chances.
+    """
+    count, steps = barrier.shape
+    every = -(-steps // _POINTS)
+    normals = _normals(-(-steps // every))
+    lasting, new = np.sqrt(share)[:, None], np.sqrt(1 - share)[:, None]
+    # Between the points that are looked at, a path goes higher than at them (Broadie, Glasserman & Kou 1997).
+    missed = 0.5826 * lasting[:, 0] * (np.sqrt(1 - persistence ** (2 * every)) - np.sqrt(1 - persistence**2))
+    answer = np.empty((count, len(pick)))
+    below = np.zeros((count, PATHS), np.float32)  # logarithm of the chance to have stayed below so far
+    path, width = np.broadcast_to(normals[0], below.shape), spread[:, 0]
+    for i, draw in enumerate(normals):
+        block = slice(i * every, min((i + 1) * every, steps))
+        if i:
+            wider = np.clip(width / spread[:, block.stop - 1], 0.0, 1.0)
+            kept = (persistence**every * wider)[:, None].astype(np.float32)
+            path, width = kept * path + np.sqrt(1 - kept**2) * draw, spread[:, block.stop - 1]
+        lowest = (barrier[:, block].min(1) - missed)[:, None]
+        room = ((lowest - lasting * path) / new).astype(np.float32)
+        below = below + (block.stop - block.start) * _log_normal(room)
+        for k in np.flatnonzero((pick >= block.start) & (pick < block.stop)):
+            answer[:, k] = 1 - np.exp(below).mean(1)
+    return answer
+
+
+def _persistence(recent: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Correlation of the part that persists from step to step, and its share in the variance; [series] each.
+
+    A part that persists with p has the autocorrelation share * p at 1 step and share * p^4 at 4. Without two days of
+    history the values themselves stand in for their differences from the day before.
+    """
+    day = Grid(recent.step).day
+    values = recent.values[:, -(_DAYS + 1) * day :]
+    if values.shape[1] >= 2 * day:
+        moved = values[:, day:] - values[:, :-day]
+    else:
+        known = ~np.isnan(values)
+        moved = values - (np.where(known, values, 0.0).sum(1) / np.maximum(known.sum(1), 1))[:, None]
+    near, far = _autocorrelation(moved, 1), _autocorrelation(moved, _LAG)
+    lasts = (near > 0.05) & (far > 0.0)
+    p = np.where(lasts, (np.where(lasts, far, 1) / np.where(lasts, near, 1)) ** (1 / (_LAG - 1)), np.maximum(near, 0.0))
+    p = np.clip(p, 0.0, 0.9995)
+    return p, np.clip(np.where(p > 0, near / np.where(p > 0, p, 1.0), 0.0), 0.0, _MOST_LASTING)
+
+
+def _autocorrelation(values: NDArray[np.float64], lag: int) -> NDArray[np.float64]:
+    """[series], around 0; 0 where too little is known."""
+    now, before = values[:, lag:], values[:, :-lag]
+    both = np.isfinite(now) & np.isfinite(before)
+    scale = np.maximum(np.abs(np.where(np.isfinite(values), values, 0.0)).max(1, initial=0.0), 1e-300)[:, None]
+    now, before = np.where(both, now, 0.0) / scale, np.where(both, before, 0.0) / scale
+    size = np.sqrt((now**2).sum(1) * (before**2).sum(1))
+    found: NDArray[np.float64] = np.where(size > 0, (now * before).sum(1) / np.where(size > 0, size, 1.0), 0.0)
+    return found
+
+
+def _normals(points: int) -> NDArray[np.float32]:
+    """[point, path]: the same at every call, and symmetric."""
+    half = np.random.default_rng(0).standard_normal((points, PATHS // 2), np.float32)
+    return np.concatenate([half, -half], 1)
+
+
+def _tail(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The chance that a standard normal number is at or above `z`."""
+    return np.asarray(np.exp(_log_normal(-z)), np.float64)
+
+
+def _log_normal(z: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Logarithm of the chance that a standard normal number is below `z`, from a table in steps of 0.01."""
+    found: NDArray[np.float32] = _TABLE[np.rint((np.clip(z, -10.0, 8.0) + 10.0) * 100).astype(np.int32)]
+    return found

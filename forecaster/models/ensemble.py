@@ -40,6 +40,7 @@ _NEGLIGIBLE = 0.01
 _AT_ONCE = 500
 """Series predicted together: memory stays small when there are thousands."""
 _FADE = 1.4
+_UNHEARD = 1e-30
 
 _TRUSTED = ("profile", "lstm", "prophet", FLOOR)
 """Which model to take when the history is too short to compare: the first that is there."""
@@ -64,17 +65,18 @@ class EnsemblePredictor:
         said = {name: np.concatenate([one.parts[name] for one in mixed]) for name in self.parts}
         return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values, said)
 
-    def without(self, demoted: Mapping[str, Collection[str]]) -> EnsemblePredictor:
+    def without(self, demoted: Mapping[str, Collection[str]], from_hours: float = 0.0) -> EnsemblePredictor:
         """The same, in which the models of `demoted` (name -> `label_key`s of series) have no share in those series.
 
-        Where no model is left, seasonal naive speaks.
+        That holds from the horizon bucket on that has `from_hours`. Where no model is left, seasonal naive speaks.
         """
+        first = int(np.searchsorted(BUCKET_HOURS, from_hours))
         rows = {key: row for row, key in enumerate(self.keys)}
         names = list(self.parts)
         shares = self.shares.copy()
         for name, keys in demoted.items():
             if name in names:
-                shares[[rows[key] for key in keys if key in rows], :, names.index(name)] = 0.0
+                shares[[rows[key] for key in keys if key in rows], first:, names.index(name)] = 0.0
         left = shares.sum(-1, keepdims=True)
         floor = np.array([name == FLOOR for name in names], np.float32)
         return replace(self, shares=np.where(left > 0, shares / np.where(left > 0, left, 1), floor))
@@ -103,9 +105,11 @@ class EnsemblePredictor:
         for (name, predictor), share in zip(self.parts.items(), shares, strict=True):
             said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
             medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
-            # A model may be silent about a series; the others then speak for it, even those with no share.
-            spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None] + 1e-9)
-            total += np.nan_to_num(said) * spoken
+            # A model may be silent about a series (infinity says nothing either); the others then speak for it, even
+            # those with no share, which otherwise must not be heard at all, whatever they say.
+            silent = ~np.isfinite(said).all(-1, keepdims=True)
+            spoken = np.where(silent, 0.0, np.maximum(share[:, :, None], _UNHEARD))
+            total += np.where(silent, 0.0, said) * spoken
             mass += spoken
         return replace(answer(recent, total / np.where(mass > 0, mass, np.nan), levels), parts=medians)
 

@@ -1,0 +1,125 @@
+"""Calibration: quantiles corrected by what came, so that the measured coverage of each level tends to its nominal one.
+
+Adaptive conformal inference (Gibbs & Candès 2021) in its quantile-tracking form (Angelopoulos, Candès & Tibshirani
+2023, "Conformal PID control"): after each score the correction of a level goes up by `step * level` where the actual
+value was above the corrected quantile and down by `step * (1 - level)` where it was not. What is tracked is the raw
+forecast, scored with the correction of now: the hours between a prediction and its score can't make the loop swing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.accuracy import Due
+from forecaster.model import State
+from forecaster.models.robust import normal_scores
+from forecaster.rows import padded
+
+STEP = 0.04
+"""Step of a series' own correction, in standard deviations of the forecast, per score that tells something new."""
+COMMON_STEP = 0.1
+"""Step of the correction that all series of the target share: their mean is steadier, so it may move faster."""
+HALF_COMMON = 10
+"""Series in a score at which the common step has half its size: few say no more together than each alone."""
+OVERLAP = 4.0
+"""Predictions up to a lead this far beyond their distance apart count as news each; further ones repeat one another."""
+MOST = 3.0
+"""No correction goes beyond this many standard deviations: what is that far off is demoted, not stretched."""
+_AT_ONCE = 500
+
+
+class Calibration:
+    """Corrections by series (rows), lead and level, and common ones by lead and level.
+
+    They live on the axis of the forecast's own quantiles, in its standard deviations: free of units, nothing for a
+    forecast that is a single value, and 0 while nothing has been scored.
+    """
+
+    def __init__(self, leads: list[float], apart: list[float], levels: tuple[float, ...]) -> None:
+        """`leads` in seconds, each with the seconds between two of its predictions; `levels` rise."""
+        self._leads = np.log(leads)
+        self._levels, self._z = np.array(levels), normal_scores(levels)
+        news = np.minimum(1.0, OVERLAP * np.array(apart) / np.array(leads))
+        self._step, self._common_step = STEP * news, COMMON_STEP * np.sqrt(news)
+        self._own = np.zeros((0, len(leads), len(levels)), np.float32)
+        self._common = np.zeros((len(leads), len(levels)))
+
+    def resize(self, rows: int) -> None:
+        """Make room for new rows, which begin with the common correction."""
+        self._own = padded(self._own, rows, 0.0)
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Keep these rows only."""
+        self._own = self._own[rows]
+
+    def add(self, due: Due) -> None:
+        """Learn from what has come."""
+        h = due.horizon
+        raw, shift = due.raw.astype(np.float64), self._shift(due.rows)[:, h]
+        down, up = _slopes(raw, self._z)
+        pull = (due.actual[:, None] > _moved(raw, self._z, shift)) - (1 - self._levels)
+        # Where the quantiles have no slope a correction can't help, so it doesn't grow either.
+        idle = ((pull > 0) & (up <= 0) & (shift >= 0)) | ((pull < 0) & (down <= 0) & (shift <= 0))
+        pull = np.where(idle, 0.0, pull)
+        if len(pull):
+            move = self._common_step[h] * pull.sum(0) / (len(pull) + HALF_COMMON)
+            self._common[h] = np.clip(self._common[h] + move, -MOST, MOST)
+        own = self._own[due.rows, h] + self._step[h] * pull
+        self._own[due.rows, h] = np.clip(own, -MOST - self._common[h], MOST - self._common[h])
+
+    def apply(
+        self, rows: NDArray[np.intp], values: NDArray[np.float64], levels: tuple[float, ...], step: float
+    ) -> NDArray[np.float64]:
+        """Corrected quantiles of `values` [series, lead, levels], for leads `step` seconds apart.
+
+        Between the leads that are scored the correction is interpolated over the logarithm of time, beyond them it
+        stays. `levels` may hold more than those that are scored. NaN stays NaN, quantiles don't cross.
+        """
+        shift = self._shift(rows)
+        if len(levels) < 2 or not shift.any():
+            return values
+        times = np.log(step * (np.arange(values.shape[1]) + 1.0))
+        order = np.argsort(self._leads)
+        by_lead = np.stack([np.interp(times, self._leads[order], row) for row in np.eye(len(order))])
+        asked = normal_scores(levels)
+        by_level = np.stack([np.interp(asked, self._z, row) for row in np.eye(len(self._z))])
+        corrected = np.empty_like(values)
+        for first in range(0, len(values), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            moves = np.einsum("nhk,ht,kl->ntl", shift[part][:, order], by_lead, by_level, optimize=True)
+            corrected[part] = _moved(values[part], asked, moves)
+        return corrected
+
+    def state(self) -> State:
+        """The corrections, to be kept across a restart."""
+        return State({"own": self._own, "common": self._common})
+
+    def restore(self, state: State) -> None:
+        """Take up what `state` gave."""
+        self._own, self._common = np.array(state.arrays["own"]), np.array(state.arrays["common"])
+
+    def _shift(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """[n, leads, levels]; a wider level isn't moved inside a narrower one. A row of -1 has the common one."""
+        own = np.where((rows >= 0)[:, None, None], self._own[rows], 0.0) if len(self._own) else 0.0
+        shift = np.broadcast_to(self._common + own, (len(rows), *self._common.shape))
+        moved: NDArray[np.float64] = np.maximum.accumulate(self._z + shift, -1) - self._z
+        return moved
+
+
+def _slopes(values: NDArray[np.float64], z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What one standard deviation is worth below and above each quantile; beyond the outermost the last slope goes on.
+
+    One level alone tells no slope: 0.
+    """
+    if len(z) < 2:
+        return np.zeros_like(values), np.zeros_like(values)
+    slope = np.diff(values, axis=-1) / np.diff(z)
+    return np.concatenate([slope[..., :1], slope], -1), np.concatenate([slope, slope[..., -1:]], -1)
+
+
+def _moved(values: NDArray[np.float64], z: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles at the normal scores `z`, moved by `shift` standard deviations and put in order."""
+    down, up = _slopes(values, z)
+    moved: NDArray[np.float64] = np.sort(values + np.where(shift > 0, up, down) * shift, axis=-1)
+    return moved
