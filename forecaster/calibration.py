@@ -18,13 +18,13 @@ from forecaster.rows import padded
 
 STEP = 0.04
 """Step of a series' own correction, in standard deviations of the forecast, per score that tells something new."""
-COMMON_STEP = 0.1
+COMMON_STEP = 0.05
 """Step of the correction that all series of the target share: their mean is steadier, so it may move faster."""
 HALF_COMMON = 10
 """Series in a score at which the common step has half its size: few say no more together than each alone."""
-OVERLAP = 4.0
+OVERLAP = 2.0
 """Predictions up to a lead this far beyond their distance apart count as news each; further ones repeat one another."""
-MOST = 3.0
+MOST = 1.5
 """No correction goes beyond this many standard deviations: what is that far off is demoted, not stretched."""
 _AT_ONCE = 50
 """Series corrected together: few enough for the processor's cache."""

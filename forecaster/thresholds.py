@@ -13,19 +13,21 @@ from forecaster.config import Threshold
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.models.grid import Grid
-from forecaster.models.robust import normal_scores
+from forecaster.models.robust import mean, normal_scores, quantiles
 from forecaster.store import Issue
 
-PATHS = 256
-"""Paths that a chance is counted on: its error is at most 0.03, and the same at every round, so it doesn't flicker."""
-_POINTS = 192
+PATHS = 128
+"""Paths that a chance is counted on: its error is a few hundredths, the same at every round, so it doesn't flicker."""
+_POINTS = 288
 """Points of a path that are looked at; on longer ones a point stands for several steps."""
 _FAR = 8.0
 """Standard deviations beyond which nothing is: the chance there is below any that can be shown."""
-_DAYS = 3
+_DAYS, _FEWEST_DAYS = 7, 3
 """Days before now on which persistence is measured."""
 _LAG = 4
-_MOST_LASTING = 0.98
+_NOISE = 0.05
+_HELD = 0.5
+_MOST_LASTING = 0.999
 _AT_ONCE = 500
 
 _TABLE = np.array(
@@ -67,12 +69,13 @@ def threshold_probability(
     with the horizon.
 
     The quantiles say how likely each step is beyond; how these chances add up depends on how steps hang together:
-    hardly at all for a steady load, almost fully for independent noise. So it is counted on paths (a Gaussian copula,
-    as the Schaake shuffle of Clark et al. 2004 is an empirical one). What is assumed: on its normal scores a path is a
-    part that persists, an AR(1) whose correlation from step to step is lower while the forecast's spread still grows,
-    and a part that is new at every step. Their persistence and shares are measured from the autocorrelation of the
-    differences from the day before, at 1 and 4 steps (`_persistence`). Beyond the outermost level the tails are those
-    of a normal distribution; between two steps nothing is seen, as in the series itself.
+    hardly at all where a load keeps its place, fully where it is new noise at every step. So it is counted on paths
+    (a Gaussian copula, as the Schaake shuffle of Clark et al. 2004 is an empirical one). What is assumed: on its normal
+    scores a path is a part that persists, an AR(1) whose correlation from step to step is lower while the forecast's
+    spread still grows, and a part that is new at every step. Their persistence and shares are measured from the
+    autocorrelation of the differences from the time of day's mean, at 1 and 4 steps (`_persistence`). Beyond the
+    outermost level the tails are those of a normal distribution; between two steps nothing is seen, as in the series
+    itself.
     """
     ends = [min(round(horizon / forecast.step), forecast.horizon) for horizon in horizons]
     answer = np.full((len(forecast.labels), len(horizons)), np.nan)
@@ -102,8 +105,9 @@ def _chances(
     # The truth lies between the largest chance and their sum; only where these differ are paths needed.
     open_ = np.flatnonzero((most - least)[:, pick].max(1) > 0.01)
     if len(open_):
-        spread = np.maximum(values[open_, :, -1] - values[open_, :, 0], 1e-12)
-        counted = _count(barrier[open_], spread, *_persistence(recent.select(open_)), pick)
+        width = normal_scores((levels[0], levels[-1]))
+        variance = ((values[open_, :, -1] - values[open_, :, 0]) / (width[1] - width[0])) ** 2
+        counted = _count(barrier[open_], variance, *_persistence(recent.select(open_)), pick)
         answer[open_] = np.clip(counted, least[open_][:, pick], most[open_][:, pick])
     return np.maximum.accumulate(answer[:, np.argsort(pick)], axis=1)[:, np.argsort(np.argsort(pick))]
 
@@ -127,57 +131,66 @@ def _score_of(values: NDArray[np.float64], levels: tuple[float, ...], value: flo
 
 def _count(
     barrier: NDArray[np.float64],
-    spread: NDArray[np.float64],
+    variance: NDArray[np.float64],
     persistence: NDArray[np.float64],
-    share: NDArray[np.float64],
+    fresh: NDArray[np.float64],
     pick: NDArray[np.intp],
 ) -> NDArray[np.float64]:
     """The share of paths that reach `barrier` [series, step] at or before the steps `pick`; [series, pick].
 
-    `spread` [series, step] is the forecast's width. Only the part that persists is drawn; that the part that is new at
-    every step stays below is a product of chances.
+    `variance` [series, step] is the forecast's, `fresh` [series] that of the part that is new at every step. Only the
+    part that persists is drawn; that the other stays below the rest is a product of chances.
     """
     count, steps = barrier.shape
     every = -(-steps // _POINTS)
-    normals = _normals(-(-steps // every))
-    lasting, new = np.sqrt(share)[:, None], np.sqrt(1 - share)[:, None]
+    variance = np.maximum(variance, 1e-24)
+    # What is forgotten within a point's steps would be looked at too seldom: it counts as new.
+    fresh = np.where(persistence**every < _HELD, np.inf, fresh)[:, None]
+    lasting = np.clip(1 - np.minimum(fresh, variance[:, :1]) / variance, 0.0, _MOST_LASTING)
+    lasting = np.where(np.isinf(fresh), 0.0, lasting)
+    held = np.sqrt(lasting * variance)
     # Between the points that are looked at, a path goes higher than at them (Broadie, Glasserman & Kou 1997).
-    missed = 0.5826 * lasting[:, 0] * (np.sqrt(1 - persistence ** (2 * every)) - np.sqrt(1 - persistence**2))
+    missed = 0.5826 * (np.sqrt(1 - persistence ** (2 * every)) - np.sqrt(1 - persistence**2))
     answer = np.empty((count, len(pick)))
     below = np.zeros((count, PATHS), np.float32)  # logarithm of the chance to have stayed below so far
-    path, width = np.broadcast_to(normals[0], below.shape), spread[:, 0]
-    for i, draw in enumerate(normals):
+    path = np.zeros_like(below)
+    for i, draw in enumerate(_normals(-(-steps // every))):
         block = slice(i * every, min((i + 1) * every, steps))
-        if i:
-            wider = np.clip(width / spread[:, block.stop - 1], 0.0, 1.0)
-            kept = (persistence**every * wider)[:, None].astype(np.float32)
-            path, width = kept * path + np.sqrt(1 - kept**2) * draw, spread[:, block.stop - 1]
-        lowest = (barrier[:, block].min(1) - missed)[:, None]
-        room = ((lowest - lasting * path) / new).astype(np.float32)
-        below = below + (block.stop - block.start) * _log_normal(room)
+        last = block.stop - 1
+        grown = held[:, max(last - every, 0)] / np.maximum(held[:, last], 1e-12) if i else np.zeros(count)
+        kept = (persistence**every * np.clip(grown, 0.0, 1.0))[:, None].astype(np.float32)
+        path = kept * path + np.sqrt(1 - kept**2) * draw
+        size = np.sqrt(lasting[:, last])
+        lowest = barrier[:, block].min(1) - missed * size
+        room = ((lowest[:, None] - size[:, None] * path) / np.sqrt(1 - lasting[:, last])[:, None]).astype(np.float32)
+        below += (block.stop - block.start) * _log_normal(room)
         for k in np.flatnonzero((pick >= block.start) & (pick < block.stop)):
             answer[:, k] = 1 - np.exp(below).mean(1)
     return answer
 
 
 def _persistence(recent: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Correlation of the part that persists from step to step, and its share in the variance; [series] each.
+    """Correlation from step to step of the part that persists, and the variance of the other; [series] each.
 
-    A part that persists with p has the autocorrelation share * p at 1 step and share * p^4 at 4. Without two days of
-    history the values themselves stand in for their differences from the day before.
+    Where the part that persists is a share s of the variance and keeps p of itself in a step, the autocorrelation is
+    s * p at 1 step and s * p^4 at 4. Measured on differences from the mean of the same time of day, of which D days
+    leave 1 - 1/D of the variance; without three days of history on those from the mean.
     """
     day = Grid(recent.step).day
-    values = recent.values[:, -(_DAYS + 1) * day :]
-    if values.shape[1] >= 2 * day:
-        moved = values[:, day:] - values[:, :-day]
+    days = min(recent.length // day, _DAYS)
+    if days >= _FEWEST_DAYS:
+        cube = recent.values[:, -days * day :].reshape(len(recent.labels), days, day)
+        moved = (cube - mean(cube.transpose(0, 2, 1))[:, None]).reshape(len(cube), -1)
     else:
-        known = ~np.isnan(values)
-        moved = values - (np.where(known, values, 0.0).sum(1) / np.maximum(known.sum(1), 1))[:, None]
+        days, moved = recent.length, recent.values - mean(recent.values)[:, None]
     near, far = _autocorrelation(moved, 1), _autocorrelation(moved, _LAG)
-    lasts = (near > 0.05) & (far > 0.0)
-    p = np.where(lasts, (np.where(lasts, far, 1) / np.where(lasts, near, 1)) ** (1 / (_LAG - 1)), np.maximum(near, 0.0))
-    p = np.clip(p, 0.0, 0.9995)
-    return p, np.clip(np.where(p > 0, near / np.where(p > 0, p, 1.0), 0.0), 0.0, _MOST_LASTING)
+    lasts = (near > _NOISE) & (far > 0.0)
+    p = np.where(lasts, (np.where(lasts, far, 1) / np.where(lasts, near, 1)) ** (1 / (_LAG - 1)), near)
+    p = np.clip(np.where(near > _NOISE, p, 0.0), 0.0, 0.9999)
+    share = np.clip(np.where(p > 0, near / np.where(p > 0, p, 1.0), 0.0), 0.0, 1.0)
+    low, high = quantiles(moved, (0.25, 0.75)).T.astype(np.float64)
+    variance = ((high - low) / 1.349) ** 2 / (1 - 1 / days)
+    return p, (1 - share) * np.nan_to_num(variance)
 
 
 def _autocorrelation(values: NDArray[np.float64], lag: int) -> NDArray[np.float64]:
