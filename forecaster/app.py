@@ -117,20 +117,19 @@ def _series(issue: Issue, wanted: dict[str, str], now: float) -> list[dict[str, 
 
 
 def _demoted(demoted: Demoted, row: int) -> dict[str, dict[str, Any]]:
-    """The models that have no say in a series: from which lead on, since when and why."""
+    """The models that have no say in a series: how far ahead, since when and why."""
     answer = {}
     for model, since in demoted.since.items():
-        out = np.flatnonzero(~np.isnan(since[row]))
-        if not len(out):
-            continue
-        first = int(out[0])
-        ratio = float(demoted.ratio[model][row, first])
-        answer[model] = {
-            "from": str(Duration(demoted.leads[first])),
-            "since": float(since[row, first]),
-            "error_ratio": _number(ratio),
-            "why": f"its error was {ratio:.2g} times that of seasonal naive",
-        }
+        out = np.flatnonzero(~np.isnan(since[row])).tolist()
+        if out:
+            first = min(out, key=lambda h: since[row, h])
+            ratio = float(demoted.ratio[model][row, first])
+            answer[model] = {
+                "horizons": [str(Duration(demoted.leads[h])) for h in out],
+                "since": float(since[row, first]),
+                "error_ratio": _number(ratio),
+                "why": f"its error was {ratio:.2g} times that of seasonal naive",
+            }
     return answer
 
 

@@ -24,8 +24,12 @@ HALF_COMMON = 10
 """Series in a score at which the common step has half its size: few say no more together than each alone."""
 OVERLAP = 2.0
 """Predictions up to a lead this far beyond their distance apart count as news each; further ones repeat one another."""
-MOST = 1.5
-"""No correction goes beyond this many standard deviations: what is that far off is demoted, not stretched."""
+MOST, MOST_STRETCH = 1.0, 1.5
+"""No correction goes beyond this many standard deviations, or this many times the level's own distance from the median.
+
+So a forecast that is one off, or two and a half times too narrow, can be mended; what is worse is left to demotion, and
+a series that is quiet for days and then bursts doesn't get its bursts stretched without end.
+"""
 _AT_ONCE = 50
 """Series corrected together: few enough for the processor's cache."""
 
@@ -41,6 +45,7 @@ class Calibration:
         """`leads` in seconds, each with the seconds between two of its predictions; `levels` rise."""
         self._leads = np.log(leads)
         self._levels, self._z = np.array(levels), normal_scores(levels)
+        self._most = np.maximum(MOST, MOST_STRETCH * np.abs(self._z))
         news = np.minimum(1.0, OVERLAP * np.array(apart) / np.array(leads))
         self._step, self._common_step = STEP * news, COMMON_STEP * np.sqrt(news)
         self._own = np.zeros((0, len(leads), len(levels)), np.float32)
@@ -65,9 +70,9 @@ class Calibration:
         pull = np.where(idle, 0.0, pull).T
         if len(pull):
             move = self._common_step[h] * pull.sum(0) / (len(pull) + HALF_COMMON)
-            self._common[h] = np.clip(self._common[h] + move, -MOST, MOST)
+            self._common[h] = np.clip(self._common[h] + move, -self._most, self._most)
         own = self._own[due.rows, h] + self._step[h] * pull
-        self._own[due.rows, h] = np.clip(own, -MOST - self._common[h], MOST - self._common[h])
+        self._own[due.rows, h] = np.clip(own, -self._most - self._common[h], self._most - self._common[h])
 
     def apply(
         self, rows: NDArray[np.intp], values: NDArray[np.float64], levels: tuple[float, ...], step: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,13 +38,12 @@ def speak(
     weights = {name: np.array(share) for name, share in heard.weights(frame).items()}
     alone = not isinstance(heard, EnsemblePredictor)
     parts = {name: _median(forecast) for name in weights} if alone else forecast.parts
-    last_word = np.full(len(keys), horizon)  # steps up to here are the predictor's own, the rest is the floor's
-    if alone:
-        for name in weights.keys() & demoted.since.keys():
-            last_word = _good_steps(demoted.leads, demoted.since[name], forecast)
-    last_word[~np.isfinite(forecast.values).all((1, 2))] = 0
+    finite = np.asarray(np.isfinite(forecast.values).all((1, 2)))
+    own = np.tile(finite[:, None], horizon)  # [series, step]: what is not the floor's
+    for name in weights.keys() & demoted.since.keys() if alone else ():
+        own &= ~_out(demoted, name, forecast)
     _without_silent(weights, parts)
-    return Spoken(*_floored(forecast, weights, last_word, frame), parts)
+    return Spoken(*_floored(forecast, weights, own, frame), parts)
 
 
 def floor_alone(frame: Frame, horizon: int, levels: tuple[float, ...]) -> Spoken:
@@ -55,27 +55,32 @@ def floor_alone(frame: Frame, horizon: int, levels: tuple[float, ...]) -> Spoken
 def _without(predictor: Predictor, keys: Sequence[str], demoted: Demoted) -> Predictor:
     if not isinstance(predictor, EnsemblePredictor):
         return predictor
-    for h, lead in enumerate(demoted.leads):
+    for h, (first, last) in enumerate(_spans(demoted.leads)):
         out = {
             name: [keys[i] for i in np.flatnonzero(~np.isnan(since[:, h])).tolist()]
             for name, since in demoted.since.items()
         }
         if any(out.values()):
-            predictor = predictor.without(out, lead / 3600)
+            predictor = predictor.without(out, (first / 3600, last / 3600))
     return predictor
+
+
+def _spans(leads: tuple[float, ...]) -> list[tuple[float, float]]:
+    """The seconds ahead that each lead's verdict stands for: those after the lead before, up to itself."""
+    return list(zip((0.0, *leads[:-1]), (*leads[:-1], math.inf), strict=True))
+
+
+def _out(demoted: Demoted, name: str, forecast: Forecast) -> NDArray[np.bool_]:
+    """[series, step]: where a model that stands alone is out."""
+    ahead = forecast.step * np.arange(1, forecast.horizon + 1)
+    inside = np.array([(ahead > first) & (ahead <= last) for first, last in _spans(demoted.leads)])
+    out: NDArray[np.bool_] = (~np.isnan(demoted.since[name])) @ inside
+    return out
 
 
 def _median(forecast: Forecast) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         return forecast.values[:, :, forecast.levels.index(0.5)].astype(np.float32)
-
-
-def _good_steps(leads: tuple[float, ...], since: NDArray[np.float64], forecast: Forecast) -> NDArray[np.intp]:
-    """[series]: up to the longest lead before the first at which a model that stands alone is out."""
-    out = ~np.isnan(since)
-    ends = np.array([0, *(round(lead / forecast.step) for lead in leads[:-1])])
-    good: NDArray[np.intp] = np.where(out.any(1), ends[out.argmax(1)], forecast.horizon)
-    return good
 
 
 def _without_silent(weights: dict[str, NDArray[np.float64]], parts: Mapping[str, NDArray[np.float32]]) -> None:
@@ -87,18 +92,16 @@ def _without_silent(weights: dict[str, NDArray[np.float64]], parts: Mapping[str,
 
 
 def _floored(
-    forecast: Forecast, weights: dict[str, NDArray[np.float64]], last_word: NDArray[np.intp], frame: Frame
+    forecast: Forecast, weights: dict[str, NDArray[np.float64]], own: NDArray[np.bool_], frame: Frame
 ) -> tuple[Forecast, dict[str, NDArray[np.float64]]]:
-    """`forecast` and `weights` with seasonal naive in place of every step from `last_word` on."""
-    rows = np.flatnonzero(last_word < forecast.horizon)
+    """`forecast` and `weights` with seasonal naive in place of every step that isn't `own` [series, step]."""
+    rows = np.flatnonzero(~own.all(1))
     if not len(rows):
         return forecast, weights
-    part = frame.select(rows)
-    floor = SeasonalNaive().fit(part, forecast.horizon).predict(part, forecast.horizon, forecast.levels)
+    floor = floor_alone(frame.select(rows), forecast.horizon, forecast.levels).forecast
     values = forecast.values.copy()
-    own = np.arange(forecast.horizon) < last_word[rows, None]
-    values[rows] = np.where(own[:, :, None], values[rows], floor.values)
-    share = last_word / forecast.horizon
+    values[rows] = np.where(own[rows, :, None], values[rows], floor.values)
+    share = own.mean(1)
     weights = {name: had * share for name, had in weights.items()}
     weights[FLOOR] = weights.get(FLOOR, 0.0) + (1 - share)
     return replace(forecast, values=values), weights

@@ -65,18 +65,22 @@ class EnsemblePredictor:
         said = {name: np.concatenate([one.parts[name] for one in mixed]) for name in self.parts}
         return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values, said)
 
-    def without(self, demoted: Mapping[str, Collection[str]], from_hours: float = 0.0) -> EnsemblePredictor:
+    def without(
+        self, demoted: Mapping[str, Collection[str]], hours: tuple[float, float] = (0.0, np.inf)
+    ) -> EnsemblePredictor:
         """The same, in which the models of `demoted` (name -> `label_key`s of series) have no share in those series.
 
-        That holds from the horizon bucket on that has `from_hours`. Where no model is left, seasonal naive speaks.
+        That holds in the horizon buckets that end within `hours`, and in the one that holds their end. Where no model
+        is left, seasonal naive speaks.
         """
-        first = int(np.searchsorted(BUCKET_HOURS, from_hours))
+        last = int(np.searchsorted(BUCKET_HOURS, hours[1]))
+        first = min(int(np.searchsorted(BUCKET_HOURS, hours[0])) + 1, last) if hours[0] else 0
         rows = {key: row for row, key in enumerate(self.keys)}
         names = list(self.parts)
         shares = self.shares.copy()
         for name, keys in demoted.items():
             if name in names:
-                shares[[rows[key] for key in keys if key in rows], first:, names.index(name)] = 0.0
+                shares[[rows[key] for key in keys if key in rows], first : last + 1, names.index(name)] = 0.0
         left = shares.sum(-1, keepdims=True)
         floor = np.array([name == FLOOR for name in names], np.float32)
         return replace(self, shares=np.where(left > 0, shares / np.where(left > 0, left, 1), floor))
