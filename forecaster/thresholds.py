@@ -13,7 +13,7 @@ from forecaster.config import Threshold
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.models.grid import Grid
-from forecaster.models.robust import mean, normal_scores, quantiles
+from forecaster.models.robust import normal_scores, quantiles
 from forecaster.store import Issue
 
 PATHS = 128
@@ -178,11 +178,13 @@ def _persistence(recent: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64
     """
     day = Grid(recent.step).day
     days = min(recent.length // day, _DAYS)
-    if days >= _FEWEST_DAYS:
-        cube = recent.values[:, -days * day :].reshape(len(recent.labels), days, day)
-        moved = (cube - mean(cube.transpose(0, 2, 1))[:, None]).reshape(len(cube), -1)
-    else:
-        days, moved = recent.length, recent.values - mean(recent.values)[:, None]
+    values, group = recent.values[:, -days * day :], day
+    if days < _FEWEST_DAYS:
+        values, days, group = recent.values, max(recent.length, 2), 1
+    cube = values.reshape(len(values), -1, group)
+    seen = np.isfinite(cube)
+    mean = np.where(seen, cube, 0.0).sum(1, keepdims=True) / np.maximum(seen.sum(1, keepdims=True), 1)
+    moved = (cube - mean).reshape(values.shape)
     near, far = _autocorrelation(moved, 1), _autocorrelation(moved, _LAG)
     lasts = (near > _NOISE) & (far > 0.0)
     p = np.where(lasts, (np.where(lasts, far, 1) / np.where(lasts, near, 1)) ** (1 / (_LAG - 1)), near)

@@ -40,7 +40,6 @@ _NEGLIGIBLE = 0.01
 _AT_ONCE = 500
 """Series predicted together: memory stays small when there are thousands."""
 _FADE = 1.4
-_UNHEARD = 1e-30
 
 _TRUSTED = ("profile", "lstm", "prophet", FLOOR)
 """Which model to take when the history is too short to compare: the first that is there."""
@@ -105,17 +104,20 @@ class EnsemblePredictor:
         shares = np.einsum("lb,nbm->mnl", by_lead, self._shares(recent))
         total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
         mass = np.zeros((len(recent.labels), horizon, 1))
+        floor = np.full((1, 1, len(QUANTILE_GRID)), np.nan)
         medians = {}
         for (name, predictor), share in zip(self.parts.items(), shares, strict=True):
             said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
-            medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
-            # A model may be silent about a series (infinity says nothing either); the others then speak for it, even
-            # those with no share, which otherwise must not be heard at all, whatever they say.
+            with np.errstate(over="ignore"):
+                medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
+            # A model may be silent about a series (infinity says nothing either); those with a share then speak for it.
             silent = ~np.isfinite(said).all(-1, keepdims=True)
-            spoken = np.where(silent, 0.0, np.maximum(share[:, :, None], _UNHEARD))
-            total += np.where(silent, 0.0, said) * spoken
+            spoken = np.where(silent, 0.0, share[:, :, None])
+            total += np.where(spoken > 0, said, 0.0) * spoken
             mass += spoken
-        return replace(answer(recent, total / np.where(mass > 0, mass, np.nan), levels), parts=medians)
+            floor = said if name == FLOOR else floor
+        mixed = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), floor)
+        return replace(answer(recent, mixed, levels), parts=medians)
 
     def _shares(self, recent: Frame) -> NDArray[np.float32]:
         """[series, bucket, model]; a series that wasn't there in training gets the mean."""
