@@ -1,5 +1,7 @@
 """What live truth costs: scoring, calibrating and judging 10,000 series in one round; time and memory against a limit.
 
+Beside it what the chance of crossing one threshold costs where it is open in every series, the worst that can be.
+
     OPENBLAS_NUM_THREADS=1 python benchmarks/truth.py [--series 10000] [--rounds 300]
 
 The series are noise, the forecasts cost nothing: only the work of `forecaster/truth.py` is timed. Time is the
@@ -15,16 +17,17 @@ import time
 import numpy as np
 
 from cloudpulse.durations import Duration
-from forecaster.config import Target
+from forecaster.config import Target, Threshold
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import label_key
 from forecaster.models.robust import normal_scores
+from forecaster.thresholds import threshold_probability
 from forecaster.truth import Truth
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 MODELS = ("seasonal_naive", "profile", "lstm", "prophet")
-LIMIT_SECONDS, LIMIT_MB = 0.5, 200.0
+LIMIT_SECONDS, LIMIT_MB, LIMIT_CHANCE_SECONDS = 0.5, 200.0, 5.0
 DAY = 288
 
 
@@ -62,6 +65,9 @@ def main() -> None:
         truth.predicted(forecast, issued, parts, keys)
         truth.scores(keys)
         costs.append(time.process_time() - began)
+    began = time.process_time()
+    threshold_probability(forecast, frame, Threshold(value=12.5), target.horizons)
+    chance = time.process_time() - began
     state = truth.state()
     size = sum(array.nbytes for array in state.arrays.values()) / 1e6
     print(f"{options.series} series, {len(target.horizons)} horizons, {len(LEVELS)} levels, {len(MODELS)} models")
@@ -70,6 +76,7 @@ def main() -> None:
         ("a round, CPU s", float(np.median(late)), LIMIT_SECONDS),
         ("the worst round", float(late.max()), LIMIT_SECONDS),
         ("kept, MB", size, LIMIT_MB),
+        ("chances, CPU s", chance, LIMIT_CHANCE_SECONDS),
     )
     for name, value, limit in results:
         print(f"{name:<20}{value:>10.3f}   limit {limit:g}: {'pass' if value <= limit else 'FAIL'}")

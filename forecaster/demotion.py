@@ -5,15 +5,17 @@ Each model's median is scored whether it has a say or not, so a model comes back
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudpulse import logs
+from cloudpulse.durations import Duration
 from forecaster.accuracy import Due
-from forecaster.model import State
+from forecaster.model import State, printed
 from forecaster.models.ensemble import FLOOR
 from forecaster.rows import padded
 
@@ -40,6 +42,10 @@ _LEADS = 6
 _FEWEST = 4.0
 _ENOUGH = np.array([0.6, 0.4])
 """Shares of a window that must have been scored before it counts."""
+_EXAMPLES = 3
+"""Series that a log line names; how many there are stands beside them."""
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,3 +167,18 @@ class Demotion:
         self.models = list(state.facts["models"])
         self._sums, self._since = np.array(state.arrays["sums"]), np.array(state.arrays["since"])
         self._ratio = np.array(state.arrays["ratio"])
+
+
+def log_changes(forecast: str, changes: Sequence[tuple[str, Change]]) -> None:
+    """One line for each model and direction, however many series it is; each change with its series' `label_key`."""
+    groups: dict[tuple[str, bool], list[tuple[str, Change]]] = {}
+    for key, change in changes:
+        groups.setdefault((change.model, change.back), []).append((key, change))
+    for (model, back), members in groups.items():
+        examples = [
+            f"{printed(key)} {Duration(change.lead)} ahead: error {change.ratio:.2g} of seasonal naive's"
+            for key, change in members[:_EXAMPLES]
+        ]
+        say = log.info if back else log.warning
+        event = "model is good again" if back else "model demoted, being worse than seasonal naive"
+        say(event, forecast=forecast, model=model, series=len({key for key, _ in members}), examples=examples)

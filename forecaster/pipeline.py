@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
-from cloudpulse.durations import Duration
 from cloudpulse.errors import AnswerUnusable, CloudPulseError, CorruptFile, StoreError
 from cloudpulse.promql import MetricSource
 from forecaster import fallback, storage
 from forecaster.config import Target
-from forecaster.demotion import Change, Demoted
+from forecaster.demotion import Demoted, log_changes
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.history import History
 from forecaster.meters import Meters
-from forecaster.model import Predictor, State, label_key, printed
+from forecaster.model import Predictor, State, label_key
 from forecaster.models import build
 from forecaster.registry import About, Registry
 from forecaster.store import MAX_AGE_SECONDS, ForecastStore, Issue, at
@@ -40,8 +39,6 @@ MIN_POINTS = 3
 """Fewer known points than this are nothing to forecast from."""
 SAVE_SECONDS = 600.0
 """History and accuracy are saved this often; a crash costs at most this much re-reading."""
-_EXAMPLES = 3
-"""Series that a log line names; how many there are stands beside them."""
 
 log = logs.get(__name__)
 
@@ -200,7 +197,7 @@ class Pipeline:
 
     def _predict(self, frame: Frame, now: float) -> None:
         keys = [label_key(labels) for labels in frame.labels]
-        self._log_changes(self._truth.observed(frame, keys, now))
+        log_changes(self.target.name, self._truth.observed(frame, keys, now))
         if self._trained is None:
             floor = build(FLOOR).fit(frame, self.target.steps)
             self._trained = _Trained(floor, 0, math.nan)
@@ -249,21 +246,6 @@ class Pipeline:
             log.info("models work again", forecast=self.target.name)
         self._failure = ""
         return spoken
-
-    def _log_changes(self, changes: list[tuple[str, Change]]) -> None:
-        """One line a round for each model and direction, however many series it is."""
-        groups: dict[tuple[str, bool], list[tuple[str, Change]]] = {}
-        for key, change in changes:
-            groups.setdefault((change.model, change.back), []).append((key, change))
-        for (model, back), members in groups.items():
-            examples = [
-                f"{printed(key)} from {Duration(change.lead)} on: error {change.ratio:.2g} of seasonal naive's"
-                for key, change in members[:_EXAMPLES]
-            ]
-            say = log.info if back else log.warning
-            event = "model is good again" if back else "model demoted, being worse than seasonal naive"
-            count = len({key for key, _ in members})
-            say(event, forecast=self.target.name, model=model, series=count, examples=examples)
 
     def _expected(self, frame: Frame, forecast: Forecast, keys: list[str]) -> NDArray[np.float64]:
         """What the forecast before said about the newest column."""

@@ -55,10 +55,10 @@ class Rows:
 
     def keep(self, kept: NDArray[np.intp]) -> None:
         """Keep these rows only, in this order: every array by row has to be indexed the same way."""
-        seen, number = self._seen[kept], self._round
-        keys = [self.keys[row] for row in kept]
-        self.__init__(keys)  # type: ignore[misc]  # begins anew with what is kept
-        self._seen, self._round = seen, number
+        self.keys = [self.keys[row] for row in kept.tolist()]
+        self._row = {key: row for row, key in enumerate(self.keys)}
+        self._seen = self._seen[kept]
+        self._last = ((), np.empty(0, np.intp))
 
 
 def padded(array: NDArray[Number], length: int, fill: Any, axis: int = 0) -> NDArray[Number]:

@@ -28,6 +28,7 @@ _LAG = 4
 _NOISE = 0.05
 _HELD = 0.5
 _MOST_LASTING = 0.999
+_DIGITS = 6
 _AT_ONCE = 500
 
 _TABLE = np.array(
@@ -89,7 +90,7 @@ def threshold_probability(
     if recent.length:
         beyond = threshold.sign * recent.values[:, -1] >= threshold.sign * threshold.value
         answer[beyond & known] = 1.0
-    return answer
+    return np.round(answer, _DIGITS)
 
 
 def _chances(
