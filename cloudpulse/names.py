@@ -136,6 +136,13 @@ FORECAST_TIME_TO_THRESHOLD = _gauge(
     "threshold",
     "level",
 )
+FORECAST_THRESHOLD_PROBABILITY = _gauge(
+    "forecast_threshold_probability",
+    "Chance, 0 to 1, that the series crosses the threshold within the horizon.",
+    "forecast",
+    "threshold",
+    "horizon",
+)
 FORECAST_MASE = _gauge(
     "forecast_mase",
     "Live rolling MASE: mean absolute error of the median over that of seasonal naive; below 1 is better than it.",
@@ -153,7 +160,7 @@ FORECAST_BIAS = _gauge(
     "forecast_bias_ratio", "Mean signed error of the median over the scale of the series, live.", "forecast", "horizon"
 )
 FORECAST_MODEL_WEIGHT = _gauge(
-    "forecast_model_weight", "Weight of the model in the ensemble; sum 1.", "forecast", "model"
+    "forecast_model_weight", "Weight of the model in the ensemble, as in use now; sum 1.", "forecast", "model"
 )
 FORECAST_TIMESTAMP = _gauge("forecast_timestamp_seconds", "Unix time of the last prediction.", "forecast")
 FORECAST_SERIES = _gauge("forecast_series", "Number of series forecast now.", "forecast")
@@ -164,7 +171,12 @@ FORECASTER_TRAIN_DURATION = _histogram(
 )
 FORECASTER_PREDICT_DURATION = _histogram("forecaster_predict_duration_seconds", "Time of one prediction.", "forecast")
 FORECASTER_QUERY_DURATION = _histogram("forecaster_query_duration_seconds", "Time of one PromQL query.", "forecast")
-FORECASTER_ERRORS = _counter("forecaster_errors_total", "Rounds that failed, by reason.", "forecast", "reason")
+FORECASTER_ERRORS = _counter(
+    "forecaster_errors_total",
+    "Failures, by reason; a round whose models fail is forecast by seasonal naive.",
+    "forecast",
+    "reason",
+)
 FORECASTER_SERIES_SKIPPED = _gauge(
     "forecaster_series_skipped", "Series that the last round left out, by reason.", "forecast", "reason"
 )
@@ -178,6 +190,12 @@ FORECASTER_TRAINING_SHED = _counter(
 )
 FORECASTER_ROUNDS_SKIPPED = _counter(
     "forecaster_rounds_skipped_total", "Rounds left out since the one before took too long.", "forecast"
+)
+FORECASTER_DEMOTED_SERIES = _gauge(
+    "forecaster_demoted_series",
+    "Series in which the model has no say at some horizon, being worse than seasonal naive live.",
+    "forecast",
+    "model",
 )
 FORECASTER_MODEL_VERSION = _gauge(
     "forecaster_model_version", "Version of the trained models in use (counts up).", "forecast"

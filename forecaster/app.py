@@ -11,7 +11,9 @@ from flask import Flask, Response, jsonify, request
 from numpy.typing import NDArray
 
 from cloudpulse.clock import Clock
+from cloudpulse.durations import Duration
 from cloudpulse.serving import Collects, Face, Health, Link
+from forecaster.demotion import Demoted
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
 from forecaster.thresholds import time_to_threshold
@@ -74,7 +76,7 @@ def _summary(issue: Issue) -> dict[str, Any]:
         "step_seconds": float(target.step),
         "horizons": [str(horizon) for horizon in target.horizons],
         "levels": list(target.levels),
-        "thresholds": list(target.thresholds),
+        "thresholds": [threshold.value for threshold in target.crossings],
         "issued_at": issue.issued_at,
         "series_count": len(issue.forecast.labels),
         "model_version": issue.version,
@@ -84,7 +86,7 @@ def _summary(issue: Issue) -> dict[str, Any]:
 
 def _series(issue: Issue, wanted: dict[str, str], now: float) -> list[dict[str, Any]]:
     """The series whose labels are as `wanted` says, each with its whole path."""
-    crossing = {threshold: time_to_threshold(issue, threshold, now) for threshold in issue.target.thresholds}
+    crossing = {one.label: time_to_threshold(issue, one, now) for one in issue.target.crossings}
     levels = [(k, level) for k, level in enumerate(issue.forecast.levels) if level in issue.target.levels]
     answer = []
     for i, labels in enumerate(issue.forecast.labels):
@@ -100,12 +102,34 @@ def _series(issue: Issue, wanted: dict[str, str], now: float) -> list[dict[str, 
                 "mase": {
                     str(horizon): _number(issue.scores.mase[i, h]) for h, horizon in enumerate(issue.target.horizons)
                 },
+                "demoted": _demoted(issue.demoted, i),
                 "seconds_to_threshold": {
-                    f"{threshold:g}": {f"{level:g}": _number(seconds[i, k]) for k, level in levels}
+                    threshold: {f"{level:g}": _number(seconds[i, k]) for k, level in levels}
                     for threshold, seconds in crossing.items()
+                },
+                "threshold_probability": {
+                    threshold: {str(horizon): _number(chances[i, h]) for h, horizon in enumerate(issue.target.horizons)}
+                    for threshold, chances in issue.chances.items()
                 },
             }
         )
+    return answer
+
+
+def _demoted(demoted: Demoted, row: int) -> dict[str, dict[str, Any]]:
+    """The models that have no say in a series: how far ahead, since when and why."""
+    answer = {}
+    for model, since in demoted.since.items():
+        out = np.flatnonzero(~np.isnan(since[row])).tolist()
+        if out:
+            first = min(out, key=lambda h: since[row, h])
+            ratio = float(demoted.ratio[model][row, first])
+            answer[model] = {
+                "horizons": [str(Duration(demoted.leads[h])) for h in out],
+                "since": float(since[row, first]),
+                "error_ratio": _number(ratio),
+                "why": f"its error was {ratio:.2g} times that of seasonal naive",
+            }
     return answer
 
 

@@ -14,6 +14,7 @@ from forecaster.models import build
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _DASK_ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://[^/\s]+:[0-9]+")
+_INNER_LEVELS = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 
 
 class Bounds(Section, frozen=True):
@@ -27,6 +28,23 @@ class Bounds(Section, frozen=True):
             raise ValueError(f"expected min below max, got {self.min} and {self.max}")
 
 
+class Threshold(Section, frozen=True):
+    """A value whose crossing is forecast: upwards, or downwards for what must not run out."""
+
+    value: float
+    direction: Literal["up", "down"] = "up"
+
+    @property
+    def sign(self) -> int:
+        """1 or -1: times this, every crossing is one upwards."""
+        return 1 if self.direction == "up" else -1
+
+    @property
+    def label(self) -> str:
+        """The label `threshold`."""
+        return f"{self.value:g}"
+
+
 class Target(Section, frozen=True):
     """A query to forecast, with its step, history and horizons."""
 
@@ -37,7 +55,7 @@ class Target(Section, frozen=True):
     horizons: tuple[Duration, ...] = (Duration.parse("15m"), Duration.parse("1h"), Duration.parse("24h"))
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
     bounds: Bounds = Bounds()
-    thresholds: tuple[float, ...] = ()
+    thresholds: tuple[float | Threshold, ...] = ()
     models: Literal["auto"] | tuple[str, ...] = "auto"
     timezone: str = "UTC"
     every: Duration = Duration(60)
@@ -68,8 +86,9 @@ class Target(Section, frozen=True):
             build(self.models, self.calendar)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        if len(set(self.thresholds)) != len(self.thresholds):
-            raise ValueError(f"thresholds: expected each once, got {list(self.thresholds)}")
+        labels = [threshold.label for threshold in self.crossings]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"thresholds: expected each once, got {', '.join(labels)}")
 
     @property
     def columns(self) -> int:
@@ -96,8 +115,18 @@ class Target(Section, frozen=True):
 
     @property
     def all_levels(self) -> tuple[float, ...]:
-        """The levels to predict: those asked for, and the median that accuracy is measured on."""
+        """The levels that are scored and stored: those asked for, and the median that accuracy is measured on."""
         return tuple(sorted({*self.levels, 0.5}))
+
+    @property
+    def predicted_levels(self) -> tuple[float, ...]:
+        """The levels to ask models for: chances of crossing need more of the distribution than is shown."""
+        return tuple(sorted({*self.all_levels, *(_INNER_LEVELS if self.thresholds else ())}))
+
+    @property
+    def crossings(self) -> tuple[Threshold, ...]:
+        """The thresholds; a plain number is one that is crossed upwards."""
+        return tuple(one if isinstance(one, Threshold) else Threshold(value=one) for one in self.thresholds)
 
 
 class Dask(Section, frozen=True):

@@ -79,9 +79,15 @@ def _values(issue: Issue, now: float) -> Iterator[Column]:
 
 
 def _crossings(issue: Issue, now: float) -> Iterator[Column]:
-    for threshold in issue.target.thresholds:
+    for threshold in issue.target.crossings:
         for own, column in _by_level(issue, time_to_threshold(issue, threshold, now)):
-            yield {"threshold": f"{threshold:g}", **own}, column
+            yield {"threshold": threshold.label, **own}, column
+
+
+def _chances(issue: Issue, _: float) -> Iterator[Column]:
+    for threshold, values in issue.chances.items():
+        for own, column in _by_horizon(issue, values):
+            yield {"threshold": threshold, **own}, column
 
 
 def _mase(issue: Issue, _: float) -> Iterator[Column]:
@@ -122,6 +128,7 @@ def _by_horizon(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
 _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
     names.FORECAST_VALUE: _values,
     names.FORECAST_TIME_TO_THRESHOLD: _crossings,
+    names.FORECAST_THRESHOLD_PROBABILITY: _chances,
     names.FORECAST_MASE: _mase,
     names.FORECAST_COVERAGE: _coverage,
     names.FORECAST_BIAS: _bias,
@@ -132,10 +139,16 @@ _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
 
 def _about_models(issues: Sequence[Issue]) -> Iterator[Metric]:
     version, trained = names.FORECASTER_MODEL_VERSION.family(), names.FORECASTER_TRAINED.family()
+    demoted = names.FORECASTER_DEMOTED_SERIES.family()
     for issue in issues:
         labels = {"forecast": issue.target.name}
         if issue.version:
             version.add_sample(names.FORECASTER_MODEL_VERSION.name, labels, issue.version)
             trained.add_sample(names.FORECASTER_TRAINED.name, labels, issue.trained_at)
+        for model in issue.weights:
+            out = issue.demoted.since.get(model)
+            count = 0 if out is None else int((~np.isnan(out)).any(1).sum())
+            demoted.add_sample(names.FORECASTER_DEMOTED_SERIES.name, {**labels, "model": model}, count)
     yield version
     yield trained
+    yield demoted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,13 @@ class Forecast:
     def horizon(self) -> int:
         """Number of predicted steps."""
         return int(self.values.shape[1])
+
+    def at(self, levels: Sequence[float]) -> Forecast:
+        """The same with these of its levels only."""
+        if tuple(levels) == self.levels:
+            return self
+        columns = [self.levels.index(level) for level in levels]
+        return replace(self, levels=tuple(levels), values=self.values[:, :, columns])
 
 
 def joined(parts: Sequence[Forecast]) -> Forecast:

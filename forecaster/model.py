@@ -56,5 +56,11 @@ def label_key(labels: Mapping[str, str]) -> str:
     return "\x00".join(f"{name}\x01{labels[name]}" for name in sorted(labels))
 
 
+def printed(key: str) -> str:
+    """A `label_key` as people write labels: `{app="a"}`."""
+    pairs = [pair.split("\x01", 1) for pair in key.split("\x00") if pair]
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in pairs) + "}"
+
+
 QUANTILE_GRID: NDArray[np.float64] = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 """The levels that models work on inside; any asked level is interpolated from them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,6 @@ class PartedPredictor:
     parts: tuple[Part, ...]
     owner: Mapping[str, int]  # key -> index in parts
     floor: Predictor
-    demoted: frozenset[str] = field(default=frozenset())  # keys for which the floor speaks, whoever was trained
 
     @classmethod
     def of(cls, parts: Sequence[Part], floor: Predictor) -> PartedPredictor:
@@ -63,14 +62,17 @@ class PartedPredictor:
         return max((part.trained_at for part in self.parts if part.about), default=math.nan)
 
     def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
-        """See Predictor. A model that a part has not is silent (NaN) in that part's rows of `Forecast.parts`."""
+        """See Predictor. `Forecast.parts` has every model, one that stands alone as well (if 0.5 is among `levels`).
+
+        A model that a part has not is silent there: NaN in that part's rows.
+        """
         values = np.empty((len(recent.labels), horizon, len(levels)))
         said: dict[str, NDArray[np.float32]] = {}
         for predictor, rows in self._shared_out(recent):
             whole = len(rows) == len(recent.labels)
             one = predictor.predict(recent if whole else recent.select(rows), horizon, levels)
             values[rows] = one.values
-            for name, medians in one.parts.items():
+            for name, medians in (one.parts or _alone(predictor, one)).items():
                 if name not in said:
                     said[name] = np.full(values.shape[:2], np.nan, np.float32)
                 said[name][rows] = medians
@@ -85,21 +87,36 @@ class PartedPredictor:
                 weights.setdefault(name, np.zeros(len(recent.labels)))[rows] = share
         return weights
 
-    def without(self, demoted: Mapping[str, Collection[str]]) -> PartedPredictor:
-        """See EnsemblePredictor.without; where a model that stands alone is demoted, the floor speaks."""
-        parts, alone = [], set(self.demoted)
-        for part in self.parts:
-            if isinstance(part.predictor, EnsemblePredictor):
-                parts.append(replace(part, predictor=part.predictor.without(demoted)))
-            else:
-                (name,) = part.predictor.weights(_NO_SERIES)
-                alone |= set(part.keys) & set(demoted.get(name, ()))
-                parts.append(part)
-        return replace(self, parts=tuple(parts), demoted=frozenset(alone))
+    @property
+    def alone(self) -> frozenset[str]:
+        """The series whose part has one model, which is no ensemble, or none."""
+        mixed = {i for i, part in enumerate(self.parts) if isinstance(part.predictor, EnsemblePredictor)}
+        return frozenset(key for key, owner in self.owner.items() if owner not in mixed)
+
+    def without(
+        self, demoted: Mapping[str, Collection[str]], hours: tuple[float, float] = (0.0, math.inf)
+    ) -> PartedPredictor:
+        """See EnsemblePredictor.without. A model that stands alone goes on: who hears it must not believe it."""
+        parts = [
+            replace(part, predictor=part.predictor.without(demoted, hours))
+            if isinstance(part.predictor, EnsemblePredictor)
+            else part
+            for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
 
     def _shared_out(self, recent: Frame) -> Iterator[tuple[Predictor, NDArray[np.intp]]]:
         """Who forecasts which rows."""
         keys = [label_key(labels) for labels in recent.labels]
-        owners = np.array([_NOBODY if key in self.demoted else self.owner.get(key, _NOBODY) for key in keys], np.intp)
+        owners = np.array([self.owner.get(key, _NOBODY) for key in keys], np.intp)
         for owner in np.unique(owners):
             yield (self.floor if owner == _NOBODY else self.parts[owner].predictor), np.flatnonzero(owners == owner)
+
+
+def _alone(predictor: Predictor, forecast: Forecast) -> Mapping[str, NDArray[np.float32]]:
+    """The median of a model that stands alone, by its name."""
+    if 0.5 not in forecast.levels:
+        return {}
+    (name,) = predictor.weights(_NO_SERIES)
+    with np.errstate(over="ignore"):
+        return {name: forecast.values[:, :, forecast.levels.index(0.5)].astype(np.float32)}

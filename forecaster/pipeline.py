@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,23 @@ from cloudpulse import logs, names
 from cloudpulse.clock import Clock
 from cloudpulse.errors import AnswerUnusable, CloudPulseError, StoreError
 from cloudpulse.promql import MetricSource
-from forecaster import storage
-from forecaster.accuracy import Accuracy
+from forecaster import fallback, storage
 from forecaster.config import Target
 from forecaster.counters import look_like_counters
+from forecaster.demotion import Demoted, log_changes
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.history import History
 from forecaster.lineup import Lineup
 from forecaster.meters import Meters
 from forecaster.model import label_key
+from forecaster.parted import PartedPredictor
 from forecaster.registry import Registry
 from forecaster.shard import Shard
 from forecaster.store import MAX_AGE_SECONDS, ForecastStore, Issue, at
+from forecaster.thresholds import threshold_probability
 from forecaster.training import Trainer
+from forecaster.truth import Truth
 from forecaster.upkeep import Upkeep
 
 OWN_LABELS = frozenset(names.FORECAST_VALUE.labels) | {"threshold", "model"}
@@ -66,11 +70,13 @@ class Pipeline:
         # A folder for each shard: another shard's would lack the past of the series that are new to us.
         self._history = History(target, data_dir / "history" / f"{target.name}{shard.suffix}")
         self._accuracy_path = data_dir / "accuracy" / f"{target.name}{storage.SUFFIX}"
-        self._accuracy = Accuracy(target)
+        self._truth = Truth(target)
         self._lineup = Lineup(target, Registry(data_dir / "models" / target.name), meters, clock)
         self._upkeep = Upkeep(target, self._lineup, trainer, meters, clock, self._history_of)
         self._training_held = False
         self._last: Forecast | None = None
+        self._last_keys: list[str] = []
+        self._failure = ""
         self._saved_at = -math.inf
         self._warned: set[str] = set()
 
@@ -84,7 +90,7 @@ class Pipeline:
         self._history.load()
         try:
             if self._accuracy_path.exists():
-                self._accuracy.restore(storage.read(self._accuracy_path))
+                self._truth.restore(storage.read(self._accuracy_path))
         except StoreError as error:
             log.error("accuracy starts anew", forecast=self.target.name, error=str(error))
         self._upkeep.load()
@@ -123,7 +129,7 @@ class Pipeline:
         self._saved_at = self._clock()
         try:
             self._history.save()
-            storage.write(self._accuracy_path, self._accuracy.state())
+            storage.write(self._accuracy_path, self._truth.state())
             self._lineup.note(self._live_mase())
         except StoreError as error:
             self._meters.error(self.target.name, "store")
@@ -192,39 +198,63 @@ class Pipeline:
             log.warning(message, forecast=self.target.name)
 
     def _predict(self, frame: Frame, now: float) -> None:
+        keys = [label_key(labels) for labels in frame.labels]
+        log_changes(self.target.name, self._truth.observed(frame, keys, now))
+        demoted = self._truth.demoted(keys)
         with self._meters.predict_duration(self.target.name):
             predictor = self._lineup.predictor(frame)
-            forecast = predictor.predict(frame, self.target.steps, self.target.all_levels)
-        forecast = _bounded(forecast, self.target)
-        self._accuracy.observed(frame)
-        self._accuracy.predicted(forecast)
+            spoken = self._speak(predictor, frame, keys, demoted)
+        raw = spoken.forecast
+        whole = _kept(replace(raw, values=self._truth.calibrated(raw, keys), parts={}), frame, self.target)
+        forecast = whole.at(self.target.all_levels)
+        self._truth.predicted(raw.at(self.target.all_levels), forecast, spoken.parts, keys)
         issue = Issue(
             target=self.target,
             forecast=forecast,
             issued_at=now,
-            expected_now=self._expected(frame, forecast),
+            expected_now=self._expected(frame, forecast, keys),
             observed=frame.values[:, -1],
-            scores=self._accuracy.scores([label_key(labels) for labels in forecast.labels]),
-            weights=dict(predictor.weights(frame)),
+            scores=self._truth.scores(keys),
+            weights=spoken.weights,
             version=predictor.version,
             trained_at=predictor.trained_at,
+            chances={
+                threshold.label: threshold_probability(whole, frame, threshold, self.target.horizons)
+                for threshold in self.target.crossings
+            },
+            demoted=demoted.among(spoken.parts),
         )
         if self._last is None:
             log.info("first forecast", forecast=self.target.name, series=len(forecast.labels))
-        self._last = forecast
+        self._last, self._last_keys = forecast, keys
         self._store.put(issue)
 
-    def _expected(self, frame: Frame, forecast: Forecast) -> NDArray[np.float64]:
+    def _speak(self, predictor: PartedPredictor, frame: Frame, keys: list[str], demoted: Demoted) -> fallback.Spoken:
+        """What the models say; where they fail altogether, seasonal naive for this round."""
+        horizon, levels = self.target.steps, self.target.predicted_levels
+        try:
+            spoken = fallback.speak(predictor, frame, keys, horizon, levels, demoted)
+        except Exception as error:
+            self._meters.error(self.target.name, "predict")
+            if repr(error) != self._failure:
+                log.exception("models failed, seasonal naive forecasts instead", forecast=self.target.name)
+            self._failure = repr(error)
+            return fallback.floor_alone(frame, horizon, levels)
+        if self._failure:
+            log.info("models work again", forecast=self.target.name)
+        self._failure = ""
+        return spoken
+
+    def _expected(self, frame: Frame, forecast: Forecast, keys: list[str]) -> NDArray[np.float64]:
         """What the forecast before said about the newest column."""
-        expected = np.full((len(forecast.labels), len(forecast.levels)), np.nan)
-        if self._last is not None:
-            rows = {label_key(labels): i for i, labels in enumerate(self._last.labels)}
-            values = at(self._last.values, (frame.end - self._last.start) / self._last.step)
-            for i, labels in enumerate(forecast.labels):
-                row = rows.get(label_key(labels))
-                if row is not None:
-                    expected[i] = values[row]
-        return expected
+        if self._last is None:
+            return np.full((len(forecast.labels), len(forecast.levels)), np.nan)
+        values = at(self._last.values, (frame.end - self._last.start) / self._last.step)
+        if keys == self._last_keys:
+            return values
+        row = {key: i for i, key in enumerate(self._last_keys)}
+        rows = np.array([row.get(key, len(values)) for key in keys], np.intp)
+        return np.concatenate([values, np.full((1, values.shape[1]), np.nan)])[rows]
 
     def _same_version(self) -> bool:
         """Whether the last forecast came of the models that are in use now."""
@@ -261,9 +291,10 @@ def _own(labels: dict[str, str] | object) -> dict[str, str]:
     return {name: value for name, value in labels.items() if name != "__name__"}
 
 
-def _bounded(forecast: Forecast, target: Target) -> Forecast:
-    bounds = target.bounds
-    if bounds.min is None and bounds.max is None:
-        return forecast
-    values = np.clip(forecast.values, bounds.min, bounds.max)
-    return Forecast(forecast.start, forecast.step, forecast.levels, forecast.labels, values)
+def _kept(forecast: Forecast, frame: Frame, target: Target) -> Forecast:
+    """Within the bounds of the target, and not below 0 for a series that never was."""
+    low, high = target.bounds.min, target.bounds.max
+    never_below = np.where(np.isnan(frame.values), np.inf, frame.values).min(1, initial=np.inf) >= 0
+    floor = np.maximum(np.where(never_below, 0.0, -np.inf), -np.inf if low is None else low)
+    values = np.clip(forecast.values, floor[:, None, None], np.inf if high is None else high)
+    return replace(forecast, values=values)

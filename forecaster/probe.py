@@ -164,9 +164,9 @@ def _about_values(target: Target, frame: Frame, known: Traits) -> Iterator[Findi
     if outside.any():
         text = f"{outside.mean():.1%} of the values lie outside, from {values.min():.4g} to {values.max():.4g}"
         yield Finding("warn", "bounds", f"{text}: forecasts would be clipped")
-    for threshold in target.thresholds:
-        share = float((values >= threshold).mean())
-        yield Finding("ok", "threshold", f"{threshold:g} was reached in {share:.1%} of the history")
+    for threshold in target.crossings:
+        beyond = values >= threshold.value if threshold.direction == "up" else values <= threshold.value
+        yield Finding("ok", "threshold", f"{threshold.label} was reached in {beyond.mean():.1%} of the history")
 
 
 def _only_rise(frame: Frame) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cloudpulse.clock import Clock
 from forecaster.accuracy import Scores
 from forecaster.config import Target
+from forecaster.demotion import NONE_DEMOTED, Demoted
 from forecaster.forecast import Forecast
 
 MAX_AGE_SECONDS = 300.0
@@ -27,9 +28,11 @@ class Issue:
     expected_now: NDArray[np.float64]  # [series, levels]: what was predicted for the newest column, NaN if nothing was
     observed: NDArray[np.float64]  # [series]: the newest column
     scores: Scores
-    weights: dict[str, NDArray[np.float64]]  # model -> [series]
+    weights: dict[str, NDArray[np.float64]]  # model -> [series], as in use
     version: int  # of the trained models; 0: not trained yet
     trained_at: float  # Unix seconds; NaN if never
+    chances: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # threshold's label -> [series, horizons]
+    demoted: Demoted = NONE_DEMOTED
 
     def ahead(self, seconds: float, now: float) -> NDArray[np.float64]:
         """Quantiles `seconds` after Unix time `now`, [series, levels], between the steps on a straight line."""

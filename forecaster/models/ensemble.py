@@ -64,17 +64,22 @@ class EnsemblePredictor:
         said = {name: np.concatenate([one.parts[name] for one in mixed]) for name in self.parts}
         return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values, said)
 
-    def without(self, demoted: Mapping[str, Collection[str]]) -> EnsemblePredictor:
+    def without(
+        self, demoted: Mapping[str, Collection[str]], hours: tuple[float, float] = (0.0, np.inf)
+    ) -> EnsemblePredictor:
         """The same, in which the models of `demoted` (name -> `label_key`s of series) have no share in those series.
 
-        Where no model is left, seasonal naive speaks.
+        That holds in the horizon buckets that end within `hours`, and in the one that holds their end. Where no model
+        is left, seasonal naive speaks.
         """
+        last = int(np.searchsorted(BUCKET_HOURS, hours[1]))
+        first = min(int(np.searchsorted(BUCKET_HOURS, hours[0])) + 1, last) if hours[0] else 0
         rows = {key: row for row, key in enumerate(self.keys)}
         names = list(self.parts)
         shares = self.shares.copy()
         for name, keys in demoted.items():
             if name in names:
-                shares[[rows[key] for key in keys if key in rows], :, names.index(name)] = 0.0
+                shares[[rows[key] for key in keys if key in rows], first : last + 1, names.index(name)] = 0.0
         left = shares.sum(-1, keepdims=True)
         floor = np.array([name == FLOOR for name in names], np.float32)
         return replace(self, shares=np.where(left > 0, shares / np.where(left > 0, left, 1), floor))
@@ -101,17 +106,23 @@ class EnsemblePredictor:
         stretch = np.einsum("lb,nb->nl", by_lead, _with_mean(self.stretch)[rows])[:, :, None]
         total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
         mass = np.zeros((len(recent.labels), horizon, 1))
+        floor, from_floor = np.full((1, 1, len(QUANTILE_GRID)), np.nan), np.zeros_like(mass)
         medians = {}
         for (name, predictor), share in zip(self.parts.items(), shares, strict=True):
             said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
-            medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
-            # A model may be silent about a series; the others then speak for it, even those with no share.
-            spoken = np.where(np.isnan(said[:, :, :1]), 0.0, share[:, :, None] + 1e-9)
-            total += np.nan_to_num(said) * spoken
+            with np.errstate(over="ignore"):
+                medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
+            # A model may be silent about a series (infinity says nothing either); those with a share then speak for it.
+            silent = ~np.isfinite(said).all(-1, keepdims=True)
+            spoken = np.where(silent, 0.0, share[:, :, None])
+            total += np.where(spoken > 0, said, 0.0) * spoken
             mass += spoken
-        mixed = total / np.where(mass > 0, mass, np.nan)
+            if name == FLOOR:
+                floor, from_floor = said, spoken
+        mixed = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), floor)
         middle = mixed[:, :, len(QUANTILE_GRID) // 2, None]
-        return replace(answer(recent, middle + stretch * (mixed - middle), levels), parts=medians)
+        stretched = np.where(from_floor < mass, middle + stretch * (mixed - middle), mixed)  # the floor alone stays
+        return replace(answer(recent, stretched, levels), parts=medians)
 
 
 class Ensemble:

@@ -65,17 +65,21 @@ def first_known(*choices: Array) -> Array:
     return found
 
 
+def normal_scores(levels: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levels on the scale of the normal distribution, on which tails run straight."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf(float(level)) for level in levels])
+
+
 def level_weights(known: Sequence[float] | NDArray[np.float64], asked: Sequence[float]) -> NDArray[np.float64]:
     """Matrix [known, asked] that turns quantiles at `known` levels into those at `asked`.
 
     Linear between neighbours on the scale of the normal distribution, on which tails run straight; beyond the
     outermost levels the last slope goes on. Rising quantiles stay rising.
     """
-    normal = NormalDist()
-    have = np.array([normal.inv_cdf(float(level)) for level in known])
+    have = normal_scores(known)
     weights = np.zeros((len(have), len(asked)))
-    for column, level in enumerate(asked):
-        z = normal.inv_cdf(float(level))
+    for column, z in enumerate(normal_scores(asked)):
         right = int(np.clip(np.searchsorted(have, z), 1, len(have) - 1))
         part = (z - have[right - 1]) / (have[right] - have[right - 1])
         part = round(float(part), 12)  # an asked level that is known comes out exactly

@@ -41,6 +41,10 @@ def test_the_median_is_always_predicted() -> None:
         ({"bounds": {"min": 1, "max": 0}}, "min below max"),
         ({"stepp": "1m"}, "unknown key `stepp`"),
         ({"thresholds": [1, 1]}, "each once"),
+        ({"thresholds": [1, {"value": 1, "direction": "down"}]}, "each once"),
+        ({"thresholds": [{"value": 1, "direction": "sideways"}]}, "thresholds"),
+        ({"thresholds": [{"direction": "down"}]}, "value"),
+        ({"thresholds": ["high"]}, "thresholds"),
         ({"every": "0s"}, "every: expected at least 1s"),
         ({"models": 3}, "models"),
         ({"models": ["lstn"]}, r'forecasts\[0\]: models: there is no "lstn"'),
@@ -65,3 +69,18 @@ def test_a_name_used_twice_is_refused() -> None:
     tree = {"forecaster": {"forecasts": [GOOD, GOOD]}}
     with pytest.raises(ConfigError, match='"web" is used twice'):
         config.ConfigFile(Path("c.yaml"), tree).section("forecaster", ForecasterSettings)
+
+
+def test_a_plain_threshold_is_crossed_upwards_and_keeps_its_label() -> None:
+    target = settings(thresholds=[0.9, {"value": 1e10, "direction": "down"}]).forecasts[0]
+    assert [(one.label, one.sign) for one in target.crossings] == [("0.9", 1), ("1e+10", -1)]
+
+
+def test_with_thresholds_more_of_the_distribution_is_predicted_than_is_shown() -> None:
+    target = settings(levels=[0.25, 0.75], thresholds=[1]).forecasts[0]
+    assert target.all_levels == (0.25, 0.5, 0.75)
+    assert set(target.all_levels) < set(target.predicted_levels)
+    assert target.predicted_levels[0] <= 0.02
+    assert target.predicted_levels[-1] >= 0.98
+    plain = settings().forecasts[0]
+    assert plain.predicted_levels == plain.all_levels

@@ -14,7 +14,8 @@ from cloudpulse.durations import Duration
 from cloudpulse.testing import FakeClock
 from forecaster.accuracy import Scores
 from forecaster.app import create_app
-from forecaster.config import Target
+from forecaster.config import Target, Threshold
+from forecaster.demotion import Demoted
 from forecaster.exporting import ForecastCollector
 from forecaster.forecast import Forecast
 from forecaster.rounds import Rounds
@@ -49,6 +50,8 @@ def issue(values: list[list[float]], observed: float = 0.0, **changes: Any) -> I
         weights={"seasonal_naive": np.array([0.25]), "lstm": np.array([0.75])},
         version=3,
         trained_at=NOW - 100,
+        chances={"10": np.array([[0.25, np.nan]])},
+        demoted=Demoted((120.0, 180.0), {"lstm": np.array([[np.nan, NOW - 60]])}, {"lstm": np.array([[np.nan, 2.7]])}),
     )
 
 
@@ -78,6 +81,9 @@ def test_every_series_of_the_contract_is_there() -> None:
     assert samples["forecast_coverage_ratio", "2m,0.9"] == 0.9
     assert samples["forecast_bias_ratio", "2m"] == 0.1
     assert samples["forecast_model_weight", "lstm"] == 0.75
+    assert samples["forecast_threshold_probability", "10,2m"] == 0.25
+    assert samples["forecaster_demoted_series", "lstm"] == 1
+    assert samples["forecaster_demoted_series", "seasonal_naive"] == 0
     assert samples["forecast_timestamp_seconds", ""] == NOW
     assert samples["forecast_series", ""] == 1
     assert samples["forecaster_model_version", ""] == 3
@@ -87,6 +93,7 @@ def test_what_is_not_known_is_absent() -> None:
     samples = page(issue(PATH), FakeClock(NOW))
     assert not any(name == "forecast_value" and labels.startswith("0s") for name, labels in samples)
     assert ("forecast_mase", "3m") not in samples
+    assert ("forecast_threshold_probability", "10,3m") not in samples
     assert not any(math.isnan(value) for value in samples.values())
 
 
@@ -130,16 +137,29 @@ def test_the_newest_issue_wins() -> None:
 )
 def test_time_to_threshold(path: list[float], observed: float, seconds: float) -> None:
     one = issue([path], observed, levels=(0.5,))
-    assert time_to_threshold(one, 10.0, NOW)[0, 0] == pytest.approx(seconds)
+    assert time_to_threshold(one, Threshold(value=10.0), NOW)[0, 0] == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("path", "observed", "seconds"),
+    [
+        ([15.0, 5, 0], 20, 90),
+        ([20.0, 20, 20], 12, math.inf),
+        ([5.0, 6, 7], 8, 0),  # it is there already
+    ],
+)
+def test_time_to_threshold_downwards(path: list[float], observed: float, seconds: float) -> None:
+    one = issue([path], observed, levels=(0.5,))
+    assert time_to_threshold(one, Threshold(value=10.0, direction="down"), NOW)[0, 0] == pytest.approx(seconds)
 
 
 def test_time_to_threshold_counts_down_with_the_clock() -> None:
     one = issue([[5.0, 15, 20]], levels=(0.5,))
-    assert time_to_threshold(one, 10.0, NOW + 45)[0, 0] == pytest.approx(45)
+    assert time_to_threshold(one, Threshold(value=10.0), NOW + 45)[0, 0] == pytest.approx(45)
 
 
 def test_time_to_threshold_of_no_forecast_is_nan() -> None:
-    assert np.isnan(time_to_threshold(issue([[np.nan] * 3], levels=(0.5,)), 10.0, NOW)).all()
+    assert np.isnan(time_to_threshold(issue([[np.nan] * 3], levels=(0.5,)), Threshold(value=10.0), NOW)).all()
 
 
 def test_the_json_has_paths_and_nulls_instead_of_nan() -> None:
@@ -153,6 +173,15 @@ def test_the_json_has_paths_and_nulls_instead_of_nan() -> None:
     assert one["values"]["0.9"] == PATH[2]
     assert one["mase"] == {"2m": 0.8, "3m": None}
     assert one["seconds_to_threshold"]["10"]["0.5"] is None, "+Inf is no JSON"
+    assert one["threshold_probability"] == {"10": {"2m": 0.25, "3m": None}}
+    assert one["demoted"] == {
+        "lstm": {
+            "horizons": ["3m"],
+            "since": NOW - 60,
+            "error_ratio": 2.7,
+            "why": "its error was 2.7 times that of seasonal naive",
+        }
+    }
     assert client.get("/api/v1/forecasts/web?app=other").get_json()["series"] == []
     assert client.get("/api/v1/forecasts/none").status_code == 404
     assert client.get("/api/v1/forecasts").get_json()["forecasts"][0]["series_count"] == 1

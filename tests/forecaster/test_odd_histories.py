@@ -283,7 +283,7 @@ def test_a_series_that_no_training_has_seen_is_forecast_from_its_first_quarter_o
     bench = make_bench(models=("profile",))
     bench.series[:] = [replayed(apps, bench, 0)]
     bench.rounds(3)
-    version = bench.store.get("rps").version
+    bench.pipeline._upkeep.hand_out = lambda: None  # no training, from here on
     whole, came_at = replayed(apps, bench, 1), bench.clock()
 
     def fresh() -> Series:
@@ -296,6 +296,5 @@ def test_a_series_that_no_training_has_seen_is_forecast_from_its_first_quarter_o
     assert forecast_of(bench, "app09") is None
     assert bench.count("cloudpulse_forecaster_series_skipped", reason="too_short") == 1
     bench.rounds(4)
-    issue, known = bench.store.get("rps"), fresh().values
-    assert issue.version == version
+    known = fresh().values
     assert np.abs(forecast_of(bench, "app09")[0] / known.mean() - 1) < 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from forecaster.frame import Frame
 from forecaster.model import label_key
@@ -82,14 +81,12 @@ def test_what_the_models_said_is_nan_where_a_part_has_no_such_model() -> None:
     parted = PartedPredictor.of([part("ab", MIX), part("cd", ("profile",))], FLOOR)
     said = parted.predict(frame("abcd"), STEPS, LEVELS).parts
     assert set(said) == set(MIX)
-    assert not np.isnan(said["profile"][:2]).any()
-    assert np.isnan(said["profile"][2:]).all()
+    assert not np.isnan(said["profile"]).any()
+    assert np.isnan(said["seasonal_naive"][2:]).all()
 
 
-@pytest.mark.parametrize("models", [MIX, ("profile",)])
-def test_a_demoted_model_has_no_share_in_that_series_and_the_others_keep_theirs(models: tuple[str, ...]) -> None:
-    """In an ensemble as well as where it stands alone: then seasonal naive speaks."""
-    parted = PartedPredictor.of([part("ab", models), part("cd", models)], FLOOR)
+def test_a_demoted_model_has_no_share_in_that_series_and_the_others_keep_theirs() -> None:
+    parted = PartedPredictor.of([part("ab", MIX), part("cd", MIX)], FLOOR)
     less = parted.without({"profile": set(key_of("bc"))})
     weights = less.weights(frame("abcd"))
     np.testing.assert_allclose(weights["profile"][1:3], 0.0)
@@ -98,6 +95,11 @@ def test_a_demoted_model_has_no_share_in_that_series_and_the_others_keep_theirs(
     np.testing.assert_allclose(after.values[[0, 3]], before.values[[0, 3]])
     floor = FLOOR.predict(frame("bc"), STEPS, LEVELS)
     np.testing.assert_allclose(after.values[1:3], floor.values, rtol=1e-5)
+
+
+def test_it_is_known_which_series_have_one_model_only() -> None:
+    parted = PartedPredictor.of([part("ab", MIX), part("cd", ("profile",))], FLOOR)
+    assert parted.alone == set(key_of("cd"))
 
 
 def test_no_series_is_an_empty_forecast() -> None:

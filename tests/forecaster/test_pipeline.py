@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from cloudpulse.durations import Duration
 from cloudpulse.errors import AnswerUnusable, SourceUnavailable
 from cloudpulse.promql import Series
-from forecaster.config import Bounds
-from forecaster.model import State
-from forecaster.pipeline import reason
+from forecaster.config import Bounds, Target, Threshold
+from forecaster.forecast import Forecast
+from forecaster.frame import Frame
+from forecaster.model import Predictor, State
+from forecaster.models import build
+from forecaster.models.robust import normal_scores
+from forecaster.pipeline import _kept, reason
+from tests.forecaster.conftest import daily
 
 
 def test_the_first_round_forecasts_at_once(bench: Any) -> None:
@@ -60,7 +67,7 @@ def test_models_by_local_time_take_over_and_survive_a_restart(make_bench: Callab
     issue = bench.store.get("rps")
     assert issue.version == 1
     np.testing.assert_allclose(issue.forecast.values, trained.values, rtol=1e-6)
-    assert make_bench(timezone="UTC", models=("seasonal_naive", "profile")).pipeline._trained is None
+    assert make_bench(timezone="UTC", models=("seasonal_naive", "profile")).pipeline._lineup.version == 0
 
 
 def test_models_are_trained_again_after_the_interval(make_bench: Callable[..., Any]) -> None:
@@ -292,3 +299,151 @@ def test_an_outage_leaves_a_gap_and_is_read_again_when_it_is_over(bench: Any) ->
 
 def test_reasons_are_the_errors_names() -> None:
     assert reason(SourceUnavailable("x")) == "source_unavailable"
+
+
+class Broken:
+    """A trained model that is off by what `says` gives, from `since` on."""
+
+    def __init__(self, bench: Any, since: float, says: Callable[[], float]) -> None:
+        self._good = build(("profile",)).fit(bench.pipeline._history.frame, bench.target.steps)
+        self._bench, self._since, self._says = bench, since, says
+
+    def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
+        good = self._good.predict(recent, horizon, levels)
+        return replace(good, values=good.values + (self._says() if self._bench.clock() >= self._since else 0.0))
+
+    def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
+        return {"lstm": np.ones(len(recent.labels))}
+
+    def state(self) -> State:
+        return self._good.state()
+
+
+def put_in_use(bench: Any, model: Predictor) -> None:
+    """Instead of what was trained; nothing is trained again."""
+    lineup = bench.pipeline._lineup
+    parts = tuple(replace(part, predictor=model) for part in lineup._in_use.parts)
+    lineup._in_use = replace(lineup._in_use, parts=parts)
+    bench.pipeline._upkeep.hand_out = lambda: None
+
+
+def broken(bench: Any, says: Callable[[], float]) -> Predictor:
+    """Put a model in use that breaks at the next round."""
+    bench.rounds(2)
+    bench.clock.advance(300)
+    model = Broken(bench, bench.clock(), says)
+    put_in_use(bench, model)
+    return model
+
+
+def test_a_model_that_breaks_is_replaced_by_seasonal_naive_within_the_hour_and_comes_back(bench: Any) -> None:
+    offset = [1000.0]
+    broken(bench, lambda: offset[0])
+    bench.rounds(1)
+    assert bench.store.get("rps").forecast.values.min() > 900
+    with capture_logs() as logs:
+        bench.clock.advance(300)
+        bench.rounds(12)
+    issue = bench.store.get("rps")
+    assert issue.forecast.values.max() < 300
+    assert issue.weights["seasonal_naive"] == [1]
+    assert issue.weights["lstm"] == [0]
+    assert not np.isnan(issue.demoted.since["lstm"]).any()
+    lines = [line for line in logs if "demoted" in line["event"]]
+    assert lines[0]["model"] == "lstm"
+    assert lines[0]["series"] == 1
+    assert 'app="a"' in lines[0]["examples"][0]
+    offset[0] = 0.0
+    bench.clock.advance(300)
+    with capture_logs() as logs:
+        bench.rounds(24 * 12)
+    issue = bench.store.get("rps")
+    assert issue.weights["lstm"] == [1]
+    assert any("good again" in line["event"] for line in logs)
+
+
+def test_a_demotion_survives_a_restart(bench: Any) -> None:
+    model = broken(bench, lambda: 1000.0)
+    bench.rounds(13)
+    since = bench.store.get("rps").demoted.since["lstm"]
+    bench.pipeline.save()
+    bench.anew()
+    put_in_use(bench, model)
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    issue = bench.store.get("rps")
+    np.testing.assert_array_equal(issue.demoted.since["lstm"], since)
+    assert issue.forecast.values.max() < 300
+
+
+@pytest.mark.parametrize("nonsense", [np.nan, np.inf])
+def test_what_is_no_number_is_never_shown(bench: Any, nonsense: float) -> None:
+    broken(bench, lambda: nonsense)
+    bench.rounds(1)
+    issue = bench.store.get("rps")
+    assert np.isfinite(issue.forecast.values).all()
+    assert issue.weights["seasonal_naive"] == [1]
+
+
+def test_models_that_raise_are_counted_and_seasonal_naive_forecasts_that_round(bench: Any) -> None:
+    fails = [True]
+
+    def say() -> float:
+        if fails[0]:
+            raise FloatingPointError("no")
+        return 0.0
+
+    broken(bench, say)
+    with capture_logs() as logs:
+        bench.rounds(3)
+    assert bench.store.get("rps").weights.keys() == {"seasonal_naive"}
+    assert bench.store.get("rps").issued_at == bench.clock()
+    assert bench.count("cloudpulse_forecaster_errors_total", reason="predict") == 3
+    assert len([line for line in logs if line["log_level"] == "error"]) == 1, "once, not every round"
+    fails[0] = False
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    assert bench.store.get("rps").weights["lstm"] == [1]
+
+
+def test_quantiles_that_were_too_narrow_are_widened_by_what_came(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(levels=(0.1, 0.9), horizons=(Duration(300),))
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=100_000)
+
+    def noisy() -> Series:
+        one = daily(bench.clock, {"app": "a"})
+        return Series(one.labels, one.times, 100 + 10 * noise[(one.times // 300).astype(int) % len(noise)])
+
+    bench.series[:] = [noisy]
+    bench.rounds(2)
+
+    class Narrow(Broken):
+        def predict(self, recent: Frame, horizon: int, levels: tuple[float, ...]) -> Forecast:
+            good = self._good.predict(recent, horizon, levels)
+            return replace(good, values=100 + 5 * normal_scores(levels) + 0 * good.values)
+
+    put_in_use(bench, Narrow(bench, 0.0, lambda: 0.0))
+    bench.rounds(500)
+    low, _, high = bench.store.get("rps").forecast.values[0, 0]
+    assert 20 < high - low < 32, "25.6 is right, 12.8 is what the model says"
+    np.testing.assert_allclose(bench.store.get("rps").scores.coverage[0, 0, [0, 2]], [0.1, 0.9], atol=0.06)
+
+
+def test_the_chance_of_crossing_is_shown_and_only_configured_levels_are(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(levels=(0.5,), thresholds=(90.0, 145.0, Threshold(value=45.0, direction="down")))
+    bench.rounds(2)
+    issue = bench.store.get("rps")
+    assert issue.forecast.levels == (0.5,)
+    assert issue.chances.keys() == {"90", "145", "45"}
+    assert ((issue.chances["145"] >= 0) & (issue.chances["145"] < 0.5)).all()
+    assert issue.chances["90"].shape == (1, 2)
+
+
+def test_what_is_shown_stays_within_bounds_and_above_0_where_the_series_always_was(bench: Any) -> None:
+    labels = ({"app": "a"}, {"app": "b"})
+    frame = Frame(0.0, 300.0, labels, np.array([[0.0, np.nan, 3.0], [-0.5, 1.0, 2.0]]))
+    moved = Forecast(900.0, 300.0, (0.1, 0.9), labels, np.array([[[-4.0, 9.0]], [[-4.0, 9.0]]]))
+    np.testing.assert_array_equal(_kept(moved, frame, bench.target).values[:, 0], [[0, 9], [-4, 9]])
+    bounds = Target(name="x", query="x", bounds=Bounds(min=-1, max=5))
+    np.testing.assert_array_equal(_kept(moved, frame, bounds).values[:, 0], [[0, 5], [-1, 5]])
