@@ -37,9 +37,12 @@ def build(names: str | tuple[str, ...], calendar: Calendar | None = None, quick:
     It works by the clock of `calendar`, None being UTC. A `quick` one isn't tuned, and needs no torch.
     Raises ConfigError for an unknown name, none at all, or one given twice.
     """
-    makers: dict[str, Callable[[], Model]] = (
-        {**MODELS, "lstm": lambda: Lstm(weights.read("lstm"))} if quick else {**MODELS}
-    )
+    base = Profile()
+    makers: dict[str, Callable[[], Model]] = {
+        **MODELS,
+        "profile": lambda: base,
+        "lstm": lambda: Lstm(weights.read("lstm") if quick else None, base),
+    }
     if isinstance(names, str):
         if names != "auto":
             raise ConfigError(f'models: expected auto or a list of {", ".join(MODELS)}, got "{names}"')

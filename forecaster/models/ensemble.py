@@ -106,23 +106,31 @@ class EnsemblePredictor:
         stretch = np.einsum("lb,nb->nl", by_lead, _with_mean(self.stretch)[rows])[:, :, None]
         total = np.zeros((len(recent.labels), horizon, len(QUANTILE_GRID)))
         mass = np.zeros((len(recent.labels), horizon, 1))
-        floor, from_floor = np.full((1, 1, len(QUANTILE_GRID)), np.nan), np.zeros_like(mass)
         medians = {}
         for (name, predictor), share in zip(self.parts.items(), shares, strict=True):
-            said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
-            with np.errstate(over="ignore"):
-                medians[name] = said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
-            # A model may be silent about a series (infinity says nothing either); those with a share then speak for it.
-            silent = ~np.isfinite(said).all(-1, keepdims=True)
-            spoken = np.where(silent, 0.0, share[:, :, None])
-            total += np.where(spoken > 0, said, 0.0) * spoken
-            mass += spoken
-            if name == FLOOR:
-                floor, from_floor = said, spoken
-        mixed = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), floor)
+            if name != FLOOR:
+                said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
+                medians[name] = _median(said)
+                # A model may be silent about a series (infinity says nothing either); those with a share speak for it.
+                spoken = np.where(np.isfinite(said).all(-1, keepdims=True), share[:, :, None], 0.0)
+                total += np.where(spoken > 0, said, 0.0) * spoken
+                mass += spoken
+        mixed = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.nan)
         middle = mixed[:, :, len(QUANTILE_GRID) // 2, None]
-        stretched = np.where(from_floor < mass, middle + stretch * (mixed - middle), mixed)  # the floor alone stays
-        return replace(answer(recent, stretched, levels), parts=medians)
+        mixed = middle + stretch * (mixed - middle)
+        if FLOOR in self.parts:
+            share = shares[list(self.parts).index(FLOOR), :, :, None]
+            floor = self._floor(recent, horizon, np.flatnonzero((share > 0).any((1, 2)) | (mass == 0).any((1, 2))))
+            medians[FLOOR] = _median(floor)
+            mixed = np.where(mass == 0, floor, np.where(share > 0, share * floor + (1 - share) * mixed, mixed))
+        return replace(answer(recent, mixed, levels), parts=medians)
+
+    def _floor(self, recent: Frame, horizon: int, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """What seasonal naive says of the series at `rows`, NaN for the others: it is seldom asked."""
+        said = np.full((len(recent.labels), horizon, len(QUANTILE_GRID)), np.nan)
+        if len(rows):
+            said[rows] = self.parts[FLOOR].predict(recent.select(rows), horizon, tuple(QUANTILE_GRID)).values
+        return said
 
 
 class Ensemble:
@@ -207,6 +215,11 @@ class Ensemble:
         best = next((name for name in _TRUSTED if name in names), names[0])
         one = np.array([name == best for name in names], np.float32)
         return np.tile(one, (series, len(BUCKET_HOURS), 1))
+
+
+def _median(said: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
 
 
 def _with_mean(by_series: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -71,7 +71,7 @@ def lesson(
     scale = stack.scale_of(past, grid)
     scaled = scale.apply(past)
     if fitted is None:
-        fitted, _ = stack.fit(scaled, grid, grid.sample(grid.day), start)
+        fitted = stack.fit(scaled, grid, grid.sample(grid.day), start)
     given = features.basis(scaled, grid, leads, start, fitted)
     seen = features.inputs(scaled, grid, leads, start, fitted, given)
     target = np.clip((came - scale.centre[:, None]) / scale.spread[:, None], -_MOST_CAME, _MOST_CAME)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Predictor, State
-from forecaster.models import features, network, profile, tuning, weights
+from forecaster.models import features, network, tuning, weights
 from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
-from forecaster.models.profile import ProfilePredictor, chunks
+from forecaster.models.profile import Profile, ProfilePredictor, chunks
 from forecaster.models.stack import scale_of
 
 _COARSEST_STEP = 3600.0
@@ -73,15 +73,17 @@ class LstmPredictor:
 class Lstm:
     """See the module. `parameters` are used as they are; without them the shipped ones are tuned where that pays.
 
-    What one fit has tuned serves the next as well: an ensemble fits first on less, then on everything.
+    What one fit has tuned serves the next as well: an ensemble fits first on less, then on everything. `base` is what
+    fits the stack, if it is to be shared.
     """
 
-    def __init__(self, parameters: network.Parameters | None = None) -> None:
+    def __init__(self, parameters: network.Parameters | None = None, base: Profile | None = None) -> None:
         self._parameters = parameters
+        self._base = base or Profile()
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
-        base, _ = profile.fit(history, horizon)
+        base = self._base.fit(history, horizon)
         grid = Grid(history.step)
         if not grid.daily or grid.step > _COARSEST_STEP:
             return LstmPredictor(base, {})
@@ -95,7 +97,7 @@ class Lstm:
             prefix: {n.removeprefix(prefix): a for n, a in state.arrays.items() if n.startswith(prefix)}
             for prefix in (_STACK, _NETWORK)
         }
-        return LstmPredictor(profile.restore(State(parts[_STACK], state.facts)), parts[_NETWORK])
+        return LstmPredictor(self._base.restore(State(parts[_STACK], state.facts)), parts[_NETWORK])
 
 
 def sampled(horizon: int, grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

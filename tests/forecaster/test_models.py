@@ -248,7 +248,7 @@ def given() -> tuple[features.Inputs, features.Basis]:
     grid = Grid(300.0)
     values = grid.align(apps().values)
     scaled = stack.scale_of(values, grid).apply(values)
-    kept, _ = stack.fit(scaled, grid, grid.sample(DAY), 0.0)
+    kept = stack.fit(scaled, grid, grid.sample(DAY), 0.0)
     basis = features.basis(scaled, grid, np.arange(DAY), 0.0, kept)
     return features.inputs(scaled, grid, np.arange(DAY), 0.0, kept, basis), basis
 
