@@ -22,8 +22,9 @@ from forecaster.models.robust import Array, mean, median
 
 _NEW_DAYS, _LEAST_OLD_DAYS = 4, 7
 """A shift is looked for in the last days, against those before; a whole week of them, since Sundays are no shift."""
-_LEAST_HOURS, _LATEST_HOURS, _FAILED = 6, 3, 4
-"""Hours outside that make a shift, all of the latest among them; before, one inside outweighs so many outside."""
+_LEAST_HOURS, _LATEST_HOURS, _FAILED = 12, 3, 4
+"""Hours outside that make a shift, all of the latest among them; before, one inside outweighs so many outside. What has
+lasted for less than half a day may be a job that ends: of two such on recorded series one did."""
 _CLEAR = 0.7
 """How far outside of the old days' range an hour must lie, in units of that range."""
 
