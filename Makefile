@@ -51,6 +51,7 @@ bench: $(VENV)/dev programs
 	$(BIN)/python benchmarks/scaler.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/forecast.py
+	$(BIN)/python benchmarks/cold.py
 	$(BIN)/python benchmarks/truth.py
 
 # A real Prometheus and Alertmanager: those on PATH, else Debian's.
