@@ -38,6 +38,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 
 bench-forecast: $(VENV)/dev
+	@mkdir -p build
 	$(BIN)/python ../shared/bench/forecast_bench.py --command "$(BIN)/python benchmarks/held_out.py ../shared/data/catalog.csv" --json build/forecast.json
 
 pretrain: $(VENV)/dev

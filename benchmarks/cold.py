@@ -47,9 +47,8 @@ def main() -> int:
             took.append([read - began, fitted - read, time.perf_counter() - fitted, time.perf_counter() - began])
         source.close()
     for name, times in zip(("read", "fit", "predict", "all"), np.array(took).T, strict=True):
-        print(
-            f"{name:<8}{1000 * np.median(times):>8.0f} ms, first {1000 * times[0]:.0f} ms, worst {1000 * times.max():.0f} ms"
-        )
+        middle, first, worst = (1000 * float(part) for part in (np.median(times), times[0], times.max()))
+        print(f"{name:<8}{middle:>8.0f} ms, first {first:.0f} ms, worst {worst:.0f} ms")
     fine = np.median(took, 0)[-1] < LIMIT_SECONDS
     print("within the limit" if fine else f"over the limit of {LIMIT_SECONDS} s")
     return 0 if fine else 1

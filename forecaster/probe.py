@@ -16,6 +16,7 @@ from cloudpulse.promql import MetricSource, Series
 from forecaster import cost, reading, traits
 from forecaster.config import ForecasterSettings, Target
 from forecaster.cost import Cost
+from forecaster.counters import look_like_counters
 from forecaster.frame import Frame
 from forecaster.model import label_key
 from forecaster.picture import promql_name
@@ -27,7 +28,6 @@ _MOST_CELLS = 4_000_000
 """Points read to look at a history; more than that is read at a multiple of the step."""
 _FEWEST_COLUMNS = 60
 _GAPS, _SHORT, _STRONG = 0.05, 0.9, 0.5
-_RISES, _FALLS = 20, 0.01
 _TWO_DAYS = 2 * 86400
 
 
@@ -154,7 +154,8 @@ def _about_values(target: Target, frame: Frame, known: Traits) -> Iterator[Findi
         row = int(known.constant.argmax())
         text = f"{known.constant.sum()} of {_count(len(known.constant))} never changed, such as"
         yield Finding("note", "constant", f"{text} {promql_name(frame.labels[row])}: no use in forecasting that")
-    if (rising := _only_rise(frame)).any():
+    named = np.array([labels.get("__name__", "").endswith("_total") for labels in frame.labels], bool)
+    if (rising := look_like_counters(frame.values) & ~named).any():
         example = promql_name(frame.labels[int(rising.argmax())])
         text = f"{rising.sum()} of {_count(len(rising))} only ever rise, such as {example}"
         yield Finding("note", "rising", f"{text}: if that is a counter, forecast its rate()")
@@ -167,15 +168,6 @@ def _about_values(target: Target, frame: Frame, known: Traits) -> Iterator[Findi
     for threshold in target.crossings:
         beyond = values >= threshold.value if threshold.direction == "up" else values <= threshold.value
         yield Finding("ok", "threshold", f"{threshold.label} was reached in {beyond.mean():.1%} of the history")
-
-
-def _only_rise(frame: Frame) -> NDArray[np.bool_]:
-    """Whether each series rises and hardly ever falls, as a counter does but for restarts; `_total` is told by name."""
-    changes = np.diff(frame.values, axis=1)
-    up, down = (changes > 0).sum(1), (changes < 0).sum(1)
-    named = np.array([labels.get("__name__", "").endswith("_total") for labels in frame.labels], bool)
-    found: NDArray[np.bool_] = (up >= _RISES) & (down <= _FALLS * up) & ~named
-    return found
 
 
 def _about_cost(target: Target, series: int, read: float, measured: Cost) -> Finding:
