@@ -41,7 +41,7 @@ def main() -> int:
             start = end - (COLUMNS - 1) * STEP
             frame = from_series(source.range("load", start, end, STEP), start, STEP, COLUMNS)
             read = time.perf_counter()
-            predictor = build(("lstm",), quick=True).fit(frame, STEPS)
+            predictor = build(("lstm",)).fit(frame, STEPS)
             fitted = time.perf_counter()
             assert np.isfinite(predictor.predict(frame, STEPS, LEVELS).values).all()
             took.append([read - began, fitted - read, time.perf_counter() - fitted, time.perf_counter() - began])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +20,8 @@ from forecaster import arguments, csvfile, reading
 from forecaster.forecast import Forecast, joined
 from forecaster.frame import TOGETHER, Frame
 from forecaster.localtime import Calendar
-from forecaster.model import Model
-from forecaster.models import MODELS, build
+from forecaster.model import Predictor
+from forecaster.models import MODELS, build, fit
 from forecaster.picture import draw, name_of
 
 _MOST_STEPS = 100_000
@@ -80,27 +82,30 @@ def command(
     steps = math.ceil(horizon / step - 1e-9)
     if steps > _MOST_STEPS:
         raise click.UsageError(f"--horizon {horizon} has {steps} steps of {step}: at most {_MOST_STEPS} are computed")
-    model = build(arguments.models(models), timezone)
+    names = arguments.models(models)
+    build(names, timezone)  # a name that doesn't exist is refused before anything is read
     with progress.shown(f"reading {csv_path or promql}"):
         if csv_path is not None:
             frame = csvfile.read(csv_path, step)
         else:
             frame = reading.queried(reading.source(url, config_path), promql or "", step, history)
-    forecast, seconds = _forecast(model, frame, steps, levels)
+    forecast, seconds = _forecast(functools.partial(fit, names, timezone), frame, steps, levels)
     _note_silent(forecast)
     if plot is not None:
         draw(plot, frame, forecast, promql or (csv_path or plot).stem)
     click.echo(_json(forecast, seconds) if as_json else _table(forecast))
 
 
-def _forecast(model: Model, frame: Frame, steps: int, levels: tuple[float, ...]) -> tuple[Forecast, _Seconds]:
+def _forecast(
+    train: Callable[[Frame, int], Predictor], frame: Frame, steps: int, levels: tuple[float, ...]
+) -> tuple[Forecast, _Seconds]:
     """Train and predict, part by part, so that the bar moves; models pool what they learn within a part."""
     seconds = _Seconds(0.0, 0.0)
     forecasts = []
     with progress.shown("training", len(frame.labels), "series") as done:
         for part in frame.parts(TOGETHER):
             began = time.perf_counter()
-            predictor = model.fit(part, steps)
+            predictor = train(part, steps)
             trained = time.perf_counter()
             forecasts.append(predictor.predict(part, steps, levels))
             seconds = _Seconds(seconds.train + trained - began, seconds.predict + time.perf_counter() - trained)
@@ -112,7 +117,7 @@ def _note_silent(forecast: Forecast) -> None:
     """Say on stderr which series got no forecast; raise ConfigError when none did."""
     silent = [name_of(forecast, i) for i, values in enumerate(forecast.values) if math.isnan(values[0, 0])]
     if silent and len(silent) == len(forecast.labels):
-        raise ConfigError("no series has enough observations for a forecast: at least 3 different points are needed")
+        raise ConfigError("no series has enough observations for a forecast: at least 3 observations are needed")
     for name in silent:
         click.echo(f"no forecast for {name}: it has fewer than 3 observations", err=True)
 

@@ -49,7 +49,7 @@ def calendar(ctx: click.Context, param: click.Parameter, value: str) -> Calendar
     try:
         return Calendar(value)
     except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
+        raise click.BadParameter(str(error).removeprefix("timezone: "), ctx, param) from error
 
 
 def models(value: str) -> str | tuple[str, ...]:

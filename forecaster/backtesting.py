@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,9 +20,9 @@ from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import ConfigError, SourceError
 from forecaster import arguments, csvfile, evaluation, outcome, reading
 from forecaster.config import ForecasterSettings, Target
-from forecaster.evaluation import Trial
+from forecaster.evaluation import Study
 from forecaster.frame import Frame
-from forecaster.models import MODELS, build
+from forecaster.models import MODELS, fit
 from forecaster.models.grid import DAY_SECONDS
 from forecaster.outcome import Outcome
 from forecaster.verdicts import judge
@@ -126,7 +128,9 @@ def _checked(make: Callable[[], Target]) -> Target:
     try:
         return make()
     except ValueError as error:
-        raise ConfigError(f"--{error}") from error
+        # A Target's words are the config's, in which what is given here once stands in a list.
+        message = re.sub("^horizons(.[0-9]+.)?", "horizon", str(error))
+        raise ConfigError(f"--{message}") from error
 
 
 def _outcome(asked: _Asked, count: int) -> Outcome:
@@ -139,16 +143,16 @@ def _outcome(asked: _Asked, count: int) -> Outcome:
             frame = _observed(asked.read(evaluation.reach(float(target.history), longest)))
     except SourceError as error:
         return replace(about, error=str(error))
-    model = build(target.models, target.calendar)
-    trial = Trial(frame, target.columns, target.horizons, target.all_levels, model, target.bounds)
-    places = {one: evaluation.origins(frame.length, trial, trial.steps(one), count) for one in target.horizons}
+    train = functools.partial(fit, target.models, target.calendar)
+    study = Study(frame, target.columns, target.horizons, target.all_levels, train, target.bounds)
+    places = {one: evaluation.origins(frame.length, study, study.steps(one), count) for one in target.horizons}
     tested = tuple(sorted(one for one, origins in places.items() if origins))
     if not tested:
         known, needed = format_duration(frame.length * frame.step), format_duration(DAY_SECONDS + min(target.horizons))
         return replace(about, error=f"{known} of history: a day to learn from and the horizon are needed, {needed}")
-    trial = replace(trial, horizons=tested)
+    study = replace(study, horizons=tested)
     with progress.shown(f"{asked.name}: testing", len(frame.labels) * len(places[tested[-1]]), "trainings") as done:
-        result = evaluation.evaluate(trial, places[tested[-1]], done)
+        result = evaluation.evaluate(study, places[tested[-1]], done)
     untested = tuple(one for one in target.horizons if one not in tested)
     return replace(about, result=result, verdicts=judge(result), untested=untested)
 

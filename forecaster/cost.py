@@ -14,7 +14,7 @@ from cloudpulse import names
 from cloudpulse.names import Definition
 from forecaster.config import Target
 from forecaster.frame import Frame
-from forecaster.models import MODELS, build
+from forecaster.models import MODELS, fit
 
 _FEW, _MORE = 2, 8
 """Series of the two samples: what the second costs more is the cost by series, the rest is paid once."""
@@ -41,12 +41,11 @@ class Cost:
 
 def measure(target: Target, sample: Frame) -> Cost:
     """Train the target's models on some series of `sample`, which has the target's step and full length."""
-    model = build(target.models, target.calendar)
     spent: list[tuple[int, float]] = []
     for count in sorted({min(_FEW, len(sample.labels)), min(_MORE, len(sample.labels))}):
         part = sample.select(range(count))
         began = _cpu_seconds()
-        predictor = model.fit(part, target.steps)
+        predictor = fit(target.models, target.calendar, part, target.steps)
         spent.append((count, _cpu_seconds() - began))
     began = time.process_time()
     predictor.predict(part, target.steps, target.all_levels)

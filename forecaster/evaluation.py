@@ -1,6 +1,6 @@
 """Evaluation: how good a forecast is on its own history, in figures by series and horizon.
 
-A Trial is what is tested, a Result what came of it. Errors are means over all steps up to a horizon, and every one is
+A Study is what is tested, a Result what came of it. Errors are means over all steps up to a horizon, and every one is
 set against seasonal naive from the same origin (Hyndman & Koehler 2006; the quantile loss as in GluonTS).
 """
 
@@ -18,7 +18,7 @@ from forecaster.backtest import Floats, Window
 from forecaster.config import Bounds
 from forecaster.forecast import Forecast, joined
 from forecaster.frame import TOGETHER, Frame
-from forecaster.model import Model
+from forecaster.model import Predictor
 from forecaster.models.grid import Grid
 from forecaster.models.seasonal_naive import SeasonalNaive
 
@@ -31,14 +31,14 @@ _MOST = 100.0
 
 
 @dataclass(frozen=True)
-class Trial:
+class Study:
     """A forecast to be tested on `frame`; each training sees at most `history` columns."""
 
     frame: Frame
     history: int
     horizons: tuple[Duration, ...]  # rising, each at least a step
     levels: tuple[float, ...]  # rising, 0.5 among them
-    model: Model
+    train: Callable[[Frame, int], Predictor]  # on what lies before an origin, for so many steps
     bounds: Bounds = field(default_factory=Bounds)
 
     def steps(self, horizon: Duration) -> int:
@@ -77,9 +77,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Result:
-    """A Trial's windows, one an origin, those of seasonal naive beside them, and figures by horizon."""
+    """A Study's windows, one an origin, those of seasonal naive beside them, and figures by horizon."""
 
-    trial: Trial
+    study: Study
     windows: tuple[Window, ...]
     floor: tuple[Window, ...]
     figures: tuple[Figures, ...]
@@ -91,15 +91,15 @@ def reach(history: float, horizon: float) -> float:
     return history + TEST_DAYS * 86400 + horizon
 
 
-def origins(length: int, trial: Trial, horizon: int, count: int) -> tuple[int, ...]:
+def origins(length: int, study: Study, horizon: int, count: int) -> tuple[int, ...]:
     """Up to `count` first predicted columns, one in each equal part of the days that are tested.
 
     Golden-section fractions make their times of day differ: of the day, where a part has one, else of the part. Before
     the first there are at least a day and half of what is known; none if that leaves no room for `horizon` columns.
     """
-    day = Grid(trial.frame.step).day
+    day = Grid(study.frame.step).day
     last = length - horizon
-    span = min(max(last - trial.history, LEAST_TEST_DAYS * day), TEST_DAYS * day)
+    span = min(max(last - study.history, LEAST_TEST_DAYS * day), TEST_DAYS * day)
     first = max(int(last - span), last // 2, day)
     if last < first:
         return ()
@@ -111,27 +111,27 @@ def origins(length: int, trial: Trial, horizon: int, count: int) -> tuple[int, .
     return tuple(sorted(found))
 
 
-def evaluate(trial: Trial, at: Sequence[int], done: Callable[[int], None] = lambda _: None) -> Result:
+def evaluate(study: Study, at: Sequence[int], done: Callable[[int], None] = lambda _: None) -> Result:
     """Train anew at each origin of `at` on what lies before it, and compare with what came.
 
     `done` is told the number of series trained, origin by origin.
     """
-    steps = trial.steps(trial.horizons[-1])
+    steps = study.steps(study.horizons[-1])
     mine, floor, weights = [], [], []
     for origin in at:
-        past = trial.frame.between(max(0, origin - trial.history), origin)
+        past = study.frame.between(max(0, origin - study.history), origin)
         forecasts = []
         for part in past.parts(TOGETHER):
-            predictor = trial.model.fit(part, steps)
-            forecasts.append(predictor.predict(part, steps, trial.levels))
+            predictor = study.train(part, steps)
+            forecasts.append(predictor.predict(part, steps, study.levels))
             weights.append(predictor.weights(part))
             done(len(part.labels))
-        naive = SeasonalNaive().fit(past, steps).predict(past, steps, trial.levels)
-        actual = trial.frame.values[:, origin : origin + steps]
-        mine.append(Window(origin, _bounded(joined(forecasts), trial.bounds), actual))
-        floor.append(Window(origin, _bounded(naive, trial.bounds), actual))
-    figures = tuple(_figures(mine, floor, horizon, trial.steps(horizon)) for horizon in trial.horizons)
-    return Result(trial, tuple(mine), tuple(floor), figures, _mean_shares(weights))
+        naive = SeasonalNaive().fit(past, steps).predict(past, steps, study.levels)
+        actual = study.frame.values[:, origin : origin + steps]
+        mine.append(Window(origin, _bounded(joined(forecasts), study.bounds), actual))
+        floor.append(Window(origin, _bounded(naive, study.bounds), actual))
+    figures = tuple(_figures(mine, floor, horizon, study.steps(horizon)) for horizon in study.horizons)
+    return Result(study, tuple(mine), tuple(floor), figures, _mean_shares(weights))
 
 
 def summary(figures: Figures) -> Summary:

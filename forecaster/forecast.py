@@ -25,7 +25,7 @@ class Forecast:
     levels: tuple[float, ...]
     labels: tuple[Labels, ...]
     values: NDArray[np.float64]
-    parts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.shape[::2] != (len(self.labels), len(self.levels)):

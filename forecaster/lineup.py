@@ -44,7 +44,7 @@ class Lineup:
         nothing = Frame(0.0, float(target.step), (), np.empty((0, 0)))
         self._floor = build(FLOOR, target.calendar).fit(nothing, target.steps)
         quick = next((name for name in QUICK if target.models == "auto" or name in target.models), None)
-        self._quick_model = build((quick,), target.calendar, quick=True) if quick else None
+        self._quick_model = build((quick,), target.calendar) if quick else None
         self._quick: list[Part] = []
         self._not_quick: set[str] = set()  # could not be fitted on the spot
         self._whole: list[Part] = []

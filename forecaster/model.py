@@ -45,7 +45,7 @@ class Model(Protocol):
     """A way to forecast, before it has seen data."""
 
     def fit(self, history: Frame, horizon: int) -> Predictor:
-        """Learn from `history` to forecast up to `horizon` steps ahead. Deterministic."""
+        """Learn from `history`, which has a series at least, to forecast up to `horizon` steps ahead. Deterministic."""
 
     def restore(self, state: State) -> Predictor:
         """The Predictor that gave `state`."""

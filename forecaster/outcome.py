@@ -38,7 +38,7 @@ def text(outcome: Outcome) -> str:
     if outcome.result is None or outcome.verdicts is None:
         return f"{outcome.name}: not tested: {outcome.error}"
     result = outcome.result
-    low, high = result.trial.levels[0], result.trial.levels[-1]
+    low, high = result.study.levels[0], result.study.levels[-1]
     band = f"{band_name(result)} band (of {high - low:.0%})" if high > low else "band"
     rows = [["horizon", "series", "MAE", "MASE", "WQL", band, "bias", "worse"]]
     for figures in result.figures:
@@ -57,20 +57,20 @@ def data(outcome: Outcome) -> dict[str, Any]:
         return about | {"error": outcome.error}
     result, verdicts = outcome.result, outcome.verdicts
     return about | {
-        "step_seconds": float(result.trial.frame.step),
-        "levels": list(result.trial.levels),
+        "step_seconds": float(result.study.frame.step),
+        "levels": list(result.study.levels),
         "origins": [moment(one.forecast.start) for one in result.windows],
         "untested_horizons": [str(horizon) for horizon in outcome.untested],
         "model_weights": {name: known(share) for name, share in result.weights.items()},
-        "horizons": [_summary_data(figures, result.trial.levels) for figures in result.figures],
+        "horizons": [_summary_data(figures, result.study.levels) for figures in result.figures],
         "series": [
             {
                 "name": series_name(result, i),
                 "labels": dict(labels),
                 "facts": list(verdicts.facts[i]),
-                "horizons": [_series_data(figures, result.trial.levels, i) for figures in result.figures],
+                "horizons": [_series_data(figures, result.study.levels, i) for figures in result.figures],
             }
-            for i, labels in enumerate(result.trial.frame.labels)
+            for i, labels in enumerate(result.study.frame.labels)
         ],
     }
 
@@ -82,7 +82,7 @@ def series_name(result: Result, row: int) -> str:
 
 def band_name(result: Result) -> str:
     """The outermost levels, such as 10-90%."""
-    return f"{100 * result.trial.levels[0]:g}-{100 * result.trial.levels[-1]:g}%"
+    return f"{100 * result.study.levels[0]:g}-{100 * result.study.levels[-1]:g}%"
 
 
 def made_by(result: Result) -> str:
@@ -122,7 +122,7 @@ def _heading(outcome: Outcome, result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     """What the longest horizon comes to, in a sentence."""
-    longest, levels = result.figures[-1], result.trial.levels
+    longest, levels = result.figures[-1], result.study.levels
     one = summary(longest)
     if math.isnan(one.mase):
         return f"  up to {longest.horizon}: nothing could be compared"

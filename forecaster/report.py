@@ -104,7 +104,7 @@ def _part(about: Outcome, result: Result, verdicts: Verdicts) -> Part:
     rows = []
     for figures in result.figures:
         one = summary(figures)
-        grade = calibration(result.trial.levels, one.band)
+        grade = calibration(result.study.levels, one.band)
         rows.append(Row(str(figures.horizon), len(figures.mase), one, tone(one.mase), *grade))
     return Part(about, result, tuple(rows), _panels(result, verdicts), _error_chart(result), _reliability(result))
 
@@ -152,7 +152,7 @@ def _lanes(windows: Sequence[Window]) -> list[list[Window]]:
 
 
 def _history_chart(result: Result, row: int, shown: Sequence[Window]) -> Chart:
-    frame, every = result.trial.frame, result.windows
+    frame, every = result.study.frame, result.windows
     last = min(every[-1].origin + every[-1].forecast.horizon, frame.length)
     first = max(0, every[0].origin - int(_BEFORE_SHARE * (last - every[0].origin)))
     past = frame.between(first, last)
@@ -160,7 +160,7 @@ def _history_chart(result: Result, row: int, shown: Sequence[Window]) -> Chart:
     said = [window.forecast.values[row] for window in every]
     x = charts.time_axis(float(times[0]), float(times[-1]))
     y = charts.number_axis(np.concatenate([past.values[row], *(values.ravel() for values in said)]))
-    middle = result.trial.levels.index(0.5)
+    middle = result.study.levels.index(0.5)
     bands, lines = [], []
     for window in shown:
         values = window.forecast.values[row]
@@ -178,7 +178,7 @@ def _error_chart(result: Result) -> Chart:
     """Mean absolute error by lead time, each series in units of its seasonal-naive error over the whole horizon."""
     scale = result.figures[-1].floor_mae
     mine, floor = by_lead(result.windows, scale), by_lead(result.floor, scale)
-    step, steps = result.trial.frame.step, len(mine)
+    step, steps = result.study.frame.step, len(mine)
     buckets = np.array_split(np.arange(steps), min(steps, _LEAD_BUCKETS))
     ahead = np.array([(bucket.mean() + 1) * step for bucket in buckets])
     lines = [np.array([float(mean(curve[bucket])) for bucket in buckets]) for curve in (floor, mine)]
@@ -189,7 +189,7 @@ def _error_chart(result: Result) -> Chart:
 
 def _reliability(result: Result) -> Chart:
     """Share of observations at or under each level, by horizon, against the level itself."""
-    levels = np.array(result.trial.levels)
+    levels = np.array(result.study.levels)
     axis = charts.number_axis(np.array([0.0, 1.0]), zero=True, percent=True)
     shapes = [charts.line("ideal", axis, axis, np.array([0.0, 1.0]), np.array([0.0, 1.0]))]
     for i, figures in enumerate(result.figures):

@@ -14,7 +14,7 @@ from cloudpulse.errors import WorkersUnavailable
 from forecaster.frame import Frame
 from forecaster.localtime import UTC, Calendar
 from forecaster.model import State
-from forecaster.models import build
+from forecaster.models import fit
 
 _RETRY_SECONDS = 60.0
 """How soon an executor that could not be had is asked for again."""
@@ -24,7 +24,7 @@ log = logs.get(__name__)
 
 def train(history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar) -> State:
     """Fit `models` on the series of one part; runs in a worker. Only plain data goes in and out."""
-    return build(models, calendar).fit(history, horizon).state()
+    return fit(models, calendar, history, horizon).state()
 
 
 class Trainer:

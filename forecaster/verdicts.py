@@ -50,8 +50,8 @@ def judge(result: Result) -> Verdicts:
     """Compare by MASE up to the longest horizon."""
     figures = result.figures[-1]
     mase = figures.mase
-    described = traits.describe(result.trial.frame)
-    moved = np.stack([traits.shifts(result.trial.frame, result.trial.history, one) for one in result.windows], 1)
+    described = traits.describe(result.study.frame)
+    moved = np.stack([traits.shifts(result.study.frame, result.study.history, one) for one in result.windows], 1)
     facts = tuple(tuple(_facts(described, moved[i], float(figures.bias[i]), i)) for i in range(len(mase)))
     order = [int(i) for i in np.argsort(mase, kind="stable") if not np.isnan(mase[i])]
     verdicts = [Verdict(i, float(mase[i]), facts[i]) for i in order]

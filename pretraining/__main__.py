@@ -58,6 +58,11 @@ def main() -> None:
             print(line, flush=True)
 
 
+def without(found: Found, left_out: str | None) -> Found:
+    """The lessons that nothing of the data set `left_out` went into."""
+    return [(sources, lesson) for sources, lesson in found if left_out not in sources]
+
+
 def _made(data: Path, cache: Path, kind: str, seed: int) -> Path:
     """Lessons of one kind, from the cache or made now."""
     path = cache / f"{kind}-{seed}.npz"
@@ -79,7 +84,7 @@ def _train(parts: list[Path], left_out: str | None) -> str:
     from forecaster.models import torch_training
 
     began = time.perf_counter()
-    lesson = _balanced([[one for one in _kept(part) if left_out not in one[0]] for part in parts])
+    lesson = _balanced([without(_kept(part), left_out) for part in parts])
     parameters = torch_training.train(lesson, torch_training.Plan(BATCHES, RATE))
     folder = Path(f"benchmarks/weights/without-{left_out}") if left_out else weights.FOLDER
     path = folder / "lstm.safetensors"

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cloudpulse.errors import ConfigError
+from forecaster.frame import Frame
 from forecaster.localtime import Calendar
-from forecaster.model import Model
-from forecaster.models import weights
+from forecaster.model import Model, Predictor
+from forecaster.models import tuning, weights
 from forecaster.models.ensemble import FLOOR, Ensemble
 from forecaster.models.in_local_time import InLocalTime
 from forecaster.models.lstm import Lstm
+from forecaster.models.network import Parameters
 from forecaster.models.profile import Profile
 from forecaster.models.prophet_seasons import Prophet
 from forecaster.models.rebased import Rebased
 from forecaster.models.ridge import Ridge
 from forecaster.models.seasonal_naive import SeasonalNaive
+from forecaster.models.trial import held_out
 
 MODELS: Mapping[str, Callable[[], Model]] = {
     "seasonal_naive": SeasonalNaive,
@@ -31,28 +34,37 @@ _AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS = 12, 6.0
 """`auto` has a time budget: Prophet costs 0.1 s a series, and nothing is gained by it up to 6 h."""
 
 
-def build(names: str | tuple[str, ...], calendar: Calendar | None = None, quick: bool = False) -> Model:
+def fit(names: str | tuple[str, ...], calendar: Calendar, history: Frame, horizon: int) -> Predictor:
+    """Train what `names` ask for; the network is tuned to `history` first, where that is long enough to pay.
+
+    The days that models are compared on are kept from the tuning, too. Raises ConfigError as `build` does.
+    """
+    network = None
+    if (names == "auto" or "lstm" in names) and tuning.enough(history):
+        network = tuning.tuned(weights.read("lstm"), history.between(0, history.length - held_out(history)))
+    return build(names, calendar, network).fit(history, horizon)
+
+
+def build(names: str | tuple[str, ...], calendar: Calendar | None = None, network: Parameters | None = None) -> Model:
     """The Model that `names` ask for: one alone, several as an ensemble, `auto` as the ensemble of all.
 
-    It works by the clock of `calendar`, None being UTC. A `quick` one isn't tuned, and needs no torch.
+    It works by the clock of `calendar`, None being UTC; its LSTM has the parameters `network`, None being the shipped.
     Raises ConfigError for an unknown name, none at all, or one given twice.
     """
     base = Profile()
-    makers: dict[str, Callable[[], Model]] = {
-        **MODELS,
-        "profile": lambda: base,
-        "lstm": lambda: Lstm(weights.read("lstm") if quick else None, base),
-    }
+    makers: dict[str, Callable[[], Model]] = {**MODELS, "profile": lambda: base, "lstm": lambda: Lstm(network, base)}
     if isinstance(names, str):
         if names != "auto":
             raise ConfigError(f'models: expected auto or a list of {", ".join(MODELS)}, got "{names}"')
         makers["prophet"] = lambda: Prophet(_AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS)
         return _ensemble({name: make() for name, make in makers.items()}, calendar)
+    if not all(names) or len(set(names)) != len(names):
+        raise ConfigError(f"models: expected each name once and at least one of {', '.join(MODELS)}, got {list(names)}")
     for name in names:
         if name not in MODELS:
             raise ConfigError(f'models: there is no "{name}", expected auto or some of {", ".join(MODELS)}')
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"models: expected each name once and at least one of {', '.join(MODELS)}, got {list(names)}")
+    if not names:
+        raise ConfigError(f"models: expected at least one of {', '.join(MODELS)}, got none")
     if len(names) == 1:
         return _placed(names[0], makers[names[0]](), calendar)
     return _ensemble({name: makers[name]() for name in names}, calendar)

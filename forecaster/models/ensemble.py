@@ -18,12 +18,15 @@ from forecaster.model import QUANTILE_GRID, Model, Predictor, State, label_key
 from forecaster.models import trial
 from forecaster.models.answer import answer, check_step, rows_of
 from forecaster.models.grid import Grid
+from forecaster.models.lstm import readable
 from forecaster.models.robust import quantiles
 from forecaster.models.seasonal_naive import SeasonalNaive
 from forecaster.models.stack import BUCKET_HOURS, FADE, blend
 from forecaster.models.trial import Trial
 
 FLOOR = "seasonal_naive"
+
+_MIDDLE = len(QUANTILE_GRID) // 2
 
 _POWER = 8.0
 _OWN_WINDOWS = (36.0, 60.0, 60.0, 60.0)
@@ -110,18 +113,18 @@ class EnsemblePredictor:
         for (name, predictor), share in zip(self.parts.items(), shares, strict=True):
             if name != FLOOR:
                 said = predictor.predict(recent, horizon, tuple(QUANTILE_GRID)).values
-                medians[name] = _median(said)
+                medians[name] = said[:, :, _MIDDLE]
                 # A model may be silent about a series (infinity says nothing either); those with a share speak for it.
                 spoken = np.where(np.isfinite(said).all(-1, keepdims=True), share[:, :, None], 0.0)
                 total += np.where(spoken > 0, said, 0.0) * spoken
                 mass += spoken
         mixed = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.nan)
-        middle = mixed[:, :, len(QUANTILE_GRID) // 2, None]
+        middle = mixed[:, :, _MIDDLE, None]
         mixed = middle + stretch * (mixed - middle)
         if FLOOR in self.parts:
             share = shares[list(self.parts).index(FLOOR), :, :, None]
             floor = self._floor(recent, horizon, np.flatnonzero((share > 0).any((1, 2)) | (mass == 0).any((1, 2))))
-            medians[FLOOR] = _median(floor)
+            medians[FLOOR] = floor[:, :, _MIDDLE]
             mixed = np.where(mass == 0, floor, np.where(share > 0, share * floor + (1 - share) * mixed, mixed))
         return replace(answer(recent, mixed, levels), parts=medians)
 
@@ -144,12 +147,14 @@ class Ensemble:
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
         names = list(self._models)
-        found = trial.trial([self._floor, *self._models.values()], history, horizon)
-        if found is None:
-            shares = self._untested(len(history.labels))
-            stretch = np.ones((len(shares), len(BUCKET_HOURS)), np.float32)
-        else:
-            shares = self._weighed(found)
+        others = [name for name in names if name != FLOOR]
+        shares = self._untested(history)
+        stretch = np.ones(shares.shape[:2], np.float32)
+        found = trial.trial([self._floor, *(self._models[name] for name in others)], history, horizon)
+        if found is not None:
+            floor = found.of([0])
+            found = found.of([0 if name == FLOOR else 1 + others.index(name) for name in names])
+            shares = self._weighed(found, floor, shares)
             stretch = _stretch(found, shares)
         kept = [m for m in range(len(names)) if shares[:, :, m].max(initial=0.0) > _NEGLIGIBLE]
         names = [names[m] for m in kept]
@@ -171,17 +176,17 @@ class Ensemble:
         shares, stretch = (state.arrays[name].astype(np.float32) for name in ("shares", "stretch"))
         return EnsemblePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), parts, shares, stretch)
 
-    def _weighed(self, found: Trial) -> NDArray[np.float32]:
-        """Weights [series, bucket, model] by a trial whose first model is the floor."""
-        shares = np.empty((len(found.came), len(BUCKET_HOURS), len(self._models)), np.float32)
+    def _weighed(self, found: Trial, floor: Trial, untested: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Weights [series, bucket, model] by what the models, and the floor, said in a trial; else `untested`."""
+        shares = untested.copy()
         for b, leads in enumerate(found.buckets()):
-            if len(leads):
-                floor, *others = found.losses(leads).T
-                ratios = np.stack([backtest.relative(loss, floor) for loss in others], -1)
-                ratios[:, _repeats(ratios)] = np.nan
+            if not len(leads):
+                shares[:, b] = shares[:, max(b - 1, 0)]
+                continue
+            ratios = backtest.relative(found.losses(leads), floor.losses(leads))
+            ratios[:, _repeats(ratios)] = np.nan
+            if not np.isnan(ratios).all():
                 shares[:, b] = self._shares(ratios, found.windows(leads) / _OWN_WINDOWS[b])
-            else:
-                shares[:, b] = shares[:, b - 1] if b else self._untested(len(shares))[:, 0]
         return shares
 
     def _shares(self, ratios: NDArray[np.float64], trust: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -210,16 +215,13 @@ class Ensemble:
         shares: NDArray[np.float32] = (power / power.sum(1, keepdims=True)).astype(np.float32)
         return shares
 
-    def _untested(self, series: int) -> NDArray[np.float32]:
+    def _untested(self, history: Frame) -> NDArray[np.float32]:
+        """Weights [series, bucket, model] where there is nothing to go by: all to one model."""
         names = list(self._models)
-        best = next((name for name in _TRUSTED if name in names), names[0])
+        trusted = [name for name in _TRUSTED if name != "lstm" or readable(Grid(history.step))]
+        best = next((name for name in trusted if name in names), names[0])
         one = np.array([name == best for name in names], np.float32)
-        return np.tile(one, (series, len(BUCKET_HOURS), 1))
-
-
-def _median(said: NDArray[np.float64]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        return said[:, :, len(QUANTILE_GRID) // 2].astype(np.float32)
+        return np.tile(one, (len(history.labels), len(BUCKET_HOURS), 1))
 
 
 def _with_mean(by_series: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -246,7 +248,7 @@ def _stretch(found: Trial, shares: NDArray[np.float32]) -> NDArray[np.float32]:
         if not len(leads):
             stretch[:, b] = stretch[:, b - 1] if b else 1.0
             continue
-        said = found.said[1:][:, :, :, leads]
+        said = found.said[:, :, :, leads]
         share = np.where(np.isnan(said[..., :1]), 0.0, shares[:, b].T[:, :, None, None, None] + 1e-9)
         mixed = (np.nan_to_num(said) * share).sum(0) / np.maximum(share.sum(0), 1e-12)
         off = found.came[:, :, leads] - mixed[..., middle]

@@ -14,12 +14,14 @@ from forecaster.models.robust import mean
 from forecaster.models.stack import Stack
 
 LEADS, FIRST_HOUR_SHARE = 32, 1 / 3
+MOST_WEIGHT = 6.0
+"""A window counts at most so much: on a series that repeats itself exactly any error would weigh without end."""
 _MOST_CAME = 60.0
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """W windows, each with L leads; float32. `came` is NaN where unknown."""
+    """W windows, each with L leads; float32. The first three fields are those of Inputs, the next four of Basis."""
 
     sequence: NDArray[np.float32]
     traits: NDArray[np.float32]
@@ -28,7 +30,7 @@ class Lesson:
     width: NDArray[np.float32]
     anchors: NDArray[np.float32]
     prior: NDArray[np.float32]
-    came: NDArray[np.float32]  # [W, L], in units of the window's scale
+    came: NDArray[np.float32]  # [W, L], in units of the window's scale; NaN where unknown
     weight: NDArray[np.float32]  # [W]: one over the mean change from day to day
     odds: NDArray[np.float32]  # [W]: how often a window is drawn, against the others
 

@@ -2,7 +2,7 @@
 
 A network on raw values alone loses to seasonal naive a day ahead, and one that learns from two weeks of its own series
 overfits; this one is given the stack and its members, and comes trained (see weights.py), so that it forecasts from
-the first hour on. With weeks of history it is tuned to them.
+the first hour on. With weeks of history it is tuned to them (see tuning.py).
 Training is in torch, prediction in numpy.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import QUANTILE_GRID, Predictor, State
-from forecaster.models import features, network, tuning, weights
+from forecaster.models import features, network, weights
 from forecaster.models.answer import alone, answer, check_step, rows_of
 from forecaster.models.grid import Grid
 from forecaster.models.profile import Profile, ProfilePredictor, chunks
@@ -59,8 +59,8 @@ class LstmPredictor:
         return answer(recent, quantiles, levels)
 
     def weights(self, recent: Frame) -> Mapping[str, NDArray[np.float64]]:
-        """See Predictor."""
-        return alone("lstm", recent)
+        """See Predictor. Where there is no network, all that speaks is the stack."""
+        return alone("lstm" if self.parameters else "profile", recent)
 
     def state(self) -> State:
         """See Predictor."""
@@ -71,11 +71,7 @@ class LstmPredictor:
 
 
 class Lstm:
-    """See the module. `parameters` are used as they are; without them the shipped ones are tuned where that pays.
-
-    What one fit has tuned serves the next as well: an ensemble fits first on less, then on everything. `base` is what
-    fits the stack, if it is to be shared.
-    """
+    """See the module. `parameters` are the network's, None being the shipped ones; `base` fits the stack."""
 
     def __init__(self, parameters: network.Parameters | None = None, base: Profile | None = None) -> None:
         self._parameters = parameters
@@ -84,12 +80,8 @@ class Lstm:
     def fit(self, history: Frame, horizon: int) -> Predictor:
         """See Model."""
         base = self._base.fit(history, horizon)
-        grid = Grid(history.step)
-        if not grid.daily or grid.step > _COARSEST_STEP:
-            return LstmPredictor(base, {})
-        if self._parameters is None and tuning.enough(history):
-            self._parameters = tuning.tuned(weights.read("lstm"), history)
-        return LstmPredictor(base, self._parameters or weights.read("lstm"))
+        heard = readable(Grid(history.step))
+        return LstmPredictor(base, (self._parameters or weights.read("lstm")) if heard else {})
 
     def restore(self, state: State) -> Predictor:
         """See Model."""
@@ -98,6 +90,11 @@ class Lstm:
             for prefix in (_STACK, _NETWORK)
         }
         return LstmPredictor(self._base.restore(State(parts[_STACK], state.facts)), parts[_NETWORK])
+
+
+def readable(grid: Grid) -> bool:
+    """Whether the network can read this grid: it knows times of day, and was trained on steps up to an hour."""
+    return grid.daily and grid.step <= _COARSEST_STEP
 
 
 def sampled(horizon: int, grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

@@ -158,7 +158,7 @@ def _around_day(profile: Array, reach: int) -> Array:
 
 def _phase_median(values: Array, period: int, span: int, leads: Leads) -> Array:
     cycles = max(1, min(span, values.shape[1]) // period)
-    folded = values[:, -cycles * period :].reshape(len(values), cycles, -1)
+    folded = values[:, -cycles * period :].reshape(len(values), cycles, period)
     by_phase = median(np.ascontiguousarray(folded.transpose(0, 2, 1)))
     return by_phase[:, leads % by_phase.shape[1]]
 

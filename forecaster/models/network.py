@@ -38,7 +38,7 @@ class Correction:
     stretch: Floats  # [W, L, GAPS], factors
 
     def at(self, weights: NDArray[np.float32]) -> Correction:
-        """Read off between leads: `weights` is [asked lead, lead], each row sums to 1."""
+        """Read off between leads: `weights` is [lead, asked lead], each row sums to 1 (`lstm.sampled`)."""
         return Correction(*(np.matmul(weights, part) for part in (self.shares, self.shift, self.stretch)))
 
     def apply(self, basis: Basis) -> Floats:

@@ -132,7 +132,7 @@ def _fit(values: Array, grid: Grid, leads: Leads, after: float) -> tuple[Floats,
         return _members(past, known, grid, after - back * grid.step, leads)
 
     prior = np.tile(np.array([name == _UNTESTED for name in NAMES], np.float32), (len(BUCKET_HOURS), 1))
-    return by_day[:, 0], stack.fit(values, grid, leads, after, Experts(NAMES, prior, say))
+    return by_day[:, 0], stack.fit(values, grid, leads, after, Experts(prior, say))
 
 
 def _members(values: Array, known: Floats, grid: Grid, after: float, leads: Leads) -> Array:

@@ -77,7 +77,6 @@ def scale_of(values: NDArray[np.float64], grid: Grid) -> Scale:
 class Experts:
     """Those whose forecasts are weighed: the cheap members, unless a model brings its own."""
 
-    names: tuple[str, ...]
     prior: Array  # [bucket, member]: weights for a series whose history is too short for a backtest
     say: Callable[[Array, int], Array]
     """From the past [N, grid.length] up to an origin so many steps before the end: [N, member, lead]."""
@@ -85,15 +84,13 @@ class Experts:
 
 def cheap_members(grid: Grid, leads: NDArray[np.intp]) -> Experts:
     """Those of members.py, forecasting at `leads`."""
-    names = members.names(grid)
-    return Experts(names, _prior(names), lambda past, _: members.forecast(past, grid, leads).values)
+    return Experts(_prior(members.names(grid)), lambda past, _: members.forecast(past, grid, leads).values)
 
 
 @dataclass(frozen=True)
-class Trial:
+class Hindsight:
     """What the members said at earlier origins, and what came."""
 
-    names: tuple[str, ...]
     prior: Array  # [bucket, member]
     said: Array  # [N, origin, member, lead]
     came: Array  # [N, origin, lead]; NaN where nothing was seen, or the origin had too little to go by
@@ -107,7 +104,7 @@ def backs(grid: Grid) -> tuple[int, ...]:
     return tuple(back for back in every if back < grid.length)
 
 
-def backtest(values: Array, grid: Grid, leads: NDArray[np.intp], experts: Experts | None = None) -> Trial:
+def backtest(values: Array, grid: Grid, leads: NDArray[np.intp], experts: Experts | None = None) -> Hindsight:
     """Forecast from origins a day and more back in `values` [N, grid.length], each from what lies before it."""
     experts = experts or cheap_members(grid, leads)
     furthest = backs(grid)[-1]
@@ -123,7 +120,7 @@ def backtest(values: Array, grid: Grid, leads: NDArray[np.intp], experts: Expert
         came.append(np.where(enough[:, None], whole[:, grid.length - back + leads], np.nan))
     double = np.array([back % grid.day == 0 for back in backs(grid)])
     heard = np.stack(came, 1).astype(np.float32)
-    return Trial(experts.names, experts.prior, np.stack(said, 1), heard, backs(grid), double)
+    return Hindsight(experts.prior, np.stack(said, 1), heard, backs(grid), double)
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,6 @@ class Stack:
 class Evidence:
     """How wrong each member was at earlier origins."""
 
-    names: tuple[str, ...]
     prior: Array  # [bucket, member]
     backs: NDArray[np.intp]  # [origin], steps to the end of the history
     losses: Array  # [N, origin, bucket, member]: weighted sums of absolute errors
@@ -167,25 +163,21 @@ class Evidence:
         losses, mass = self.losses[:, used], self.mass[:, used]
         return _weights(losses.sum(1), mass.sum(1), (mass > 0).sum(1), self.prior)
 
-    def apart(self, back: int, steps: int) -> NDArray[np.bool_]:
-        """The origins at least `steps` from the one `back` steps before the end: of days that it doesn't forecast."""
-        return np.abs(self.backs - back) >= steps
-
 
 def fit(values: Array, grid: Grid, leads: NDArray[np.intp], start: float, experts: Experts | None = None) -> Stack:
     """Weights and residual quantiles by a backtest on `values` [N, grid.length]; Unix time `start` comes after them."""
-    trial = backtest(values, grid, leads, experts)
+    hindsight = backtest(values, grid, leads, experts)
     hours = grid.hours(leads)
-    evidence = _evidence(trial, hours)
-    residuals = np.empty_like(trial.came)
-    for origin, back in enumerate(trial.backs):
-        # Residuals by weights that haven't seen them: what a forecast will really meet.
-        honest = evidence.weights(evidence.apart(back, 1))
-        residuals[:, origin] = trial.came[:, origin] - mix(trial.said[:, origin], honest, hours)
-    clock = np.stack([grid.clock(start - back * grid.step, leads) for back in trial.backs])
+    evidence = _evidence(hindsight, hours)
+    residuals = np.empty_like(hindsight.came)
+    for origin, back in enumerate(hindsight.backs):
+        # Residuals by the weights of all other origins: nearer to what a forecast will meet.
+        honest = evidence.weights(evidence.backs != back)
+        residuals[:, origin] = hindsight.came[:, origin] - mix(hindsight.said[:, origin], honest, hours)
+    clock = np.stack([grid.clock(start - back * grid.step, leads) for back in hindsight.backs])
     unrest = _unrest(residuals, clock)
     residuals /= unrest[:, clock]
-    weights = evidence.weights(np.ones(len(trial.backs), bool))
+    weights = evidence.weights(np.ones(len(hindsight.backs), bool))
     return Stack(weights, residual_bands(values, grid, residuals, hours), unrest)
 
 
@@ -228,22 +220,23 @@ def bucket_of(hours: NDArray[np.float64], ends: tuple[float, ...]) -> NDArray[np
     return np.searchsorted(np.array(ends) * (1 + 1e-9), hours).astype(np.intp)
 
 
-def _evidence(trial: Trial, hours: NDArray[np.float64]) -> Evidence:
+def _evidence(hindsight: Hindsight, hours: NDArray[np.float64]) -> Evidence:
     bucket = bucket_of(hours, BUCKET_HOURS)
-    shape = (*trial.said.shape[:2], len(BUCKET_HOURS), trial.said.shape[2])
+    said = hindsight.said
+    shape = (*said.shape[:2], len(BUCKET_HOURS), said.shape[2])
     losses, mass = np.zeros(shape, np.float32), np.zeros((*shape[:3], 1), np.float32)
-    factor = np.where(trial.double, 2.0, 1.0).astype(np.float32)
+    factor = np.where(hindsight.double, 2.0, 1.0).astype(np.float32)
     for b in range(len(BUCKET_HOURS)):
         inside = np.flatnonzero(bucket == b)
         if not len(inside):
             continue
-        came = trial.came[:, :, inside]
+        came = hindsight.came[:, :, inside]
         seen = (~np.isnan(came)).astype(np.float32)
-        error = np.abs(trial.said[..., inside] - np.nan_to_num(came)[:, :, None])
+        error = np.abs(said[..., inside] - np.nan_to_num(came)[:, :, None])
         weight = factor / len(inside)
         mass[:, :, b, 0] = seen.sum(2) * weight
         losses[:, :, b] = np.einsum("nomh,noh->nom", error, seen) * weight[:, None]
-    return Evidence(trial.names, trial.prior, np.array(trial.backs), losses, mass)
+    return Evidence(hindsight.prior, np.array(hindsight.backs), losses, mass)
 
 
 def _weights(losses: Array, mass: Array, origins: NDArray[np.intp], prior: Array) -> Array:

@@ -14,12 +14,11 @@ from torch import nn
 
 from forecaster.model import QUANTILE_GRID
 from forecaster.models.features import CHANNELS, MIDDLE, TRAITS
-from forecaster.models.lesson import Lesson
+from forecaster.models.lesson import MOST_WEIGHT, Lesson
 from forecaster.models.network import GAPS, LEAST_GAP, LEAST_PRIOR, MOST_ANCHOR, MOST_STRETCH, Parameters
 
 ENCODED, HIDDEN, DROPOUT = 32, 128, 0.2
 BATCH, DECAY = 128, 0.05
-_MOST_WEIGHT = 6.0
 
 
 @dataclass(frozen=True)
@@ -110,5 +109,5 @@ def _loss(quantiles: torch.Tensor, came: torch.Tensor, weight: torch.Tensor) -> 
     seen = ~came.isnan()
     levels = torch.from_numpy(QUANTILE_GRID.astype(np.float32))
     gap = came.nan_to_num()[..., None] - quantiles
-    loss = torch.maximum(levels * gap, (levels - 1) * gap).mean(-1) * weight[:, None].clamp(max=_MOST_WEIGHT)
+    loss = torch.maximum(levels * gap, (levels - 1) * gap).mean(-1) * weight[:, None].clamp(max=MOST_WEIGHT)
     return (loss * seen).sum() / seen.sum().clamp(min=1)

@@ -6,7 +6,7 @@ What they are judged by is honest: nothing that a model said was trained on what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from forecaster import backtest
 from forecaster.frame import Frame
 from forecaster.model import Model, Predictor
 from forecaster.models.grid import Grid
-from forecaster.models.robust import Array
+from forecaster.models.robust import Array, median
 from forecaster.models.stack import BUCKET_HOURS, bucket_of
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -26,18 +26,22 @@ _FIRST_HOUR_LEADS, _LEAD_HOURS = 12, 0.5
 
 @dataclass(frozen=True)
 class Trial:
-    """What M models said about N series at O origins, and what came; float32, NaN where unknown."""
+    """What M models said about N series at O origins, and what came, both less each series' median; NaN: unknown."""
 
     hours: NDArray[np.float64]  # [lead]
     said: Array  # [M, N, O, lead, level of LEVELS]
     came: Array  # [N, O, lead]
+
+    def of(self, models: Sequence[int]) -> Trial:
+        """That of some of the models, by their places."""
+        return replace(self, said=self.said[list(models)])
 
     def buckets(self) -> list[NDArray[np.intp]]:
         """The leads of each horizon bucket; empty for one that the held-out days don't reach."""
         bucket = bucket_of(self.hours, BUCKET_HOURS)
         return [np.flatnonzero(bucket == b) for b in range(len(BUCKET_HOURS))]
 
-    def losses(self, leads: NDArray[np.intp]) -> Array:
+    def losses(self, leads: NDArray[np.intp]) -> NDArray[np.float64]:
         """Mean pinball loss over some leads and all origins, [N, M]; NaN where nothing could be compared."""
         gap = self.came[:, :, leads, None] - self.said[:, :, :, leads]
         levels = np.array(LEVELS, np.float32)
@@ -45,7 +49,8 @@ class Trial:
         known = ~np.isnan(loss)
         total = np.where(known, loss, 0).sum((2, 3), dtype=np.float64)
         count = known.sum((2, 3))
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan).T
+        found: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1), np.nan).T
+        return found
 
     def windows(self, leads: NDArray[np.intp]) -> NDArray[np.intp]:
         """Origins at which something came, [N]."""
@@ -54,30 +59,40 @@ class Trial:
 
 
 def trial(models: Sequence[Model], history: Frame, horizon: int) -> Trial | None:
-    """Let `models` forecast the last days of `history`: a quarter of what is observed, 3 days at most.
-
-    None where that is too little to compare anything.
-    """
+    """Let `models` forecast the last days of `history`; None where these are too few to compare anything."""
     grid = Grid(history.step)
-    held_out = _held_out(history, grid)
-    origins = backtest.origins(history.length, history.length - held_out, grid.steps(_ORIGIN_HOURS))
-    if held_out < grid.steps(_LEAST_HELD_OUT_HOURS) or len(origins) < 2:
+    held = held_out(history)
+    origins = backtest.origins(history.length, history.length - held, grid.steps(_ORIGIN_HOURS))
+    if held < grid.steps(_LEAST_HELD_OUT_HOURS) or len(origins) < 2:
         return None
-    past = history.between(0, history.length - held_out)
-    steps = min(horizon, held_out)
+    past = history.between(0, history.length - held)
+    steps = min(horizon, held)
     leads = _some_leads(steps, grid)
     padded = np.concatenate([history.values, np.full((len(history.labels), steps), np.nan)], 1)
     came = np.stack([padded[:, origin + leads] for origin in origins], 1)
-    said = [_said(model.fit(past, horizon), history, origins, leads, steps) for model in models]
-    return Trial(grid.hours(leads), np.stack(said), came.astype(np.float32))
+    centre = np.nan_to_num(median(past.values))  # float32 has no digits to spare for Unix times and the like
+    said = [
+        (_said(model.fit(past, horizon), history, origins, leads, steps) - centre[:, None, None, None]).astype(
+            np.float32
+        )
+        for model in models
+    ]
+    return Trial(grid.hours(leads), np.stack(said), (came - centre[:, None, None]).astype(np.float32))
+
+
+def held_out(history: Frame) -> int:
+    """Columns at the end of `history` that models are compared on: a quarter of what is observed, 3 days at most."""
+    seen = np.flatnonzero((~np.isnan(history.values)).any(0))
+    span = history.length - int(seen[0]) if len(seen) else 0
+    return int(min(_HELD_OUT_DAYS * Grid(history.step).day, _HELD_OUT_SHARE * span))
 
 
 def _said(
     predictor: Predictor, history: Frame, origins: tuple[int, ...], leads: NDArray[np.intp], steps: int
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """[N, O, lead, level]; each forecast is given what lies before its origin."""
     found = [predictor.predict(history.between(0, origin), steps, LEVELS).values[:, leads] for origin in origins]
-    return np.stack(found, 1).astype(np.float32)
+    return np.stack(found, 1)
 
 
 def _some_leads(steps: int, grid: Grid) -> NDArray[np.intp]:
@@ -90,9 +105,3 @@ def _some_leads(steps: int, grid: Grid) -> NDArray[np.intp]:
     )
     leads = np.unique(np.concatenate(parts).round().astype(np.intp))
     return leads[leads < steps]
-
-
-def _held_out(history: Frame, grid: Grid) -> int:
-    seen = np.flatnonzero((~np.isnan(history.values)).any(0))
-    span = history.length - int(seen[0]) if len(seen) else 0
-    return int(min(_HELD_OUT_DAYS * grid.day, _HELD_OUT_SHARE * span))

@@ -6,6 +6,7 @@ Two weeks teach nothing that carries over; the gain begins where there are whole
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cloudpulse import logs
 from forecaster.frame import Frame
@@ -13,13 +14,13 @@ from forecaster.model import QUANTILE_GRID
 from forecaster.models import network
 from forecaster.models.features import Basis, Inputs
 from forecaster.models.grid import DAYS, Grid
-from forecaster.models.lesson import Lesson, joined, lesson, some_leads
+from forecaster.models.lesson import MOST_WEIGHT, Lesson, joined, lesson, some_leads
 from forecaster.models.network import Parameters
 
 LEAST_EXTRA_DAYS = 7
 """Days beyond a whole history that there must be to learn from."""
 
-_WINDOWS, _PER_ORIGIN, _HELD_SHARE = 2400, 16, 0.25
+_MOST_WINDOWS, _WINDOWS_A_DAY, _AT_ONCE, _HELD_SHARE = 2400, 48, 32, 0.25
 _BATCHES, _RATE = 300, 1e-3
 _LEAST_GAIN = 0.01
 _SEED = 7
@@ -50,24 +51,32 @@ def tuned(shipped: Parameters, history: Frame) -> Parameters:
 
 
 def _lessons(history: Frame) -> tuple[list[Lesson], list[Lesson]]:
-    """To learn from, and to judge by: origins at random, the last quarter of the time held back, a day apart."""
+    """To learn from, and to judge by: series and origins at random, the last quarter of the time held back."""
     grid = Grid(history.step)
     random = np.random.default_rng(_SEED)
     earliest, latest = DAYS * grid.day, history.length - grid.day // 4
     turn = latest - int(_HELD_SHARE * (latest - earliest))
-    rows = min(_PER_ORIGIN, len(history.labels))
     padded = np.concatenate([history.values, np.full((len(history.labels), grid.day), np.nan)], 1)
-    parts: dict[bool, list[Lesson]] = {False: [], True: []}
-    for _ in range(-(-_WINDOWS // rows)):
-        origin = int(random.integers(earliest, latest))
+    extra_days = (latest - earliest) / grid.day
+    windows = int(min(_MOST_WINDOWS, _WINDOWS_A_DAY * extra_days * len(history.labels)))
+    learned = _drawn(padded, grid, (earliest, turn - grid.day), int((1 - _HELD_SHARE) * windows), random)
+    return learned, _drawn(padded, grid, (turn, latest), int(_HELD_SHARE * windows), random)
+
+
+def _drawn(
+    padded: NDArray[np.float64], grid: Grid, origins: tuple[int, int], windows: int, random: np.random.Generator
+) -> list[Lesson]:
+    """About so many windows of rows of `padded` [N, time], whose origins lie in a range."""
+    found = []
+    for _ in range(-(-windows // _AT_ONCE)):
         leads = some_leads(grid, random)
-        chosen = random.choice(len(padded), rows, replace=False)
-        past, came = padded[chosen, origin - grid.length : origin], padded[chosen][:, origin + leads]
+        rows, at = random.integers(0, len(padded), _AT_ONCE), random.integers(*origins, _AT_ONCE)
+        past = np.stack([padded[row, origin - grid.length : origin] for row, origin in zip(rows, at, strict=True)])
+        came = np.stack([padded[row, origin + leads] for row, origin in zip(rows, at, strict=True)])
         known = (~np.isnan(past)).any(1) & (~np.isnan(came)).any(1)
-        if not turn - grid.day < origin < turn and known.any():
-            start = history.start + origin * history.step
-            parts[origin >= turn].append(lesson(past[known], came[known], grid, leads, start))
-    return parts[False], parts[True]
+        if known.any():
+            found.append(lesson(past[known], came[known], grid, leads, 0.0))
+    return found
 
 
 def _loss(parameters: Parameters, held: Lesson) -> float:
@@ -76,4 +85,4 @@ def _loss(parameters: Parameters, held: Lesson) -> float:
     said = network.correction(parameters, Inputs(held.sequence, held.traits, held.steps), held.prior).apply(basis)
     gap = held.came[..., None] - said
     loss = np.maximum(QUANTILE_GRID * gap, (QUANTILE_GRID - 1) * gap).mean(-1)
-    return float(np.nanmean(loss * np.minimum(held.weight, 6)[:, None]))
+    return float(np.nanmean(loss * np.minimum(held.weight, MOST_WEIGHT)[:, None]))

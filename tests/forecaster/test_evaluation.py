@@ -13,7 +13,7 @@ from cloudpulse.durations import Duration
 from forecaster import evaluation
 from forecaster.backtest import Window
 from forecaster.config import Bounds
-from forecaster.evaluation import Trial, evaluate, origins, summary
+from forecaster.evaluation import Study, evaluate, origins, summary
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
 from forecaster.model import Predictor, State
@@ -49,10 +49,10 @@ class Last:
         return self
 
 
-def trial(values: NDArray[np.float64], **changes: object) -> Trial:
+def study(values: NDArray[np.float64], **changes: object) -> Study:
     """Hourly series, asked a day ahead, with a history of 9 days."""
     frame = Frame(0.0, HOUR, tuple({"app": str(i)} for i in range(len(values))), values)
-    made = Trial(frame, 9 * 24, (Duration.parse("24h"),), LEVELS, Last((2, 5, 20)))
+    made = Study(frame, 9 * 24, (Duration.parse("24h"),), LEVELS, Last((2, 5, 20)).fit)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -61,7 +61,7 @@ STAIRS = np.repeat(10.0 * np.arange(12), 24)[None]
 
 
 def test_every_figure_is_what_the_hand_computes() -> None:
-    (figures,) = evaluate(trial(STAIRS), [9 * 24, 10 * 24]).figures
+    (figures,) = evaluate(study(STAIRS), [9 * 24, 10 * 24]).figures
     assert figures.points.tolist() == [48]
     assert figures.mae[0] == 5  # 10 came, 5 was said
     assert figures.floor_mae[0] == 10
@@ -75,7 +75,7 @@ def test_every_figure_is_what_the_hand_computes() -> None:
 
 def test_only_steps_up_to_the_horizon_count() -> None:
     ramp = np.arange(12 * 24.0)[None]
-    tested = trial(ramp, horizons=(Duration.parse("2h"), Duration.parse("4h")), model=Last((0, 0, 0)))
+    tested = study(ramp, horizons=(Duration.parse("2h"), Duration.parse("4h")), train=Last((0, 0, 0)).fit)
     short, long = evaluate(tested, [9 * 24]).figures
     assert short.mae[0] == (1 + 2) / 2
     assert long.mae[0] == (1 + 2 + 3 + 4) / 4
@@ -84,14 +84,14 @@ def test_only_steps_up_to_the_horizon_count() -> None:
 def test_gaps_are_compared_by_nobody() -> None:
     values = STAIRS.copy()
     values[0, 9 * 24 + 1 : 10 * 24] = np.nan
-    (figures,) = evaluate(trial(values), [9 * 24]).figures
+    (figures,) = evaluate(study(values), [9 * 24]).figures
     assert figures.points.tolist() == [1]
     assert figures.mase[0] == 0.5
 
 
 def test_a_summary_is_a_geometric_mean_and_leaves_out_what_both_foresee_perfectly() -> None:
     constant = np.full_like(STAIRS, 7.0)
-    tested = trial(np.concatenate([STAIRS, 4 * STAIRS, constant]), model=Last((0, 0, 0)))
+    tested = study(np.concatenate([STAIRS, 4 * STAIRS, constant]), train=Last((0, 0, 0)).fit)
     (figures,) = evaluate(tested, [9 * 24]).figures
     mase = np.array([0.25, 4.0, np.nan])
     one = summary(replace(figures, mase=mase))
@@ -103,13 +103,13 @@ def test_a_summary_is_a_geometric_mean_and_leaves_out_what_both_foresee_perfectl
 
 def test_nothing_to_compare_is_unknown_and_not_zero() -> None:
     values = np.concatenate([STAIRS[:, : 9 * 24], np.full((1, 24), np.nan)], 1)
-    one = summary(evaluate(trial(values), [9 * 24]).figures[0])
+    one = summary(evaluate(study(values), [9 * 24]).figures[0])
     assert one.series == 0
     assert np.isnan([one.mae, one.mase, one.wql, one.band, one.bias, one.worse, *one.coverage]).all()
 
 
 def test_a_forecast_is_clipped_to_its_bounds_as_the_service_does() -> None:
-    window = evaluate(trial(STAIRS, bounds=Bounds(max=84.0)), [9 * 24]).windows[0]
+    window = evaluate(study(STAIRS, bounds=Bounds(max=84.0)), [9 * 24]).windows[0]
     assert window.forecast.values[0, 0].tolist() == [82, 84, 84]
 
 
@@ -119,7 +119,8 @@ def test_what_comes_after_an_origin_changes_nothing_that_is_forecast_from_it() -
     other = values.copy()
     other[:, 10 * 24 :] += 100
     first, second = (
-        evaluate(trial(one, model=Profile()), [9 * 24, 10 * 24]).windows[1].forecast.values for one in (values, other)
+        evaluate(study(one, train=Profile().fit), [9 * 24, 10 * 24]).windows[1].forecast.values
+        for one in (values, other)
     )
     np.testing.assert_array_equal(first, second)
 
@@ -132,17 +133,17 @@ def test_a_training_sees_no_more_than_the_history() -> None:
             seen.append(history.length)
             return self
 
-    evaluate(trial(STAIRS, history=100, model=Watching((0, 0, 0))), [90, 240])
+    evaluate(study(STAIRS, history=100, train=Watching((0, 0, 0)).fit), [90, 240])
     assert seen == [90, 100]
 
 
 def test_the_floor_against_itself_is_one() -> None:
-    (figures,) = evaluate(trial(STAIRS, model=SeasonalNaive()), [9 * 24]).figures
+    (figures,) = evaluate(study(STAIRS, train=SeasonalNaive().fit), [9 * 24]).figures
     assert (figures.mase[0], figures.wql[0]) == (1, 1)
 
 
 def test_origins_leave_room_for_the_horizon_and_differ_in_their_time_of_day() -> None:
-    tested = trial(np.zeros((1, 30 * 24)), history=14 * 24)
+    tested = study(np.zeros((1, 30 * 24)), history=14 * 24)
     places = origins(30 * 24, tested, 24, 5)
     assert len(places) == 5
     assert places[0] >= 22 * 24  # the last week before the last day
@@ -154,15 +155,15 @@ def test_origins_leave_room_for_the_horizon_and_differ_in_their_time_of_day() ->
 @pytest.mark.parametrize(("days", "first"), [(2.5, 1), (4, 1.5), (17, 13)])
 def test_a_short_history_is_tested_on_fewer_days(days: float, first: float) -> None:
     length = int(days * 24)
-    places = origins(length, trial(np.zeros((1, length)), history=14 * 24), 24, 4)
+    places = origins(length, study(np.zeros((1, length)), history=14 * 24), 24, 4)
     assert places
     assert first * 24 <= places[0]
     assert places[-1] + 24 <= length
 
 
 def test_less_than_a_day_and_the_horizon_can_not_be_tested() -> None:
-    assert origins(47, trial(np.zeros((1, 47))), 24, 5) == ()
-    assert origins(48, trial(np.zeros((1, 48))), 24, 5) == (24,)
+    assert origins(47, study(np.zeros((1, 47))), 24, 5) == ()
+    assert origins(48, study(np.zeros((1, 48))), 24, 5) == (24,)
 
 
 def test_error_by_lead_is_in_units_of_each_series_own_scale() -> None:
@@ -178,7 +179,7 @@ def test_verdicts_name_the_best_the_worst_and_what_was_measured() -> None:
     steady[0, 8 * 24 :] = 80
     shifted = np.where(np.arange(12 * 24) < 9 * 24, np.sin(np.arange(12 * 24) * 2 * np.pi / 24), 50.0)[None]
     constant = np.full_like(STAIRS, 7.0)
-    result = evaluate(trial(np.concatenate([STAIRS, steady, constant, shifted])), [9 * 24])
+    result = evaluate(study(np.concatenate([STAIRS, steady, constant, shifted])), [9 * 24])
     verdicts = judge(result)
     assert [one.row for one in verdicts.wins] == [0, 3]
     assert [one.row for one in verdicts.losses] == [2, 1]

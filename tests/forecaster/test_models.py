@@ -353,6 +353,31 @@ def test_a_model_that_is_silent_about_a_series_leaves_it_to_the_others() -> None
     np.testing.assert_allclose(mixed.predict(history, DAY, LEVELS).values, profile.predict(history, DAY, LEVELS).values)
 
 
+def test_an_ensemble_whose_series_were_silent_when_models_were_compared_still_forecasts() -> None:
+    values = apps().values[:, : 8 * DAY].copy()
+    values[:, -3 * DAY :] = np.nan
+    for names in (("profile", "ridge"), ("seasonal_naive", "profile", "lstm")):
+        fitted = build(names).fit(frame(values), DAY)
+        assert np.isfinite(fitted.predict(frame(values), DAY, LEVELS).values).all()
+        np.testing.assert_allclose(sum(fitted.weights(frame(values)).values()), 1)
+
+
+def test_where_a_series_lies_does_not_change_who_forecasts_it() -> None:
+    """Unix times and free bytes have no digits to spare in float32."""
+    history = frame(apps().values)
+    far = frame(apps().values + 1.7e9)
+    names = ("profile", "ridge")
+    here, there = (build(names).fit(one, DAY).weights(one) for one in (history, far))
+    for name in here:
+        np.testing.assert_allclose(here[name], there[name], atol=0.05)
+
+
+def test_a_grid_that_no_network_reads_is_not_credited_to_one() -> None:
+    days = frame(apps().values[:, : 14 * DAY].reshape(4, 14, DAY).mean(-1), 86400.0)
+    assert build("auto").fit(days, 3).weights(days).get("lstm", np.zeros(4)).max() == 0
+    assert Lstm().fit(days, 3).weights(days).keys() == {"profile"}
+
+
 def test_unknown_names_are_refused_with_those_that_exist() -> None:
     with pytest.raises(ConfigError, match='there is no "arima", expected auto or some of seasonal_naive, profile'):
         build(("profile", "arima"))
