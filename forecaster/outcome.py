@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from cloudpulse.durations import Duration
 from forecaster.evaluation import Figures, Result, summary
 from forecaster.picture import name_of
@@ -125,7 +127,9 @@ def _verdict(result: Result) -> str:
     longest, levels = result.figures[-1], result.study.levels
     one = summary(longest)
     if math.isnan(one.mase):
-        return f"  up to {longest.horizon}: nothing could be compared"
+        constant = np.nanmax(result.study.frame.values, 1) == np.nanmin(result.study.frame.values, 1)
+        why = ": no series ever changes, which is foreseen perfectly either way" if constant.all() else ""
+        return f"  up to {longest.horizon}: nothing could be compared{why}"
     _, word = calibration(levels, one.band)
     band = f"; the {band_name(result)} band is {word}" if word else ""
     return f"  up to {longest.horizon}: error {against_naive(one.mase)} against seasonal naive{band}"
