@@ -13,7 +13,8 @@ from forecaster.models.grid import Grid
 from forecaster.models.robust import mean
 from forecaster.models.stack import Stack
 
-LEADS, FIRST_HOUR_SHARE = 32, 1 / 3
+LEADS, SOON = 32, 11
+"""Leads of a window, and how many of them, the first, lie within the first hour at least."""
 MOST_WEIGHT = 6.0
 """A window counts at most so much: on a series that repeats itself exactly any error would weigh without end."""
 _MOST_CAME = 60.0
@@ -53,7 +54,7 @@ def joined(lessons: Sequence[Lesson]) -> Lesson:
 
 def some_leads(grid: Grid, random: np.random.Generator) -> NDArray[np.intp]:
     """Leads within a day, as many for every origin, a third of them in the first hour; one may come twice."""
-    soon = random.integers(0, max(grid.steps(1), min(6, grid.day)), round(LEADS * FIRST_HOUR_SHARE))
+    soon = random.integers(0, max(grid.steps(1), min(6, grid.day)), SOON)
     later = random.integers(0, grid.day, LEADS - len(soon))
     return np.sort(np.concatenate([soon, later])).astype(np.intp)
 

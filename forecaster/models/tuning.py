@@ -14,7 +14,7 @@ from forecaster.model import QUANTILE_GRID
 from forecaster.models import network
 from forecaster.models.features import Basis, Inputs
 from forecaster.models.grid import DAYS, Grid
-from forecaster.models.lesson import MOST_WEIGHT, Lesson, joined, lesson, some_leads
+from forecaster.models.lesson import MOST_WEIGHT, SOON, Lesson, joined, lesson, some_leads
 from forecaster.models.network import Parameters
 
 LEAST_EXTRA_DAYS = 7
@@ -34,7 +34,8 @@ def enough(history: Frame) -> bool:
 
 
 def tuned(shipped: Parameters, history: Frame) -> Parameters:
-    """`shipped` after lessons of the earlier origins in `history`, if that is better at the later ones; else itself.
+    """`shipped` after lessons of the earlier origins in `history`, if that is better at the later ones, both within the
+    hour and beyond; else itself.
 
     Deterministic. Imports torch: for a worker process.
     """
@@ -45,9 +46,12 @@ def tuned(shipped: Parameters, history: Frame) -> Parameters:
         return shipped
     learned, held = (joined(part) for part in parts)
     found = torch_training.train(learned, torch_training.Plan(_BATCHES, _RATE, _SEED), shipped)
-    before, after = _loss(shipped, held), _loss(found, held)
-    log.info("network tuned", windows=len(learned.odds), before=round(before, 4), after=round(after, 4))
-    return found if after < (1 - _LEAST_GAIN) * before else shipped
+    gain = 1 - _losses(found, held) / _losses(shipped, held)
+    kept = bool((gain > 0).all() and gain.mean() > _LEAST_GAIN)
+    log.info(
+        "network tuned", windows=len(learned.odds), gain_soon=round(gain[0], 4), gain_later=round(gain[1], 4), kept=kept
+    )
+    return found if kept else shipped
 
 
 def _lessons(history: Frame) -> tuple[list[Lesson], list[Lesson]]:
@@ -79,10 +83,11 @@ def _drawn(
     return found
 
 
-def _loss(parameters: Parameters, held: Lesson) -> float:
-    """Mean pinball loss of the windows, weighted as in training."""
+def _losses(parameters: Parameters, held: Lesson) -> NDArray[np.float64]:
+    """Mean pinball loss of the windows, weighted as in training: of the leads within the first hour, of the rest."""
     basis = Basis(held.stack, held.width, held.anchors, held.prior)
     said = network.correction(parameters, Inputs(held.sequence, held.traits, held.steps), held.prior).apply(basis)
     gap = held.came[..., None] - said
     loss = np.maximum(QUANTILE_GRID * gap, (QUANTILE_GRID - 1) * gap).mean(-1)
-    return float(np.nanmean(loss * np.minimum(held.weight, MOST_WEIGHT)[:, None]))
+    loss = loss * np.minimum(held.weight, MOST_WEIGHT)[:, None]
+    return np.array([np.nanmean(loss[:, :SOON]), np.nanmean(loss[:, SOON:])])
