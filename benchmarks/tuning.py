@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.held_out import WEIGHTS
+from cloudpulse import logs
 from forecaster import backtest
 from forecaster.frame import Frame
 from forecaster.models import tuning, weights
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--weeks", type=int, default=5)
     parser.add_argument("--origins", type=int, default=4)
     options = parser.parse_args()
+    logs.configure("warning")
     print(f"{'data set':<22}{'series':>7}{'1 h':>8}{'24 h':>8}{'tuning s':>10}")
     known = [one for one in recorded(options.data) if one.step == STEP]
     for source in SOURCES:

@@ -48,9 +48,8 @@ def tuned(shipped: Parameters, history: Frame) -> Parameters:
     found = torch_training.train(learned, torch_training.Plan(_BATCHES, _RATE, _SEED), shipped)
     gain = 1 - _losses(found, held) / _losses(shipped, held)
     kept = bool((gain > 0).all() and gain.mean() > _LEAST_GAIN)
-    log.info(
-        "network tuned", windows=len(learned.odds), gain_soon=round(gain[0], 4), gain_later=round(gain[1], 4), kept=kept
-    )
+    soon, later = (round(float(one), 4) for one in gain)
+    log.info("network tuned", windows=len(learned.odds), gain_soon=soon, gain_later=later, kept=kept)
     return found if kept else shipped
 
 
