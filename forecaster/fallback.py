@@ -43,7 +43,7 @@ def speak(
     weights = {name: np.array(share) for name, share in heard.weights(frame).items()}
     finite = np.asarray(np.isfinite(forecast.values).all((1, 2)))
     own = np.tile(finite[:, None], horizon)  # [series, step]: what is not the floor's
-    alone = np.array([key in heard.alone for key in keys], bool)
+    alone = heard.alone(keys)
     for name in weights.keys() & demoted.since.keys() if alone.any() else ():
         own &= ~(_out(demoted, name, forecast) & (alone & (weights[name] > 0))[:, None])
     _without_silent(weights, forecast.parts)

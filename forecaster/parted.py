@@ -87,11 +87,11 @@ class PartedPredictor:
                 weights.setdefault(name, np.zeros(len(recent.labels)))[rows] = share
         return weights
 
-    @property
-    def alone(self) -> frozenset[str]:
-        """The series whose part has one model, which is no ensemble, or none."""
-        mixed = {i for i, part in enumerate(self.parts) if isinstance(part.predictor, EnsemblePredictor)}
-        return frozenset(key for key, owner in self.owner.items() if owner not in mixed)
+    def alone(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """[series]: whether a part speaks for the series that is no ensemble, but one model."""
+        single = np.array([not isinstance(part.predictor, EnsemblePredictor) for part in self.parts] + [False])
+        owners = np.array([self.owner.get(key, _NOBODY) for key in keys], np.intp)
+        return np.asarray(single[owners], np.bool_)  # the last one is nobody's
 
     def without(
         self, demoted: Mapping[str, Collection[str]], hours: tuple[float, float] = (0.0, math.inf)

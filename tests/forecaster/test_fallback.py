@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,29 @@ def test_a_model_that_stands_alone_keeps_the_leads_at_which_it_is_good() -> None
     np.testing.assert_allclose(spoken.forecast.values[1, :12], 50)
     np.testing.assert_allclose(spoken.forecast.values[1, 12:], FLOOR[1, 12:])
     np.testing.assert_allclose(spoken.weights["lstm"], [1, 12 / DAY])
+
+
+def test_the_work_of_a_round_grows_no_faster_than_the_series() -> None:
+    class Counted(dict[str, int]):
+        looks = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            self.looks += 1
+            return super().get(key, default)
+
+        def items(self) -> Any:
+            self.looks += len(self)
+            return super().items()
+
+    def looks(count: int) -> int:
+        labels = tuple({"app": "a", "n": str(n)} for n in range(count))
+        keys = [label_key(one) for one in labels]
+        owner = Counted(dict.fromkeys(keys, 0))
+        parted = PartedPredictor((Part(tuple(keys), Says(50.0)),), owner, SeasonalNaivePredictor(STEP))
+        fallback.speak(parted, Frame(0.0, STEP, labels, np.ones((count, 9))), keys, 2, LEVELS, NONE_DEMOTED)
+        return owner.looks
+
+    assert 0 < looks(80) <= 2 * looks(40)
 
 
 def test_weights_in_use_add_up_to_1() -> None:
