@@ -109,11 +109,11 @@ class Lineup:
         self._add(Part(keys, predictor, self._open, about), state)
         self._assemble()
 
-    def finish(self, served: Collection[str]) -> None:
-        """Make the version under way whole; a series of `served` that isn't in it keeps the model it has."""
+    def finish(self, kept: Collection[str]) -> None:
+        """Make the version under way whole; a series of `kept` that isn't in it keeps the model it has."""
         if self._open is None:
             return
-        for part in self._owners_of(served):
+        for part in self._owners_of(kept):
             if part.about and part.version != self._open:
                 self._add(replace(part, version=self._open), part.predictor.state())
         with self._storing():
@@ -121,7 +121,7 @@ class Lineup:
         self._number, self._open = self._open, None
         self._whole, self._under_way = self._under_way, []
         self._assemble()
-        log.info("trained", forecast=self._target.name, version=self._number, series=len(served))
+        log.info("trained", forecast=self._target.name, version=self._number, series=len(self.trained))
 
     def note(self, mase: Mapping[str, float]) -> None:
         """Keep with the newest whole version how forecasts do, live. Raises StoreError."""

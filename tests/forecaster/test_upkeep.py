@@ -353,3 +353,50 @@ def test_how_a_version_does_live_is_noted_with_it(bench: Any) -> None:
     newest = registry(bench).newest()
     assert newest is not None
     assert newest.mase["15m"] == pytest.approx(bench.store.get("rps").scores.mase[0, 0])
+
+
+def test_an_outage_of_all_series_while_a_part_is_trained_costs_no_models(held: Any) -> None:
+    held.pipeline.round()
+    work(held, 4)
+    held.clock.advance(held.target.train_every)
+    held.pipeline.round()
+    held.series.clear()
+    held.clock.advance(900)
+    held.pipeline.round()
+    assert held.store.get("rps") is None, "there is no forecast"
+    while held.executor.work:
+        work(held, 1)
+    assert trained(held) == 400
+    assert registry(held).newest().series == 400
+    held.serve(400, days=2)
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert held.store.get("rps").version >= 1
+
+
+def test_an_outage_of_some_exporters_costs_no_models(held: Any) -> None:
+    held.pipeline.round()
+    work(held, 4)
+    held.clock.advance(held.target.train_every)
+    held.pipeline.round()
+    del held.series[1:]
+    held.clock.advance(900)
+    held.pipeline.round()
+    assert len(held.store.get("rps").forecast.labels) == 1
+    while held.executor.work:
+        work(held, 1)
+    assert registry(held).numbers() == [1, 2]
+    assert trained(held) == 400
+
+
+def test_series_gone_for_longer_than_the_interval_leave_the_models(held: Any) -> None:
+    held.serve(400, days=0.2)
+    held.pipeline.round()
+    work(held, 4)
+    del held.series[1:]
+    end = held.clock() + 3 * held.target.train_every
+    while held.clock() < end:
+        held.clock.advance(1800)
+        held.pipeline.round()
+        work(held, len(held.executor.work))
+    assert trained(held) == 1
