@@ -10,7 +10,7 @@ import numpy as np
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
-from cloudpulse.errors import CorruptFile, StoreError
+from cloudpulse.errors import StoreError
 from forecaster.config import Target
 from forecaster.frame import Frame
 from forecaster.meters import Meters
@@ -148,8 +148,12 @@ class Lineup:
         for part in ours:
             try:
                 parts.append(Part(part.keys, self.restore(part.state), number, part.about))
-            except (CorruptFile, KeyError, ValueError) as error:
-                log.error("models of another kind are left", forecast=self._target.name, error=repr(error))
+            except Exception as error:  # noqa: BLE001  whatever a model raises for the state of another kind
+                log.error(
+                    "models of another kind are left, their series trained anew",
+                    forecast=self._target.name,
+                    error=repr(error),
+                )
         return parts
 
     def _fit_quickly(self, fit: Callable[[Frame, int], Predictor], frame: Frame) -> None:

@@ -58,6 +58,7 @@ class Truth:
     """
 
     def __init__(self, target: Target) -> None:
+        self._query = target.query
         self._levels = target.all_levels
         self._step = float(target.step)
         self._shown = len(target.horizons)
@@ -148,7 +149,7 @@ class Truth:
         return State(arrays, {"about": self._about(), "keys": self._rows.keys, "times": times, "parts": facts})
 
     def restore(self, state: State) -> None:
-        """Take up what `state` gave; of another target's shape it is left."""
+        """Take up what `state` gave; of another query, step or shape it is left."""
         if state.facts.get("about") != self._about():
             return
         self._rows = Rows(state.facts["keys"])
@@ -163,7 +164,15 @@ class Truth:
             )
 
     def _about(self) -> dict[str, object]:
-        return {"version": 2, "levels": list(self._levels), "leads": self._leads, "apart": self._apart}
+        """What figures depend on: with another of these they say nothing. Models may change, each is known by name."""
+        return {
+            "version": 2,
+            "query": self._query,
+            "step": self._step,
+            "levels": list(self._levels),
+            "leads": self._leads,
+            "apart": self._apart,
+        }
 
     def _score(
         self, h: int, one: _Waiting, rows: NDArray[np.intp], actual: NDArray[np.float64], naive: NDArray[np.float64]

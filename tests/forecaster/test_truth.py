@@ -23,11 +23,11 @@ RNG = np.random.default_rng(5)
 PAST = 10 + RNG.normal(size=DAY)
 
 
-def target(*horizons: str, every: str = "5m") -> Target:
+def target(*horizons: str, every: str = "5m", query: str = "x", step: float = STEP) -> Target:
     return Target(
         name="x",
-        query="x",
-        step=Duration(STEP),
+        query=query,
+        step=Duration(step),
         every=Duration.parse(every),
         horizons=tuple(map(Duration.parse, horizons)),
     )
@@ -78,8 +78,17 @@ def test_everything_survives_a_restart_through_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(left.since["lstm"], right.since["lstm"])
 
 
-@pytest.mark.parametrize("other", [target("15m"), target("15m", "2h"), target("1h", "15m")])
-def test_a_state_of_other_horizons_is_left(other: Target) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        target("15m"),
+        target("15m", "2h"),
+        target("1h", "15m"),
+        target("15m", "1h", query="y"),
+        target("15m", "1h", step=150.0, every="150s"),
+    ],
+)
+def test_a_state_of_another_query_step_or_horizons_is_left(other: Target) -> None:
     replay = Replay(target("15m", "1h"))
     replay.rounds(40)
     again = Truth(other)

@@ -400,3 +400,20 @@ def test_series_gone_for_longer_than_the_interval_leave_the_models(held: Any) ->
         held.pipeline.round()
         work(held, len(held.executor.work))
     assert trained(held) == 1
+
+
+@pytest.mark.parametrize("error", [TypeError, IndexError])
+def test_a_part_whose_model_cannot_live_again_is_trained_anew(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    bench.rounds(2)
+    with monkeypatch.context() as broken, capture_logs() as lines:
+        broken.setattr("forecaster.models.seasonal_naive.SeasonalNaive.restore", fail)
+        bench.anew()
+    assert any("trained anew" in line["event"] for line in lines)
+    bench.clock.advance(300)
+    bench.rounds(2)
+    assert bench.store.get("rps").version == 2
