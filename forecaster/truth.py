@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.accuracy import Accuracy, Due, Scores, naive
+from forecaster.accuracy import Accuracy, Due, Scores, last_known, naive
 from forecaster.calibration import Calibration
 from forecaster.config import Target
 from forecaster.demotion import Change, Demoted, Demotion
@@ -42,12 +42,25 @@ class _Learner(Protocol):
 
 @dataclass
 class _Waiting:
-    """A prediction for one moment, by row; rows and models that came later are missing at the end. NaN: none."""
+    """A prediction for one moment, by row; rows and models that came later are missing at the end. NaN: none.
+
+    What was predicted is kept as its difference from `base`: float32 tells Unix times only two minutes apart.
+    """
 
     time: float
+    base: NDArray[np.float64]  # [rows], the newest known value when it was predicted
     issued: NDArray[np.float32]  # [rows, levels]
     raw: NDArray[np.float32]  # [rows, levels]
     medians: NDArray[np.float32]  # [rows, models]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"base": self.base, "issued": self.issued, "raw": self.raw, "medians": self.medians}
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Keep these rows only."""
+        old = rows[rows < len(self.base)]
+        self.base, self.issued = self.base[old], self.issued[old]
+        self.raw, self.medians = self.raw[old], self.medians[old]
 
 
 class Truth:
@@ -68,6 +81,7 @@ class Truth:
         self._apart = [max(self._step, lead / SLOTS) for lead in self._leads]
         self._waiting: list[deque[_Waiting]] = [deque() for _ in self._leads]
         self._rows = Rows()
+        self._base = np.empty(0)  # by row: the newest known value; NaN for a series that isn't there
         self._accuracy = Accuracy(len(self._leads), self._levels)
         between = [max(apart, float(target.every)) for apart in self._apart]
         self._calibration = Calibration(self._leads, between, self._levels)
@@ -89,9 +103,9 @@ class Truth:
         for h, waiting in enumerate(self._waiting):
             while waiting and waiting[0].time <= frame.end + 1e-6:
                 one = waiting.popleft()
-                column = round((one.time - frame.start) / self._step)
-                if 0 <= column < frame.length:
-                    self._score(h, one, rows, frame.values[:, column], naive(frame, column, self._leads[h]))
+                self._score(h, one, rows, frame)
+        self._base = np.full(len(self._rows), np.nan)
+        self._base[rows] = last_known(frame, frame.length - 1, np.arange(len(rows)))
         changes = [(self._rows.keys[change.row], change) for change in self._demotion.judge(now)]
         self._forget()
         return changes
@@ -101,7 +115,7 @@ class Truth:
         return self._calibration.apply(self._rows.of(keys), raw.values, raw.levels, raw.step)
 
     def predicted(
-        self, raw: Forecast, issued: Forecast, parts: Mapping[str, NDArray[np.float32]], keys: Sequence[str]
+        self, raw: Forecast, issued: Forecast, parts: Mapping[str, NDArray[np.floating[Any]]], keys: Sequence[str]
     ) -> None:
         """Remember what was predicted for series that the newest `observed` has seen, to be scored later.
 
@@ -114,12 +128,13 @@ class Truth:
             moment = issued.start + index * self._step
             if index >= issued.horizon or (waiting and moment < waiting[-1].time + apart - 1e-6):
                 continue
-            medians = np.full((len(rows), len(self._demotion.models)), np.nan, np.float32)
+            medians = np.full((len(rows), len(self._demotion.models)), np.nan)
             for column, said in zip(columns, parts.values(), strict=True):
                 medians[:, column] = said[:, index]
             waiting.append(
                 _Waiting(
                     moment,
+                    self._base.copy(),
                     self._by_row(rows, issued.values[:, index]),
                     self._by_row(rows, raw.values[:, index]),
                     self._by_row(rows, medians),
@@ -144,7 +159,7 @@ class Truth:
             facts[name] = dict(state.facts)
         for h, waiting in enumerate(self._waiting):
             for i, one in enumerate(waiting):
-                arrays |= {f"{h}.{i}.issued": one.issued, f"{h}.{i}.raw": one.raw, f"{h}.{i}.medians": one.medians}
+                arrays |= {f"{h}.{i}.{kind}": array for kind, array in one.arrays().items()}
         times = [[one.time for one in waiting] for waiting in self._waiting]
         return State(arrays, {"about": self._about(), "keys": self._rows.keys, "times": times, "parts": facts})
 
@@ -159,14 +174,14 @@ class Truth:
             part.restore(State(arrays, state.facts["parts"][name]))
         for h, times in enumerate(state.facts["times"]):
             self._waiting[h] = deque(
-                _Waiting(time, *(state.arrays[f"{h}.{i}.{kind}"] for kind in ("issued", "raw", "medians")))
+                _Waiting(time, *(state.arrays[f"{h}.{i}.{kind}"] for kind in ("base", "issued", "raw", "medians")))
                 for i, time in enumerate(times)
             )
 
     def _about(self) -> dict[str, object]:
         """What figures depend on: with another of these they say nothing. Models may change, each is known by name."""
         return {
-            "version": 2,
+            "version": 3,
             "query": self._query,
             "step": self._step,
             "levels": list(self._levels),
@@ -174,28 +189,30 @@ class Truth:
             "apart": self._apart,
         }
 
-    def _score(
-        self, h: int, one: _Waiting, rows: NDArray[np.intp], actual: NDArray[np.float64], naive: NDArray[np.float64]
-    ) -> None:
-        there = np.flatnonzero((rows < len(one.issued)) & np.isfinite(actual) & np.isfinite(naive))
+    def _score(self, h: int, one: _Waiting, rows: NDArray[np.intp], frame: Frame) -> None:
+        column = round((one.time - frame.start) / self._step)
+        if not 0 <= column < frame.length:
+            return
+        actual = frame.values[:, column]
+        there = np.flatnonzero((rows < len(one.issued)) & np.isfinite(actual))
         there = there[np.isfinite(one.issued[rows[there]]).all(1)]
         at = rows[there]
+        base = one.base[at]
         due = Due(
             h,
             at,
             one.issued[at],
             one.raw[at],
             one.medians[at],
-            actual[there].astype(np.float32),
-            naive[there].astype(np.float32),
+            _small(actual[there] - base),
+            _small(naive(frame, column, self._leads[h], there) - base),
         )
         for part in self._parts.values():
             part.add(due)
 
     def _by_row(self, rows: NDArray[np.intp], values: Array) -> NDArray[np.float32]:
         block = np.full((len(self._rows), values.shape[1]), np.nan, np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 it is infinite, and no score
-            block[rows] = values
+        block[rows] = _small(values - self._base[rows, None])
         return block
 
     def _forget(self) -> None:
@@ -206,6 +223,11 @@ class Truth:
         for part in self._parts.values():
             part.keep(kept)
         for one in (one for waiting in self._waiting for one in waiting):
-            old = kept[kept < len(one.issued)]
-            one.issued, one.raw, one.medians = one.issued[old], one.raw[old], one.medians[old]
+            one.keep(kept)
+        self._base = self._base[kept]
         self._rows.keep(kept)
+
+
+def _small(values: Array) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and no score
+        return values.astype(np.float32)

@@ -34,11 +34,11 @@ def target(*horizons: str, every: str = "5m", query: str = "x", step: float = ST
 
 
 class Replay:
-    """Rounds of a target whose series all are noise around 10 and whose models say `models` of it."""
+    """Rounds of a target whose series all are noise around 10 and whose models say `models` of it, plus `offset`."""
 
-    def __init__(self, wanted: Target, truth: Truth | None = None) -> None:
-        self.target, self.truth, self.now = wanted, truth or Truth(wanted), DAY
-        self.values = np.concatenate([PAST, 10 + np.random.default_rng(6).normal(size=2000)])
+    def __init__(self, wanted: Target, truth: Truth | None = None, offset: float = 0.0) -> None:
+        self.target, self.truth, self.now, self.offset = wanted, truth or Truth(wanted), DAY, offset
+        self.values = offset + np.concatenate([PAST, 10 + np.random.default_rng(6).normal(size=2000)])
 
     def rounds(self, count: int, names: Sequence[str] = ("a",), **models: float) -> None:
         labels = tuple({"app": name} for name in names)
@@ -47,11 +47,11 @@ class Replay:
             self.now += 1
             past = np.tile(self.values[: self.now + 1], (len(names), 1))
             self.truth.observed(Frame(0.0, STEP, labels, past), keys, self.now * STEP)
-            path = np.tile([8.7, 10.0, 11.3], (len(names), self.target.steps, 1))
+            path = self.offset + np.tile([8.7, 10.0, 11.3], (len(names), self.target.steps, 1))
             said = Forecast((self.now + 1) * STEP, STEP, self.target.all_levels, labels, path)
             issued = Forecast(said.start, STEP, said.levels, labels, self.truth.calibrated(said, keys))
             parts = {
-                name: np.full((len(names), self.target.steps), value, np.float32) for name, value in models.items()
+                name: np.full((len(names), self.target.steps), self.offset + value) for name, value in models.items()
             }
             self.truth.predicted(said, issued, parts, keys)
 
@@ -94,6 +94,22 @@ def test_a_state_of_another_query_step_or_horizons_is_left(other: Target) -> Non
     again = Truth(other)
     again.restore(replay.truth.state())
     assert np.isnan(again.scores(keys("a")).mase).all()
+
+
+def test_far_from_zero_everything_is_learned_as_near_it(tmp_path: Path) -> None:
+    near, far = Replay(target("15m", "1h")), Replay(target("15m", "1h"), offset=1e12)
+    for one in (near, far):
+        one.rounds(60, "ab", lstm=14.0, profile=10.0)
+        storage.write(tmp_path / "x", one.truth.state())
+        one.truth = Truth(one.target)
+        one.truth.restore(storage.read(tmp_path / "x"))
+        one.rounds(60, "ab", lstm=14.0, profile=10.0)
+    left, right = (one.truth.demoted(keys(*"ab")) for one in (near, far))
+    assert list(left.since) == list(right.since) == ["lstm"]
+    np.testing.assert_array_equal(left.since["lstm"], right.since["lstm"])
+    scores = [one.truth.scores(keys(*"ab")) for one in (near, far)]
+    np.testing.assert_allclose(scores[0].mase, scores[1].mase, rtol=1e-3)
+    np.testing.assert_allclose(scores[0].coverage, scores[1].coverage, atol=0.02)
 
 
 def test_a_series_that_comes_later_is_scored_and_one_that_comes_back_has_kept_its_figures() -> None:
