@@ -51,6 +51,7 @@ class Lineup:
         self._under_way: list[Part] = []
         self._number = 0  # of the newest whole version
         self._open: int | None = None  # of the version under way
+        self._unsaved: list[Part] = []  # of the version under way
         self._in_use = PartedPredictor.of([], self._floor)
 
     @property
@@ -74,10 +75,10 @@ class Lineup:
         counts_from = newest.counts_from if newest else 0.0
         self._number = newest.number if newest else 0
         self._whole = self._restored(self._number) if newest else []
-        self._under_way, self._open = [], None
-        for number in self._registry.under_way():
+        self._under_way, self._open, self._unsaved = [], None, []
+        for number in self._registry.under_way():  # several, where a full disk kept one from becoming whole
             if parts := self._restored(number):
-                self._under_way, self._open = parts, number
+                self._under_way, self._open = [*self._under_way, *parts], number
         self._assemble()
         if self.version:
             log.info("models restored", forecast=self._target.name, version=self.version)
@@ -109,23 +110,33 @@ class Lineup:
         self._add(Part(keys, predictor, self._open, about), state)
         self._assemble()
 
-    def finish(self, kept: Collection[str]) -> None:
-        """Make the version under way whole; a series of `kept` that isn't in it keeps the model it has."""
+    def finish(self, kept: Collection[str]) -> bool:
+        """Make the version under way whole; a series of `kept` that isn't in it keeps the model it has.
+
+        Whether there is none under way any more: with a full disk it stays so, to be tried again.
+        """
         if self._open is None:
-            return
+            return True
         for part in self._owners_of(kept):
             if part.about and part.version != self._open:
                 self._add(replace(part, version=self._open), part.predictor.state())
+        self._assemble()
         with self._storing():
+            while self._unsaved:
+                self._save(self._unsaved[0], self._unsaved[0].predictor.state())
+                del self._unsaved[0]
             self._registry.finish(self._open, self._target.purpose, self._clock())
-        self._number, self._open = self._open, None
+            self._number, self._open = self._open, None
+        if self._open is not None:
+            return False
         self._whole, self._under_way = self._under_way, []
         self._assemble()
         log.info("trained", forecast=self._target.name, version=self._number, series=len(self.trained))
+        return True
 
     def note(self, mase: Mapping[str, float]) -> None:
-        """Keep with the newest whole version how forecasts do, live. Raises StoreError."""
-        if self._whole:
+        """Keep with the newest whole version how forecasts do, live, if it is still on disk. Raises StoreError."""
+        if self._number in self._registry.numbers():
             self._registry.note(self._number, mase)
 
     def _owners_of(self, keys: Collection[str]) -> list[Part]:
@@ -133,10 +144,15 @@ class Lineup:
         return [self._in_use.parts[i] for i in sorted({owner[key] for key in keys if key in owner})]
 
     def _add(self, part: Part, state: State) -> None:
-        assert part.about is not None
         self._under_way.append(part)
         with self._storing():
-            self._registry.add(part.version, StoredPart(part.keys, state, part.about, self._target.purpose))
+            self._save(part, state)
+            return
+        self._unsaved.append(part)
+
+    def _save(self, part: Part, state: State) -> None:
+        assert part.about is not None
+        self._registry.add(part.version, StoredPart(part.keys, state, part.about, self._target.purpose))
 
     def _restored(self, number: int) -> list[Part]:
         """The parts of a version that serve this target."""
@@ -171,6 +187,10 @@ class Lineup:
         known = {key for part in trained for key in part.keys}
         self._quick = [part for part in self._quick if not known.issuperset(part.keys)]
         self._in_use = PartedPredictor.of([*self._quick, *trained], self._floor)
+        used = set(map(id, self._in_use.parts))
+        self._whole = [part for part in self._whole if id(part) in used]
+        self._under_way = [part for part in self._under_way if id(part) in used]
+        self._unsaved = [part for part in self._unsaved if id(part) in used]
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:

@@ -104,6 +104,8 @@ class Upkeep:
         if self._lineup.rolled_back():
             log.info("models were rolled back", forecast=self._target.name)
             self.load()
+        if self._settled and self._every_group_settled():
+            self._finish()  # what could not be stored when its last part was trained
 
     def collect(self) -> None:
         """Take up the trainings that have ended."""
@@ -147,7 +149,8 @@ class Upkeep:
         """A series that was there within an interval keeps its models: an outage of its exporter is not its end."""
         gone = self._clock() - self._target.train_every
         self._seen = {key: seen for key, seen in self._seen.items() if seen >= gone}
-        self._lineup.finish(self._seen.keys())
+        if not self._lineup.finish(self._seen.keys()):
+            return
         self._settled = set()
         self._began = {key: began for key, began in self._began.items() if key in self._seen}
 

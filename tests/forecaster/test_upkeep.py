@@ -14,7 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from cloudpulse.durations import Duration
-from forecaster import training
+from cloudpulse.errors import StoreError
+from forecaster import storage, training
 from forecaster.lineup import QUICK_SERIES
 from forecaster.model import State
 from forecaster.registry import Registry
@@ -417,3 +418,85 @@ def test_a_part_whose_model_cannot_live_again_is_trained_anew(
     bench.clock.advance(300)
     bench.rounds(2)
     assert bench.store.get("rps").version == 2
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """A disk that is full, or not, as it is told."""
+    real, full = storage.put, False
+
+    def put(path: Path, content: bytes) -> None:
+        if full:
+            raise StoreError(f"{path}: can't be written: No space left on device")
+        real(path, content)
+
+    def become(now: bool) -> None:
+        nonlocal full
+        full = now
+
+    monkeypatch.setattr("forecaster.storage.put", put)
+    return become
+
+
+def test_a_version_that_a_full_disk_kept_from_becoming_whole_is_whole_when_there_is_room(
+    held: Any, full_disk: Callable[[bool], None]
+) -> None:
+    held.pipeline.round()
+    work(held, 2)
+    full_disk(True)
+    work(held, 2)
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert (held.store.get("rps").version, registry(held).numbers()) == (1, [])
+    assert 0 < trained(held) < 400
+    full_disk(False)
+    with capture_logs() as lines:
+        held.clock.advance(300)
+        held.pipeline.round()
+        held.pipeline.save()
+    assert not [line for line in lines if line["log_level"] == "error"]
+    newest = registry(held).newest()
+    assert newest is not None
+    assert (newest.number, newest.series) == (1, 400)
+    assert held.executor.work == [], "and nothing is trained for it"
+
+
+def test_a_complete_version_that_a_full_disk_left_unfinished_is_finished_after_a_restart(
+    held: Any,
+) -> None:
+    held.pipeline.round()
+    work(held, 3)
+    held.executor.do()
+
+    def fail(*_: object) -> None:
+        raise StoreError("No space left on device")
+
+    held.pipeline._lineup._registry.finish = fail
+    held.pipeline.train()
+    held.pipeline.save()
+    assert held.count("cloudpulse_forecaster_errors_total", reason="store") == 1, "the figures are kept all the same"
+    assert registry(held).numbers() == []
+    held.anew()
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert registry(held).numbers() == [1]
+    assert held.executor.work == []
+
+
+def test_parts_of_several_unfinished_versions_are_all_taken_up_the_newest_first(held: Any) -> None:
+    held.pipeline.round()
+    work(held, 3)
+    folder = held.folder / "models" / "rps"
+    shutil.copytree(folder / "000001", folder / "000002")
+    (folder / "000001" / "0001.safetensors").replace(folder / "000002" / "0009.safetensors")
+    (folder / "000002" / "0002.safetensors").unlink()
+    known = trained(held)
+    held.executor.work.clear()
+    held.anew()
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert sizes(held.executor) == 400 - known
+    work(held, 1)
+    newest = registry(held).newest()
+    assert newest is not None
+    assert (newest.number, newest.series) == (2, 400)
