@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,12 +89,18 @@ class Lineup:
         return max(self._registry.numbers(), default=0) > max(self._number, self._open or 0)
 
     def predictor(self, frame: Frame) -> PartedPredictor:
-        """The models in use; some series of `frame` that none was trained on are first fitted on the spot."""
+        """The models in use; some series of `frame` that none was trained on are first fitted on the spot.
+
+        `frame` has all series that there are: what was fitted on the spot for others goes.
+        """
         if self._quick_model is not None:
+            keys = [label_key(labels) for labels in frame.labels]
+            self._not_quick &= set(keys)
             known = self._in_use.owner.keys() | self._not_quick
-            strange = [row for row, labels in enumerate(frame.labels) if label_key(labels) not in known]
-            if strange:
-                self._fit_quickly(self._quick_model.fit, frame.select(strange[:QUICK_SERIES]))
+            strange = [key for key in keys if key not in known]
+            if anew := set((strange + self._scattered(keys))[:QUICK_SERIES]):
+                rows = [row for row, key in enumerate(keys) if key in anew]
+                self._fit_quickly(self._quick_model.fit, frame.select(rows))
         return self._in_use
 
     def restore(self, state: State) -> Predictor:
@@ -171,6 +177,23 @@ class Lineup:
                     error=repr(error),
                 )
         return parts
+
+    def _scattered(self, served: Sequence[str]) -> list[str]:
+        """The series of `served` in parts fitted on the spot that are mostly of others by now; empty parts are dropped.
+
+        Fitted anew together they are one part: where series live for minutes there would be ever more.
+        """
+        if not self._quick:
+            return []
+        owner, parts, there = self._in_use.owner, self._in_use.parts, frozenset(served)
+        left = [
+            (part, [key for key in part.keys if key in there and parts[owner[key]] is part]) for part in self._quick
+        ]
+        if not all(keys for _, keys in left):
+            self._quick = [part for part, keys in left if keys]
+            self._assemble()
+        scattered = (keys for part, keys in left if 2 * len(keys) < len(part.keys))
+        return [key for keys in scattered for key in keys if key not in self._not_quick]
 
     def _fit_quickly(self, fit: Callable[[Frame, int], Predictor], frame: Frame) -> None:
         keys = tuple(label_key(labels) for labels in frame.labels)

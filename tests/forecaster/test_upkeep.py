@@ -17,10 +17,11 @@ from cloudpulse.durations import Duration
 from cloudpulse.errors import StoreError
 from forecaster import storage, training
 from forecaster.lineup import QUICK_SERIES
-from forecaster.model import State
+from forecaster.model import State, label_key
 from forecaster.registry import Registry
 from forecaster.shard import Shard
 from forecaster.upkeep import NEWCOMERS_SECONDS
+from tests.forecaster.conftest import daily
 
 HOURS = 3600.0
 
@@ -500,3 +501,26 @@ def test_parts_of_several_unfinished_versions_are_all_taken_up_the_newest_first(
     newest = registry(held).newest()
     assert newest is not None
     assert (newest.number, newest.series) == (2, 400)
+
+
+def test_what_was_fitted_on_the_spot_for_series_that_are_gone_is_forgotten(
+    make_bench: Callable[..., Any], held_executor: Any
+) -> None:
+    """Where series live for minutes, one of each batch goes on: they come together in few parts."""
+    bench = make_bench(executor=held_executor, models=("profile",), history=Duration(86400), max_series=1000)
+
+    def serve(names: list[str]) -> None:
+        bench.series[:] = [lambda name=name: daily(bench.clock, {"app": name}, 1) for name in names]
+
+    lasting: list[str] = []
+    for batch in range(12):
+        lasting.append(f"lasting-{batch}")
+        serve([*lasting, *(f"{batch}-{i}" for i in range(5))])
+        bench.pipeline.round()
+        bench.clock.advance(900)
+    bench.pipeline.round()
+    parts = bench.pipeline._lineup._quick
+    assert len(parts) <= 6
+    assert sum(len(part.keys) for part in parts) <= 40
+    fitted = {key for part in parts for key in part.keys}
+    assert fitted >= {label_key({"app": name}) for name in lasting}
