@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -111,8 +111,7 @@ class Lineup:
         """Store a finished part in the version under way, and use it."""
         if self._open is None:
             self._open = max(self._number, self.version) + 1
-            with self._storing():
-                self._open = self._registry.begin()
+            self._stored(self._begin)
         self._add(Part(keys, predictor, self._open, about), state)
         self._assemble()
 
@@ -127,14 +126,9 @@ class Lineup:
             if part.about and part.version != self._open:
                 self._add(replace(part, version=self._open), part.predictor.state())
         self._assemble()
-        with self._storing():
-            while self._unsaved:
-                self._save(self._unsaved[0], self._unsaved[0].predictor.state())
-                del self._unsaved[0]
-            self._registry.finish(self._open, self._target.purpose, self._clock())
-            self._number, self._open = self._open, None
-        if self._open is not None:
+        if not self._stored(functools.partial(self._save_whole, self._open)):
             return False
+        self._number, self._open = self._open, None
         self._whole, self._under_way = self._under_way, []
         self._assemble()
         log.info("trained", forecast=self._target.name, version=self._number, series=len(self.trained))
@@ -151,10 +145,17 @@ class Lineup:
 
     def _add(self, part: Part, state: State) -> None:
         self._under_way.append(part)
-        with self._storing():
-            self._save(part, state)
-            return
-        self._unsaved.append(part)
+        if not self._stored(lambda: self._save(part, state)):
+            self._unsaved.append(part)
+
+    def _begin(self) -> None:
+        self._open = self._registry.begin()
+
+    def _save_whole(self, number: int) -> None:
+        while self._unsaved:
+            self._save(self._unsaved[0], self._unsaved[0].predictor.state())
+            del self._unsaved[0]
+        self._registry.finish(number, self._target.purpose, self._clock())
 
     def _save(self, part: Part, state: State) -> None:
         assert part.about is not None
@@ -215,10 +216,12 @@ class Lineup:
         self._under_way = [part for part in self._under_way if id(part) in used]
         self._unsaved = [part for part in self._unsaved if id(part) in used]
 
-    @contextlib.contextmanager
-    def _storing(self) -> Iterator[None]:
+    def _stored(self, save: Callable[[], None]) -> bool:
+        """Whether `save` could be done; a full disk is logged and counted."""
         try:
-            yield
+            save()
         except StoreError as error:
             self._meters.error(self._target.name, "store")
             log.error("models not saved, used from memory", forecast=self._target.name, error=str(error))
+            return False
+        return True
