@@ -129,15 +129,17 @@ class Upkeep:
         now = self._clock()
         waiting = self._due(now)
         newcomers = [keys for keys in waiting.newcomers if len(keys) == MOST or now >= self._newcomers_at]
+        left = waiting.series
         if self._again or any(job.tries > 1 for job in self._jobs):
             self._try_again(now)
         else:
             for keys in (*newcomers, *waiting.groups):
                 if not self._submit(keys, 1, now):
                     break
+                left -= len(keys)
                 if keys in newcomers:
                     self._newcomers_at = now + NEWCOMERS_SECONDS
-        self._waiting = self._due(now).series + sum(map(len, self._again))
+        self._waiting = left + sum(map(len, self._again))
         self._meters.backlog(self._target.name, self._waiting)
 
     def hold_back(self) -> None:

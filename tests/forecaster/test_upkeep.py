@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from cloudpulse.durations import Duration
 from cloudpulse.errors import StoreError
 from forecaster import storage, training
+from forecaster.groups import Due, due
 from forecaster.lineup import QUICK_SERIES
 from forecaster.model import State, label_key
 from forecaster.registry import Registry
@@ -60,6 +61,21 @@ def test_no_more_parts_are_under_way_than_there_are_workers(held: Any) -> None:
     work(held, 3)
     assert held.executor.work == []
     assert held.count("cloudpulse_forecaster_training_backlog") == 0
+
+
+def test_what_is_due_is_worked_out_once_a_round(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of new series that is a tenth of a second."""
+    calls = 0
+
+    def counted(*arguments: Any) -> Due:
+        nonlocal calls
+        calls += 1
+        return due(*arguments)
+
+    monkeypatch.setattr("forecaster.upkeep.due", counted)
+    held.pipeline.round()
+    assert calls == 1
+    assert held.count("cloudpulse_forecaster_training_backlog") == 400 - sizes(held.executor)
 
 
 def sizes(executor: Any) -> int:
