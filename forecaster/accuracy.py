@@ -100,16 +100,11 @@ class Accuracy:
 
 def naive(frame: Frame, column: int, horizon: float, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """What seasonal naive said of `rows` for `column` when it was `horizon` seconds ahead: a whole number of days
-    before, in UTC, without regard to the target's time zone.
-
-    Where nothing is known of that time, the last value before the prediction; NaN where there is none.
+    before, in UTC, without regard to the target's time zone. NaN where nothing is known of that time.
     """
     days = max(1.0, np.ceil(horizon / DAY_SECONDS))
     back = column - round(days * DAY_SECONDS / frame.step)
-    said = np.asarray(frame.values[rows, back], np.float64) if back >= 0 else np.full(len(rows), np.nan)
-    missing = np.flatnonzero(np.isnan(said))
-    said[missing] = last_known(frame, column - round(horizon / frame.step), rows[missing])
-    return said
+    return np.asarray(frame.values[rows, back], np.float64) if back >= 0 else np.full(len(rows), np.nan)
 
 
 def last_known(frame: Frame, column: int, rows: NDArray[np.intp]) -> NDArray[np.float64]:

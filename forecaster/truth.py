@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,7 +35,6 @@ class _Learner(Protocol):
 
     def resize(self, rows: int) -> None: ...
     def keep(self, rows: NDArray[np.intp]) -> None: ...
-    def add(self, due: Due) -> None: ...
     def state(self) -> State: ...
     def restore(self, state: State) -> None: ...
 
@@ -168,6 +167,7 @@ class Truth:
         if state.facts.get("about") != self._about():
             return
         self._rows = Rows(state.facts["keys"])
+        self._base = np.full(len(self._rows), np.nan)
         for name, part in self._parts.items():
             prefix = f"{name}."
             arrays = {key.removeprefix(prefix): a for key, a in state.arrays.items() if key.startswith(prefix)}
@@ -198,6 +198,8 @@ class Truth:
         there = there[np.isfinite(one.issued[rows[there]]).all(1)]
         at = rows[there]
         base = one.base[at]
+        day_before = naive(frame, column, self._leads[h], there)
+        before = last_known(frame, column - round(self._leads[h] / self._step), there)
         due = Due(
             h,
             at,
@@ -205,10 +207,12 @@ class Truth:
             one.raw[at],
             one.medians[at],
             _small(actual[there] - base),
-            _small(naive(frame, column, self._leads[h], there) - base),
+            _small(np.where(np.isnan(day_before), before, day_before) - base),
         )
-        for part in self._parts.values():
-            part.add(due)
+        self._accuracy.add(due)
+        self._calibration.add(due)
+        # On a first day the last value is often hard to beat, but seasonal naive, which would step in, wouldn't say it.
+        self._demotion.add(replace(due, naive=_small(day_before - base)))
 
     def _by_row(self, rows: NDArray[np.intp], values: Array) -> NDArray[np.float32]:
         block = np.full((len(self._rows), values.shape[1]), np.nan, np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cloudpulse.durations import Duration
-from forecaster.accuracy import ENOUGH, Accuracy, Due, Scores, naive
+from forecaster.accuracy import ENOUGH, Accuracy, Due, Scores, last_known, naive
 from forecaster.config import Target
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
@@ -83,15 +83,16 @@ def test_the_first_day_is_scored_against_the_value_before_the_prediction() -> No
     assert not np.isnan(scores.coverage).any()
 
 
-def test_seasonal_naive_falls_back_on_the_last_known_value_row_by_row() -> None:
+def test_seasonal_naive_knows_the_day_before_and_the_last_value_is_found_row_by_row() -> None:
     values = np.tile(np.arange(40.0), (3, 1))
-    values[1, :17] = np.nan  # a day before 40 hours is column 15
+    values[1, :17] = np.nan  # a day before column 39 is column 15
     values[1, 36:] = np.nan
     values[2] = np.nan
     frame = Frame(0.0, 3600.0, ({}, {}, {}), values)
-    said = naive(frame, 39, 2 * 3600.0, np.array([0, 1, 2]))
-    np.testing.assert_array_equal(said, [15, 35, np.nan])
-    np.testing.assert_array_equal(naive(frame, 10, 3600.0, np.array([0])), [9])
+    rows = np.array([0, 1, 2])
+    np.testing.assert_array_equal(naive(frame, 39, 2 * 3600.0, rows), [15, np.nan, np.nan])
+    np.testing.assert_array_equal(naive(frame, 10, 3600.0, rows), [np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(last_known(frame, 37, rows), [37, 35, np.nan])
 
 
 def test_coverage_is_scored_without_anything_to_compare_with() -> None:

@@ -112,6 +112,18 @@ def test_far_from_zero_everything_is_learned_as_near_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores[0].coverage, scores[1].coverage, atol=0.02)
 
 
+def test_on_a_first_day_there_are_figures_but_no_model_is_out_for_being_worse_than_the_last_value() -> None:
+    replay = Replay(target("15m"))
+    replay.values = np.concatenate([np.full(DAY, np.nan), 100 + 0.1 * np.arange(2000)])
+    replay.now += 3
+    replay.rounds(100, lstm=99.0)
+    assert replay.truth.scores(keys("a")).mase[0, 0] > 1
+    assert replay.truth.demoted(keys("a")).since == {}
+    replay.rounds(DAY, lstm=99.0)
+    replay.rounds(DAY, lstm=1e3)
+    assert list(replay.truth.demoted(keys("a")).since) == ["lstm"]
+
+
 def test_a_series_that_comes_later_is_scored_and_one_that_comes_back_has_kept_its_figures() -> None:
     replay = Replay(target("15m"))
     replay.rounds(40, "a")
