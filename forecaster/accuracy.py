@@ -32,9 +32,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Due:
-    """What was predicted for a moment that has come, and what came: one row a series, all of it known.
+    """What was predicted for a moment that has come, and what came: one row a series.
 
-    Its numbers are float32 throughout, so that a value predicted exactly is one reached exactly.
+    Its numbers are differences from a value of the series, another in each row, so that a series far from 0 is told as
+    finely as any; only differences of them mean anything. They are float32 throughout, so that a value predicted
+    exactly is one reached exactly.
     """
 
     horizon: int  # which of the target's leads
@@ -43,15 +45,18 @@ class Due:
     raw: NDArray[np.float32]  # [n, levels], before calibration
     medians: NDArray[np.float32]  # [n, models], NaN where a model said nothing
     actual: NDArray[np.float32]  # [n]
-    naive: NDArray[np.float32]  # [n]
+    naive: NDArray[np.float32]  # [n], NaN where nothing was known to go by
 
 
 class Accuracy:
-    """Fading sums by series (rows) and lead: [weight, |error|, |error of seasonal naive|, error, hits per level]."""
+    """Fading sums by series (rows) and lead, of what was scored, and of what seasonal naive was scored for as well.
+
+    [weight, |error|, |error of seasonal naive|, error] of the latter, [weight, hits per level] of the former.
+    """
 
     def __init__(self, leads: int, levels: tuple[float, ...]) -> None:
         self._median = levels.index(0.5)
-        self._sums = np.zeros((0, leads, 4 + len(levels)))
+        self._sums = np.zeros((0, leads, 5 + len(levels)))
 
     def resize(self, rows: int) -> None:
         """Make room for new rows, in which nothing is known."""
@@ -65,8 +70,12 @@ class Accuracy:
         """Score what has come."""
         error = due.issued[:, self._median].astype(np.float64) - due.actual
         naive = np.abs(due.naive.astype(np.float64) - due.actual)
-        scored = np.column_stack([np.ones(len(error)), np.abs(error), naive, error, due.actual[:, None] <= due.issued])
-        self._sums[due.rows, due.horizon] = self._sums[due.rows, due.horizon] * (1 - 1 / WINDOW) + scored
+        one = np.ones(len(error))
+        scored = np.column_stack([one, np.abs(error), naive, error, one, due.actual[:, None] <= due.issued])
+        before = self._sums[due.rows, due.horizon]
+        after = before * (1 - 1 / WINDOW) + scored
+        compared = np.isfinite(naive)[:, None] | (np.arange(after.shape[1]) >= 4)
+        self._sums[due.rows, due.horizon] = np.where(compared, after, before)
 
     def scores(self, rows: NDArray[np.intp], leads: int) -> Scores:
         """The figures of these rows (-1 has none) at the first `leads` leads."""
@@ -76,7 +85,8 @@ class Accuracy:
             known = (weight >= ENOUGH) & (naive > 0)
             mase = np.where(known, absolute / naive, np.nan)
             bias = np.where(known, signed / naive, np.nan)
-            coverage = np.where((weight >= ENOUGH)[:, :, None], sums[:, :, 4:] / weight[:, :, None], np.nan)
+            weight = sums[:, :, 4, None]
+            coverage = np.where(weight >= ENOUGH, sums[:, :, 5:] / weight, np.nan)
         return Scores(mase, bias, coverage)
 
     def state(self) -> State:
@@ -88,13 +98,21 @@ class Accuracy:
         self._sums = np.array(state.arrays["sums"])
 
 
-def naive(frame: Frame, column: int, horizon: float) -> NDArray[np.float64]:
-    """What seasonal naive said for `column` when it was `horizon` seconds ahead: a whole number of days before.
-
-    With less than that in the frame, the last value before the prediction.
+def naive(frame: Frame, column: int, horizon: float, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """What seasonal naive said of `rows` for `column` when it was `horizon` seconds ahead: a whole number of days
+    before, in UTC, without regard to the target's time zone. NaN where nothing is known of that time.
     """
     days = max(1.0, np.ceil(horizon / DAY_SECONDS))
     back = column - round(days * DAY_SECONDS / frame.step)
-    if back < 0:
-        back = max(0, column - round(horizon / frame.step))
-    return np.asarray(frame.values[:, back], np.float64)
+    return np.asarray(frame.values[rows, back], np.float64) if back >= 0 else np.full(len(rows), np.nan)
+
+
+def last_known(frame: Frame, column: int, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The last value of `rows` at or before `column`; NaN where there is none."""
+    found = np.full(len(rows), np.nan)
+    missing = np.arange(len(rows))
+    while column >= 0 and len(missing):
+        found[missing] = frame.values[rows[missing], column]
+        missing = missing[np.isnan(found[missing])]
+        column -= 1
+    return found

@@ -95,17 +95,19 @@ class Demotion:
         self._windows = np.maximum(np.stack([fast, slow, usual], -1), _FEWEST)  # [leads, window], in scores
         self.models: list[str] = []
         self._sums = np.zeros((0, len(leads), 0, 3, 3), np.float32)  # [..., window, (weight, error, naive's error)]
+        self._size = np.zeros((0, len(leads)), np.float32)  # how far the series moves, fading over a day
         self._since = np.zeros((0, len(leads), 0))
         self._ratio = np.zeros((0, len(leads), 0), np.float32)
 
     def resize(self, rows: int) -> None:
         """Make room for new rows, in which nothing is known."""
         self._sums, self._ratio = padded(self._sums, rows, 0.0), padded(self._ratio, rows, np.nan)
-        self._since = padded(self._since, rows, np.nan)
+        self._since, self._size = padded(self._since, rows, np.nan), padded(self._size, rows, 0.0)
 
     def keep(self, rows: NDArray[np.intp]) -> None:
         """Keep these rows only."""
-        self._sums, self._since, self._ratio = self._sums[rows], self._since[rows], self._ratio[rows]
+        self._sums, self._size = self._sums[rows], self._size[rows]
+        self._since, self._ratio = self._since[rows], self._ratio[rows]
 
     def columns(self, models: Mapping[str, object]) -> list[int]:
         """The columns of these models; one not met before gets a new column."""
@@ -120,10 +122,14 @@ class Demotion:
         h, count = due.horizon, due.medians.shape[1]
         sums = self._sums[due.rows, h, :count]  # [n, models, window, 3]
         actual = due.actual.astype(np.float64)[:, None]
+        naive = np.abs(due.naive[:, None] - actual)
+        size = self._size[due.rows, h] * (1 - 1 / self._windows[h, 2])
+        size = np.maximum(size, np.maximum(np.abs(actual), np.nan_to_num(naive))[:, 0])
+        self._size[due.rows, h] = size
         # What float32 can't tell apart is no error.
-        error = np.maximum(np.abs(due.medians - actual) - 1e-6 * np.abs(actual), 0.0)
-        naive = np.broadcast_to(np.abs(due.naive[:, None] - actual), error.shape)
-        known = np.isfinite(error)
+        error = np.maximum(np.abs(due.medians - actual) - 1e-6 * size[:, None], 0.0)
+        naive = np.broadcast_to(naive, error.shape)
+        known = np.isfinite(error) & np.isfinite(naive)
         typical = (sums[:, :, 2, 2] + naive) / (sums[:, :, 2, 0] + 1)
         capped = np.where(typical > 0, np.minimum(error, MOST * typical), error)
         scored = np.stack([np.ones_like(error), capped, naive], -1)[:, :, None]
@@ -166,14 +172,14 @@ class Demotion:
 
     def state(self) -> State:
         """Everything, to be kept across a restart."""
-        arrays: dict[str, NDArray[Any]] = {"sums": self._sums, "since": self._since, "ratio": self._ratio}
-        return State(arrays, {"models": self.models})
+        arrays: dict[str, NDArray[Any]] = {"sums": self._sums, "size": self._size}
+        return State({**arrays, "since": self._since, "ratio": self._ratio}, {"models": self.models})
 
     def restore(self, state: State) -> None:
         """Take up what `state` gave."""
         self.models = list(state.facts["models"])
         self._sums, self._since = np.array(state.arrays["sums"]), np.array(state.arrays["since"])
-        self._ratio = np.array(state.arrays["ratio"])
+        self._ratio, self._size = np.array(state.arrays["ratio"]), np.array(state.arrays["size"])
 
 
 def log_changes(forecast: str, changes: Sequence[tuple[str, Change]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from forecaster.demotion import Demoted
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
+from forecaster.model import Predictor
 from forecaster.models.ensemble import FLOOR
-from forecaster.models.seasonal_naive import SeasonalNaive
 from forecaster.parted import PartedPredictor
 
 
@@ -23,7 +24,7 @@ class Spoken:
 
     forecast: Forecast
     weights: dict[str, NDArray[np.float64]]  # model -> [series], in use
-    parts: Mapping[str, NDArray[np.float32]]  # model -> its medians, [series, step]; a model that stands alone as well
+    parts: Mapping[str, NDArray[np.floating[Any]]]  # model -> its medians, [series, step]; one that stands alone, too
 
 
 def speak(
@@ -34,7 +35,7 @@ def speak(
     levels: tuple[float, ...],
     demoted: Demoted,
 ) -> Spoken:
-    """Predict with `predictor`, without what is demoted; seasonal naive steps in where nothing else is left.
+    """Predict with `predictor`, without what is demoted; its floor steps in where nothing else is left.
 
     `keys` are the `label_key`s of the frame's series, in which order `demoted` is, too.
     """
@@ -43,17 +44,16 @@ def speak(
     weights = {name: np.array(share) for name, share in heard.weights(frame).items()}
     finite = np.asarray(np.isfinite(forecast.values).all((1, 2)))
     own = np.tile(finite[:, None], horizon)  # [series, step]: what is not the floor's
-    alone = np.array([key in heard.alone for key in keys], bool)
+    alone = heard.alone(keys)
     for name in weights.keys() & demoted.since.keys() if alone.any() else ():
         own &= ~(_out(demoted, name, forecast) & (alone & (weights[name] > 0))[:, None])
     _without_silent(weights, forecast.parts)
-    return Spoken(*_floored(forecast, weights, own, frame), forecast.parts)
+    return Spoken(*_floored(forecast, weights, own, frame, heard.floor), forecast.parts)
 
 
-def floor_alone(frame: Frame, horizon: int, levels: tuple[float, ...]) -> Spoken:
-    """What seasonal naive says about all of `frame`, with nothing learned from it about any other model."""
-    forecast = SeasonalNaive().fit(frame, horizon).predict(frame, horizon, levels)
-    return Spoken(forecast, {FLOOR: np.ones(len(frame.labels))}, {})
+def floor_alone(floor: Predictor, frame: Frame, horizon: int, levels: tuple[float, ...]) -> Spoken:
+    """What `floor`, a seasonal naive, says about all of `frame`, with nothing learned about any other model."""
+    return Spoken(floor.predict(frame, horizon, levels), {FLOOR: np.ones(len(frame.labels))}, {})
 
 
 def _without(predictor: PartedPredictor, keys: Sequence[str], demoted: Demoted) -> PartedPredictor:
@@ -80,24 +80,35 @@ def _out(demoted: Demoted, name: str, forecast: Forecast) -> NDArray[np.bool_]:
     return out
 
 
-def _without_silent(weights: dict[str, NDArray[np.float64]], parts: Mapping[str, NDArray[np.float32]]) -> None:
-    """Take the share of a model that says nothing about a series from it; the others have it in their proportion."""
-    heard = {name: share * np.isfinite(parts[name][:, 0]) for name, share in weights.items()}
+def _without_silent(weights: dict[str, NDArray[np.float64]], parts: Mapping[str, NDArray[np.floating[Any]]]) -> None:
+    """Take the share of a model that says nothing about a series from it; the others have it in their proportion.
+
+    Where none with a share says anything, an ensemble's floor has spoken.
+    """
+    spoke = {name: np.isfinite(parts[name][:, 0]) for name in weights}
+    heard = {name: share * spoke[name] for name, share in weights.items()}
     total = np.sum(list(heard.values()), axis=0)
+    if FLOOR in heard:
+        heard[FLOOR] = np.where((total == 0) & spoke[FLOOR], 1.0, heard[FLOOR])
+        total = np.sum(list(heard.values()), axis=0)
     for name, share in weights.items():
         weights[name] = np.where(total > 0, heard[name] / np.where(total > 0, total, 1.0), share)
 
 
 def _floored(
-    forecast: Forecast, weights: dict[str, NDArray[np.float64]], own: NDArray[np.bool_], frame: Frame
+    forecast: Forecast,
+    weights: dict[str, NDArray[np.float64]],
+    own: NDArray[np.bool_],
+    frame: Frame,
+    floor: Predictor,
 ) -> tuple[Forecast, dict[str, NDArray[np.float64]]]:
-    """`forecast` and `weights` with seasonal naive in place of every step that isn't `own` [series, step]."""
+    """`forecast` and `weights` with `floor` in place of every step that isn't `own` [series, step]."""
     rows = np.flatnonzero(~own.all(1))
     if not len(rows):
         return forecast, weights
-    floor = floor_alone(frame.select(rows), forecast.horizon, forecast.levels).forecast
+    instead = floor.predict(frame.select(rows), forecast.horizon, forecast.levels).values
     values = forecast.values.copy()
-    values[rows] = np.where(own[rows, :, None], values[rows], floor.values)
+    values[rows] = np.where(own[rows, :, None], values[rows], instead)
     share = own.mean(1)
     weights = {name: had * share for name, had in weights.items()}
     weights[FLOOR] = weights.get(FLOOR, 0.0) + (1 - share)

@@ -33,7 +33,10 @@ class Due:
 
 
 def grouped(keys: Iterable[str]) -> tuple[Keys, ...]:
-    """Groups by the leading bits of `place`: a series stays in its group until groups are halved or joined."""
+    """Groups by the leading bits of `place`, in its order.
+
+    A series stays in its group until groups are halved or joined.
+    """
     ordered = sorted((place(key), key) for key in keys)
     bits = 0
     while len(ordered) > _MEAN << bits:
@@ -45,10 +48,11 @@ def grouped(keys: Iterable[str]) -> tuple[Keys, ...]:
 
 
 def due(groups: tuple[Keys, ...], began: Mapping[str, float], now: float, every: float) -> Due:
-    """What to train at Unix time `now`, when `began` says when each series' newest training began.
+    """What to train at Unix time `now`; `began` says when the newest training of each series began.
 
-    Due are groups without a model, and those whose models are older than `every` seconds. Beyond that the oldest
-    group is due each `every` / groups since the newest: so trainings spread over the interval by themselves.
+    `groups` are as `grouped` gives them. Due are those without a model, and those whose models are older than `every`
+    seconds. Beyond that the oldest group is due each `every` / groups since the newest: so trainings spread over the
+    interval by themselves.
     """
     untrained: list[Keys] = []
     ages: list[tuple[float, Keys]] = []
@@ -62,9 +66,11 @@ def due(groups: tuple[Keys, ...], began: Mapping[str, float], now: float, every:
     old = [group for age, group in ages if age <= now - every]
     if ages and not old and now >= ages[-1][0] + every / len(groups):
         old = [ages[0][1]]
-    rest = [group for _, group in ages if group not in old]
-    newcomers = sorted((key for group in rest for key in group if key not in began), key=place)
-    return Due((*untrained, *old), _cut(newcomers))
+    first = (*untrained, *old)
+    whole = set(map(id, first))
+    # As groups are in the order of `place`, and series within them, so are these.
+    newcomers = [key for group in groups if id(group) not in whole for key in group if key not in began]
+    return Due(first, _cut(newcomers))
 
 
 def _cut(keys: list[str]) -> tuple[Keys, ...]:

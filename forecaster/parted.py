@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,14 +68,14 @@ class PartedPredictor:
         A model that a part has not is silent there: NaN in that part's rows.
         """
         values = np.empty((len(recent.labels), horizon, len(levels)))
-        said: dict[str, NDArray[np.float32]] = {}
+        said: dict[str, NDArray[Any]] = {}
         for predictor, rows in self._shared_out(recent):
             whole = len(rows) == len(recent.labels)
             one = predictor.predict(recent if whole else recent.select(rows), horizon, levels)
             values[rows] = one.values
             for name, medians in (one.parts or _alone(predictor, one)).items():
                 if name not in said:
-                    said[name] = np.full(values.shape[:2], np.nan, np.float32)
+                    said[name] = np.full(values.shape[:2], np.nan)
                 said[name][rows] = medians
         return Forecast(recent.end + recent.step, recent.step, levels, recent.labels, values, said)
 
@@ -87,11 +88,11 @@ class PartedPredictor:
                 weights.setdefault(name, np.zeros(len(recent.labels)))[rows] = share
         return weights
 
-    @property
-    def alone(self) -> frozenset[str]:
-        """The series whose part has one model, which is no ensemble, or none."""
-        mixed = {i for i, part in enumerate(self.parts) if isinstance(part.predictor, EnsemblePredictor)}
-        return frozenset(key for key, owner in self.owner.items() if owner not in mixed)
+    def alone(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """[series]: whether a part speaks for the series that is no ensemble, but one model."""
+        single = np.array([not isinstance(part.predictor, EnsemblePredictor) for part in self.parts] + [False])
+        owners = np.array([self.owner.get(key, _NOBODY) for key in keys], np.intp)
+        return np.asarray(single[owners], np.bool_)  # the last one is nobody's
 
     def without(
         self, demoted: Mapping[str, Collection[str]], hours: tuple[float, float] = (0.0, math.inf)
@@ -113,10 +114,9 @@ class PartedPredictor:
             yield (self.floor if owner == _NOBODY else self.parts[owner].predictor), np.flatnonzero(owners == owner)
 
 
-def _alone(predictor: Predictor, forecast: Forecast) -> Mapping[str, NDArray[np.float32]]:
+def _alone(predictor: Predictor, forecast: Forecast) -> Mapping[str, NDArray[np.float64]]:
     """The median of a model that stands alone, by its name."""
     if 0.5 not in forecast.levels:
         return {}
     (name,) = predictor.weights(_NO_SERIES)
-    with np.errstate(over="ignore"):
-        return {name: forecast.values[:, :, forecast.levels.index(0.5)].astype(np.float32)}
+    return {name: forecast.values[:, :, forecast.levels.index(0.5)]}

@@ -239,7 +239,7 @@ class Pipeline:
             if repr(error) != self._failure:
                 log.exception("models failed, seasonal naive forecasts instead", forecast=self.target.name)
             self._failure = repr(error)
-            return fallback.floor_alone(frame, horizon, levels)
+            return fallback.floor_alone(predictor.floor, frame, horizon, levels)
         if self._failure:
             log.info("models work again", forecast=self.target.name)
         self._failure = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from forecaster.model import label_key
 _FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
+@functools.lru_cache(maxsize=2**16)  # the series of some rounds: most are the same in the next
 def place(key: str) -> int:
     """A number below 2**64 for a `label_key`: the same on every machine and in every version."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.accuracy import Accuracy, Due, Scores, naive
+from forecaster.accuracy import Accuracy, Due, Scores, last_known, naive
 from forecaster.calibration import Calibration
 from forecaster.config import Target
 from forecaster.demotion import Change, Demoted, Demotion
@@ -35,19 +35,31 @@ class _Learner(Protocol):
 
     def resize(self, rows: int) -> None: ...
     def keep(self, rows: NDArray[np.intp]) -> None: ...
-    def add(self, due: Due) -> None: ...
     def state(self) -> State: ...
     def restore(self, state: State) -> None: ...
 
 
 @dataclass
 class _Waiting:
-    """A prediction for one moment, by row; rows and models that came later are missing at the end. NaN: none."""
+    """A prediction for one moment, by row; rows and models that came later are missing at the end. NaN: none.
+
+    What was predicted is kept as its difference from `base`: float32 tells Unix times only two minutes apart.
+    """
 
     time: float
+    base: NDArray[np.float64]  # [rows], the newest known value when it was predicted
     issued: NDArray[np.float32]  # [rows, levels]
     raw: NDArray[np.float32]  # [rows, levels]
     medians: NDArray[np.float32]  # [rows, models]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"base": self.base, "issued": self.issued, "raw": self.raw, "medians": self.medians}
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Keep these rows only."""
+        old = rows[rows < len(self.base)]
+        self.base, self.issued = self.base[old], self.issued[old]
+        self.raw, self.medians = self.raw[old], self.medians[old]
 
 
 class Truth:
@@ -58,6 +70,7 @@ class Truth:
     """
 
     def __init__(self, target: Target) -> None:
+        self._query = target.query
         self._levels = target.all_levels
         self._step = float(target.step)
         self._shown = len(target.horizons)
@@ -67,6 +80,7 @@ class Truth:
         self._apart = [max(self._step, lead / SLOTS) for lead in self._leads]
         self._waiting: list[deque[_Waiting]] = [deque() for _ in self._leads]
         self._rows = Rows()
+        self._base = np.empty(0)  # by row: the newest known value; NaN for a series that isn't there
         self._accuracy = Accuracy(len(self._leads), self._levels)
         between = [max(apart, float(target.every)) for apart in self._apart]
         self._calibration = Calibration(self._leads, between, self._levels)
@@ -88,9 +102,9 @@ class Truth:
         for h, waiting in enumerate(self._waiting):
             while waiting and waiting[0].time <= frame.end + 1e-6:
                 one = waiting.popleft()
-                column = round((one.time - frame.start) / self._step)
-                if 0 <= column < frame.length:
-                    self._score(h, one, rows, frame.values[:, column], naive(frame, column, self._leads[h]))
+                self._score(h, one, rows, frame)
+        self._base = np.full(len(self._rows), np.nan)
+        self._base[rows] = last_known(frame, frame.length - 1, np.arange(len(rows)))
         changes = [(self._rows.keys[change.row], change) for change in self._demotion.judge(now)]
         self._forget()
         return changes
@@ -100,7 +114,7 @@ class Truth:
         return self._calibration.apply(self._rows.of(keys), raw.values, raw.levels, raw.step)
 
     def predicted(
-        self, raw: Forecast, issued: Forecast, parts: Mapping[str, NDArray[np.float32]], keys: Sequence[str]
+        self, raw: Forecast, issued: Forecast, parts: Mapping[str, NDArray[np.floating[Any]]], keys: Sequence[str]
     ) -> None:
         """Remember what was predicted for series that the newest `observed` has seen, to be scored later.
 
@@ -113,12 +127,13 @@ class Truth:
             moment = issued.start + index * self._step
             if index >= issued.horizon or (waiting and moment < waiting[-1].time + apart - 1e-6):
                 continue
-            medians = np.full((len(rows), len(self._demotion.models)), np.nan, np.float32)
+            medians = np.full((len(rows), len(self._demotion.models)), np.nan)
             for column, said in zip(columns, parts.values(), strict=True):
                 medians[:, column] = said[:, index]
             waiting.append(
                 _Waiting(
                     moment,
+                    self._base.copy(),
                     self._by_row(rows, issued.values[:, index]),
                     self._by_row(rows, raw.values[:, index]),
                     self._by_row(rows, medians),
@@ -143,50 +158,65 @@ class Truth:
             facts[name] = dict(state.facts)
         for h, waiting in enumerate(self._waiting):
             for i, one in enumerate(waiting):
-                arrays |= {f"{h}.{i}.issued": one.issued, f"{h}.{i}.raw": one.raw, f"{h}.{i}.medians": one.medians}
+                arrays |= {f"{h}.{i}.{kind}": array for kind, array in one.arrays().items()}
         times = [[one.time for one in waiting] for waiting in self._waiting]
         return State(arrays, {"about": self._about(), "keys": self._rows.keys, "times": times, "parts": facts})
 
     def restore(self, state: State) -> None:
-        """Take up what `state` gave; of another target's shape it is left."""
+        """Take up what `state` gave; of another query, step or shape it is left."""
         if state.facts.get("about") != self._about():
             return
         self._rows = Rows(state.facts["keys"])
+        self._base = np.full(len(self._rows), np.nan)
         for name, part in self._parts.items():
             prefix = f"{name}."
             arrays = {key.removeprefix(prefix): a for key, a in state.arrays.items() if key.startswith(prefix)}
             part.restore(State(arrays, state.facts["parts"][name]))
         for h, times in enumerate(state.facts["times"]):
             self._waiting[h] = deque(
-                _Waiting(time, *(state.arrays[f"{h}.{i}.{kind}"] for kind in ("issued", "raw", "medians")))
+                _Waiting(time, *(state.arrays[f"{h}.{i}.{kind}"] for kind in ("base", "issued", "raw", "medians")))
                 for i, time in enumerate(times)
             )
 
     def _about(self) -> dict[str, object]:
-        return {"version": 2, "levels": list(self._levels), "leads": self._leads, "apart": self._apart}
+        """What figures depend on: with another of these they say nothing. Models may change, each is known by name."""
+        return {
+            "version": 3,
+            "query": self._query,
+            "step": self._step,
+            "levels": list(self._levels),
+            "leads": self._leads,
+            "apart": self._apart,
+        }
 
-    def _score(
-        self, h: int, one: _Waiting, rows: NDArray[np.intp], actual: NDArray[np.float64], naive: NDArray[np.float64]
-    ) -> None:
-        there = np.flatnonzero((rows < len(one.issued)) & np.isfinite(actual) & np.isfinite(naive))
+    def _score(self, h: int, one: _Waiting, rows: NDArray[np.intp], frame: Frame) -> None:
+        column = round((one.time - frame.start) / self._step)
+        if not 0 <= column < frame.length:
+            return
+        actual = frame.values[:, column]
+        there = np.flatnonzero((rows < len(one.issued)) & np.isfinite(actual))
         there = there[np.isfinite(one.issued[rows[there]]).all(1)]
         at = rows[there]
+        base = one.base[at]
+        day_before = naive(frame, column, self._leads[h], there)
+        before = last_known(frame, column - round(self._leads[h] / self._step), there)
         due = Due(
             h,
             at,
             one.issued[at],
             one.raw[at],
             one.medians[at],
-            actual[there].astype(np.float32),
-            naive[there].astype(np.float32),
+            _small(actual[there] - base),
+            _small(np.where(np.isnan(day_before), before, day_before) - base),
         )
-        for part in self._parts.values():
-            part.add(due)
+        self._accuracy.add(due)
+        self._calibration.add(due)
+        # On a first day the last value is often hard to beat, but seasonal naive, which would step in, wouldn't say it.
+        self._demotion.add(replace(due, naive=_small(day_before - base)))
 
     def _by_row(self, rows: NDArray[np.intp], values: Array) -> NDArray[np.float32]:
         block = np.full((len(self._rows), values.shape[1]), np.nan, np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 it is infinite, and no score
-            block[rows] = values
+        block[rows] = _small(values - self._base[rows, None])
         return block
 
     def _forget(self) -> None:
@@ -197,6 +227,11 @@ class Truth:
         for part in self._parts.values():
             part.keep(kept)
         for one in (one for waiting in self._waiting for one in waiting):
-            old = kept[kept < len(one.issued)]
-            one.issued, one.raw, one.medians = one.issued[old], one.raw[old], one.medians[old]
+            one.keep(kept)
+        self._base = self._base[kept]
         self._rows.keep(kept)
+
+
+def _small(values: Array) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and no score
+        return values.astype(np.float32)

@@ -68,6 +68,7 @@ class Upkeep:
         self._clock = clock
         self._data = data
         self._served: frozenset[str] = frozenset()
+        self._seen: dict[str, float] = {}  # series -> Unix time at which it was last served
         self._groups: tuple[Keys, ...] = ()
         self._began: dict[str, float] = {}  # series -> Unix time from which the age of its newest training counts
         self._settled: set[str] = set()  # trained or given up since the newest whole version
@@ -90,16 +91,21 @@ class Upkeep:
         """Go on from what is on disk: only series whose model is missing or old are due."""
         self._began = self._lineup.load()
         self._settled = self._lineup.trained_since
+        # How long those have been gone that aren't there now is not known.
+        self._seen = dict.fromkeys(self._lineup.trained, self._clock()) | self._seen
         self._jobs, self._again = [], []
 
     def serve(self, keys: Sequence[str]) -> None:
         """Once a round: these are the series that there are. A rollback meanwhile is taken up."""
+        self._seen |= dict.fromkeys(keys, self._clock())
         if self._served != set(keys):
             self._served = frozenset(keys)
             self._groups = grouped(keys)
         if self._lineup.rolled_back():
             log.info("models were rolled back", forecast=self._target.name)
             self.load()
+        if self._settled and self._every_group_settled():
+            self._finish()  # what could not be stored when its last part was trained
 
     def collect(self) -> None:
         """Take up the trainings that have ended."""
@@ -116,24 +122,24 @@ class Upkeep:
             else:
                 self._take(job, state, predictor)
         if done and self._every_group_settled():
-            self._lineup.finish(self._served)
-            self._settled = set()
-            self._began = {key: began for key, began in self._began.items() if key in self._served}
+            self._finish()
 
     def hand_out(self) -> None:
         """Give what is due to free workers, no more than they can begin with at once."""
         now = self._clock()
         waiting = self._due(now)
         newcomers = [keys for keys in waiting.newcomers if len(keys) == MOST or now >= self._newcomers_at]
+        left = waiting.series
         if self._again or any(job.tries > 1 for job in self._jobs):
             self._try_again(now)
         else:
             for keys in (*newcomers, *waiting.groups):
                 if not self._submit(keys, 1, now):
                     break
+                left -= len(keys)
                 if keys in newcomers:
                     self._newcomers_at = now + NEWCOMERS_SECONDS
-        self._waiting = self._due(now).series + sum(map(len, self._again))
+        self._waiting = left + sum(map(len, self._again))
         self._meters.backlog(self._target.name, self._waiting)
 
     def hold_back(self) -> None:
@@ -141,11 +147,20 @@ class Upkeep:
         if self._due(self._clock()).series or self._again:
             self._meters.training_shed(self._target.name)
 
+    def _finish(self) -> None:
+        """A series that was there within an interval keeps its models: an outage of its exporter is not its end."""
+        gone = self._clock() - self._target.train_every
+        self._seen = {key: seen for key, seen in self._seen.items() if seen >= gone}
+        if not self._lineup.finish(self._seen.keys()):
+            return
+        self._settled = set()
+        self._began = {key: began for key, began in self._began.items() if key in self._seen}
+
     def _every_group_settled(self) -> bool:
-        """Newcomers that wait or are being trained don't count: there may always be some."""
+        """Newcomers that wait or are being trained don't count: there may always be some. Nor is nothing all."""
         known = self._settled | self._lineup.trained
         groups = [[key for key in group if key in known] for group in self._groups]
-        return all(group and self._settled.issuperset(group) for group in groups)
+        return bool(groups) and all(group and self._settled.issuperset(group) for group in groups)
 
     def _due(self, now: float) -> Due:
         return due(self._groups, self._began, now, self._target.train_every)

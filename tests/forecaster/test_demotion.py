@@ -123,6 +123,29 @@ def test_what_only_rounding_tells_apart_is_no_error() -> None:
         assert demotion.judge(now) == []
 
 
+def test_what_only_rounding_tells_apart_is_no_error_while_the_series_rests_either() -> None:
+    """A wave that is the same every day: seasonal naive is never wrong, a model's arithmetic is float32."""
+    demotion = Demotion([900.0], [300.0])
+    demotion.resize(1)
+    demotion.columns({"m": None})
+    zero = np.zeros((1, 1), np.float32)
+    for now in range(2 * 288):
+        moved = np.array([50.0 if now % 288 < 20 else 0.0], np.float32)
+        said = moved[:, None] + np.float32(1e-5)
+        demotion.add(Due(0, ROWS[:1], zero, zero, said, moved, moved))
+        assert demotion.judge(now) == []
+
+
+def test_where_seasonal_naive_had_nothing_to_go_by_no_model_is_judged() -> None:
+    demotion = Demotion([900.0], [300.0])
+    demotion.resize(1)
+    demotion.columns({"m": None})
+    one = np.ones((1, 1), np.float32)
+    for now in range(100):
+        demotion.add(Due(0, ROWS[:1], one, one, 9 * one, one[0], one[0] * np.nan))
+        assert demotion.judge(now) == []
+
+
 def test_columns_and_rows_grow_without_a_trace_on_what_is_known() -> None:
     rounds = Rounds(60.0)
     rounds.minutes(120, 10.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ NAMES = ("a", "b")
 VALUES = 100 + np.random.default_rng(1).normal(size=(2, 4 * DAY))
 RECENT = Frame(0.0, STEP, tuple({"app": name} for name in NAMES), VALUES)
 KEYS = [label_key(labels) for labels in RECENT.labels]
-FLOOR = fallback.floor_alone(RECENT, DAY, LEVELS).forecast.values
+NAIVE = SeasonalNaivePredictor(STEP)
+FLOOR = fallback.floor_alone(NAIVE, RECENT, DAY, LEVELS).forecast.values
 
 
 class Says:
@@ -54,9 +56,11 @@ def ensemble(**models: float | tuple[float, float]) -> EnsemblePredictor:
     return EnsemblePredictor(STEP, tuple(KEYS), every, shares, np.ones(shares.shape[:2], np.float32))
 
 
-def speak(predictor: Predictor, frame: Frame, horizon: int, demoted: Demoted) -> fallback.Spoken:
+def speak(
+    predictor: Predictor, frame: Frame, horizon: int, demoted: Demoted, floor: Predictor = NAIVE
+) -> fallback.Spoken:
     """As the pipeline does, with a predictor of one part."""
-    parted = PartedPredictor.of([Part(tuple(KEYS), predictor)], SeasonalNaivePredictor(STEP))
+    parted = PartedPredictor.of([Part(tuple(KEYS), predictor)], floor)
     return fallback.speak(parted, frame, KEYS, horizon, LEVELS, demoted)
 
 
@@ -77,7 +81,7 @@ def test_a_demoted_model_has_no_say_in_its_series_however_absurd_it_is() -> None
     assert spoken.forecast.values[1].min() > 1e28
     np.testing.assert_allclose(spoken.weights["lstm"], [0, 0.5])
     np.testing.assert_allclose(spoken.weights["profile"], [1, 0.5])
-    assert spoken.parts["lstm"][0, 0] == np.float32(1e30), "it is scored all the same"
+    assert spoken.parts["lstm"][0, 0] == pytest.approx(1e30), "it is scored all the same"
 
 
 def test_with_every_model_demoted_seasonal_naive_speaks() -> None:
@@ -123,6 +127,50 @@ def test_a_model_that_stands_alone_keeps_the_leads_at_which_it_is_good() -> None
     np.testing.assert_allclose(spoken.forecast.values[1, :12], 50)
     np.testing.assert_allclose(spoken.forecast.values[1, 12:], FLOOR[1, 12:])
     np.testing.assert_allclose(spoken.weights["lstm"], [1, 12 / DAY])
+
+
+def test_with_every_model_silent_the_ensembles_floor_has_spoken_and_is_named() -> None:
+    spoken = speak(ensemble(lstm=(np.nan, 50.0), profile=(np.inf, 50.0)), RECENT, DAY, NONE_DEMOTED)
+    np.testing.assert_allclose(spoken.forecast.values[0], FLOOR[0])
+    np.testing.assert_allclose(spoken.weights["seasonal_naive"], [1, 0])
+    np.testing.assert_allclose(spoken.weights["lstm"], [0, 0.5])
+    np.testing.assert_allclose(spoken.weights["profile"], [0, 0.5])
+
+
+def test_the_floor_that_steps_in_is_the_one_that_goes_by_the_targets_clock() -> None:
+    other = Says(33.0)
+    spoken = speak(Says(np.nan, 50.0), RECENT, DAY, NONE_DEMOTED, floor=other)
+    np.testing.assert_allclose(spoken.forecast.values[0], 33)
+    np.testing.assert_allclose(spoken.weights["seasonal_naive"], [1, 0])
+    np.testing.assert_allclose(fallback.floor_alone(other, RECENT, DAY, LEVELS).forecast.values, 33)
+
+
+def test_a_median_far_from_zero_is_as_fine_as_any() -> None:
+    said = speak(Says(1e12 + 0.5), RECENT, DAY, NONE_DEMOTED).parts["lstm"]
+    np.testing.assert_array_equal(said, 1e12 + 0.5)
+
+
+def test_the_work_of_a_round_grows_no_faster_than_the_series() -> None:
+    class Counted(dict[str, int]):
+        looks = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            self.looks += 1
+            return super().get(key, default)
+
+        def items(self) -> Any:
+            self.looks += len(self)
+            return super().items()
+
+    def looks(count: int) -> int:
+        labels = tuple({"app": "a", "n": str(n)} for n in range(count))
+        keys = [label_key(one) for one in labels]
+        owner = Counted(dict.fromkeys(keys, 0))
+        parted = PartedPredictor((Part(tuple(keys), Says(50.0)),), owner, SeasonalNaivePredictor(STEP))
+        fallback.speak(parted, Frame(0.0, STEP, labels, np.ones((count, 9))), keys, 2, LEVELS, NONE_DEMOTED)
+        return owner.looks
+
+    assert 0 < looks(80) <= 2 * looks(40)
 
 
 def test_weights_in_use_add_up_to_1() -> None:

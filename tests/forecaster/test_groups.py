@@ -6,6 +6,7 @@ import math
 import pytest
 
 from forecaster.groups import MOST, Due, due, grouped
+from forecaster.shard import place
 
 HOURS = 3600.0
 EVERY = 6 * HOURS
@@ -72,6 +73,15 @@ def test_series_without_a_model_among_others_are_parts_of_their_own() -> None:
     waiting = due(groups, began, 1.0, EVERY)
     assert waiting.groups == ()
     assert [sorted(part) for part in waiting.newcomers] == [sorted(new)]
+
+
+def test_newcomers_that_come_in_any_order_make_the_same_parts() -> None:
+    groups = grouped(keys(1000))
+    began = dict.fromkeys(keys(1000)[::3], 0.0)
+    new = set(keys(1000)) - began.keys()
+    waiting = due(groups, began, 1.0, EVERY)
+    assert [key for part in waiting.newcomers for key in part] == sorted(new, key=place)
+    assert due(grouped(reversed(keys(1000))), began, 1.0, EVERY) == waiting
 
 
 def test_one_group_is_trained_once_an_interval() -> None:

@@ -99,7 +99,8 @@ def test_a_demoted_model_has_no_share_in_that_series_and_the_others_keep_theirs(
 
 def test_it_is_known_which_series_have_one_model_only() -> None:
     parted = PartedPredictor.of([part("ab", MIX), part("cd", ("profile",))], FLOOR)
-    assert parted.alone == set(key_of("cd"))
+    assert parted.alone(key_of("bcxd")).tolist() == [False, True, False, True]
+    assert parted.alone([]).tolist() == []
 
 
 def test_no_series_is_an_empty_forecast() -> None:

@@ -23,22 +23,22 @@ RNG = np.random.default_rng(5)
 PAST = 10 + RNG.normal(size=DAY)
 
 
-def target(*horizons: str, every: str = "5m") -> Target:
+def target(*horizons: str, every: str = "5m", query: str = "x", step: float = STEP) -> Target:
     return Target(
         name="x",
-        query="x",
-        step=Duration(STEP),
+        query=query,
+        step=Duration(step),
         every=Duration.parse(every),
         horizons=tuple(map(Duration.parse, horizons)),
     )
 
 
 class Replay:
-    """Rounds of a target whose series all are noise around 10 and whose models say `models` of it."""
+    """Rounds of a target whose series all are noise around 10 and whose models say `models` of it, plus `offset`."""
 
-    def __init__(self, wanted: Target, truth: Truth | None = None) -> None:
-        self.target, self.truth, self.now = wanted, truth or Truth(wanted), DAY
-        self.values = np.concatenate([PAST, 10 + np.random.default_rng(6).normal(size=2000)])
+    def __init__(self, wanted: Target, truth: Truth | None = None, offset: float = 0.0) -> None:
+        self.target, self.truth, self.now, self.offset = wanted, truth or Truth(wanted), DAY, offset
+        self.values = offset + np.concatenate([PAST, 10 + np.random.default_rng(6).normal(size=2000)])
 
     def rounds(self, count: int, names: Sequence[str] = ("a",), **models: float) -> None:
         labels = tuple({"app": name} for name in names)
@@ -47,11 +47,11 @@ class Replay:
             self.now += 1
             past = np.tile(self.values[: self.now + 1], (len(names), 1))
             self.truth.observed(Frame(0.0, STEP, labels, past), keys, self.now * STEP)
-            path = np.tile([8.7, 10.0, 11.3], (len(names), self.target.steps, 1))
+            path = self.offset + np.tile([8.7, 10.0, 11.3], (len(names), self.target.steps, 1))
             said = Forecast((self.now + 1) * STEP, STEP, self.target.all_levels, labels, path)
             issued = Forecast(said.start, STEP, said.levels, labels, self.truth.calibrated(said, keys))
             parts = {
-                name: np.full((len(names), self.target.steps), value, np.float32) for name, value in models.items()
+                name: np.full((len(names), self.target.steps), self.offset + value) for name, value in models.items()
             }
             self.truth.predicted(said, issued, parts, keys)
 
@@ -78,13 +78,50 @@ def test_everything_survives_a_restart_through_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(left.since["lstm"], right.since["lstm"])
 
 
-@pytest.mark.parametrize("other", [target("15m"), target("15m", "2h"), target("1h", "15m")])
-def test_a_state_of_other_horizons_is_left(other: Target) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        target("15m"),
+        target("15m", "2h"),
+        target("1h", "15m"),
+        target("15m", "1h", query="y"),
+        target("15m", "1h", step=150.0, every="150s"),
+    ],
+)
+def test_a_state_of_another_query_step_or_horizons_is_left(other: Target) -> None:
     replay = Replay(target("15m", "1h"))
     replay.rounds(40)
     again = Truth(other)
     again.restore(replay.truth.state())
     assert np.isnan(again.scores(keys("a")).mase).all()
+
+
+def test_far_from_zero_everything_is_learned_as_near_it(tmp_path: Path) -> None:
+    near, far = Replay(target("15m", "1h")), Replay(target("15m", "1h"), offset=1e12)
+    for one in (near, far):
+        one.rounds(60, "ab", lstm=14.0, profile=10.0)
+        storage.write(tmp_path / "x", one.truth.state())
+        one.truth = Truth(one.target)
+        one.truth.restore(storage.read(tmp_path / "x"))
+        one.rounds(60, "ab", lstm=14.0, profile=10.0)
+    left, right = (one.truth.demoted(keys(*"ab")) for one in (near, far))
+    assert list(left.since) == list(right.since) == ["lstm"]
+    np.testing.assert_array_equal(left.since["lstm"], right.since["lstm"])
+    scores = [one.truth.scores(keys(*"ab")) for one in (near, far)]
+    np.testing.assert_allclose(scores[0].mase, scores[1].mase, rtol=1e-3)
+    np.testing.assert_allclose(scores[0].coverage, scores[1].coverage, atol=0.02)
+
+
+def test_on_a_first_day_there_are_figures_but_no_model_is_out_for_being_worse_than_the_last_value() -> None:
+    replay = Replay(target("15m"))
+    replay.values = np.concatenate([np.full(DAY, np.nan), 100 + 0.1 * np.arange(2000)])
+    replay.now += 3
+    replay.rounds(100, lstm=99.0)
+    assert replay.truth.scores(keys("a")).mase[0, 0] > 1
+    assert replay.truth.demoted(keys("a")).since == {}
+    replay.rounds(DAY, lstm=99.0)
+    replay.rounds(DAY, lstm=1e3)
+    assert list(replay.truth.demoted(keys("a")).since) == ["lstm"]
 
 
 def test_a_series_that_comes_later_is_scored_and_one_that_comes_back_has_kept_its_figures() -> None:

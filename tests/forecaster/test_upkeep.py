@@ -14,12 +14,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from cloudpulse.durations import Duration
-from forecaster import training
+from cloudpulse.errors import StoreError
+from forecaster import storage, training
+from forecaster.groups import Due, due
 from forecaster.lineup import QUICK_SERIES
-from forecaster.model import State
+from forecaster.model import State, label_key
 from forecaster.registry import Registry
 from forecaster.shard import Shard
 from forecaster.upkeep import NEWCOMERS_SECONDS
+from tests.forecaster.conftest import daily
 
 HOURS = 3600.0
 
@@ -58,6 +61,21 @@ def test_no_more_parts_are_under_way_than_there_are_workers(held: Any) -> None:
     work(held, 3)
     assert held.executor.work == []
     assert held.count("cloudpulse_forecaster_training_backlog") == 0
+
+
+def test_what_is_due_is_worked_out_once_a_round(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of new series that is a tenth of a second."""
+    calls = 0
+
+    def counted(*arguments: Any) -> Due:
+        nonlocal calls
+        calls += 1
+        return due(*arguments)
+
+    monkeypatch.setattr("forecaster.upkeep.due", counted)
+    held.pipeline.round()
+    assert calls == 1
+    assert held.count("cloudpulse_forecaster_training_backlog") == 400 - sizes(held.executor)
 
 
 def sizes(executor: Any) -> int:
@@ -353,3 +371,172 @@ def test_how_a_version_does_live_is_noted_with_it(bench: Any) -> None:
     newest = registry(bench).newest()
     assert newest is not None
     assert newest.mase["15m"] == pytest.approx(bench.store.get("rps").scores.mase[0, 0])
+
+
+def test_an_outage_of_all_series_while_a_part_is_trained_costs_no_models(held: Any) -> None:
+    held.pipeline.round()
+    work(held, 4)
+    held.clock.advance(held.target.train_every)
+    held.pipeline.round()
+    held.series.clear()
+    held.clock.advance(900)
+    held.pipeline.round()
+    assert held.store.get("rps") is None, "there is no forecast"
+    while held.executor.work:
+        work(held, 1)
+    assert trained(held) == 400
+    assert registry(held).newest().series == 400
+    held.serve(400, days=2)
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert held.store.get("rps").version >= 1
+
+
+def test_an_outage_of_some_exporters_costs_no_models(held: Any) -> None:
+    held.pipeline.round()
+    work(held, 4)
+    held.clock.advance(held.target.train_every)
+    held.pipeline.round()
+    del held.series[1:]
+    held.clock.advance(900)
+    held.pipeline.round()
+    assert len(held.store.get("rps").forecast.labels) == 1
+    while held.executor.work:
+        work(held, 1)
+    assert registry(held).numbers() == [1, 2]
+    assert trained(held) == 400
+
+
+def test_series_gone_for_longer_than_the_interval_leave_the_models(held: Any) -> None:
+    held.serve(400, days=0.2)
+    held.pipeline.round()
+    work(held, 4)
+    del held.series[1:]
+    end = held.clock() + 3 * held.target.train_every
+    while held.clock() < end:
+        held.clock.advance(1800)
+        held.pipeline.round()
+        work(held, len(held.executor.work))
+    assert trained(held) == 1
+
+
+@pytest.mark.parametrize("error", [TypeError, IndexError])
+def test_a_part_whose_model_cannot_live_again_is_trained_anew(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    bench.rounds(2)
+    with monkeypatch.context() as broken, capture_logs() as lines:
+        broken.setattr("forecaster.models.seasonal_naive.SeasonalNaive.restore", fail)
+        bench.anew()
+    assert any("trained anew" in line["event"] for line in lines)
+    bench.clock.advance(300)
+    bench.rounds(2)
+    assert bench.store.get("rps").version == 2
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """A disk that is full, or not, as it is told."""
+    real, full = storage.put, False
+
+    def put(path: Path, content: bytes) -> None:
+        if full:
+            raise StoreError(f"{path}: can't be written: No space left on device")
+        real(path, content)
+
+    def become(now: bool) -> None:
+        nonlocal full
+        full = now
+
+    monkeypatch.setattr("forecaster.storage.put", put)
+    return become
+
+
+def test_a_version_that_a_full_disk_kept_from_becoming_whole_is_whole_when_there_is_room(
+    held: Any, full_disk: Callable[[bool], None]
+) -> None:
+    held.pipeline.round()
+    work(held, 2)
+    full_disk(True)
+    work(held, 2)
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert (held.store.get("rps").version, registry(held).numbers()) == (1, [])
+    assert 0 < trained(held) < 400
+    full_disk(False)
+    with capture_logs() as lines:
+        held.clock.advance(300)
+        held.pipeline.round()
+        held.pipeline.save()
+    assert not [line for line in lines if line["log_level"] == "error"]
+    newest = registry(held).newest()
+    assert newest is not None
+    assert (newest.number, newest.series) == (1, 400)
+    assert held.executor.work == [], "and nothing is trained for it"
+
+
+def test_a_complete_version_that_a_full_disk_left_unfinished_is_finished_after_a_restart(
+    held: Any,
+) -> None:
+    held.pipeline.round()
+    work(held, 3)
+    held.executor.do()
+
+    def fail(*_: object) -> None:
+        raise StoreError("No space left on device")
+
+    held.pipeline._lineup._registry.finish = fail
+    held.pipeline.train()
+    held.pipeline.save()
+    assert held.count("cloudpulse_forecaster_errors_total", reason="store") == 1, "the figures are kept all the same"
+    assert registry(held).numbers() == []
+    held.anew()
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert registry(held).numbers() == [1]
+    assert held.executor.work == []
+
+
+def test_parts_of_several_unfinished_versions_are_all_taken_up_the_newest_first(held: Any) -> None:
+    held.pipeline.round()
+    work(held, 3)
+    folder = held.folder / "models" / "rps"
+    shutil.copytree(folder / "000001", folder / "000002")
+    (folder / "000001" / "0001.safetensors").replace(folder / "000002" / "0009.safetensors")
+    (folder / "000002" / "0002.safetensors").unlink()
+    known = trained(held)
+    held.executor.work.clear()
+    held.anew()
+    held.clock.advance(300)
+    held.pipeline.round()
+    assert sizes(held.executor) == 400 - known
+    work(held, 1)
+    newest = registry(held).newest()
+    assert newest is not None
+    assert (newest.number, newest.series) == (2, 400)
+
+
+def test_what_was_fitted_on_the_spot_for_series_that_are_gone_is_forgotten(
+    make_bench: Callable[..., Any], held_executor: Any
+) -> None:
+    """Where series live for minutes, one of each batch goes on: they come together in few parts."""
+    bench = make_bench(executor=held_executor, models=("profile",), history=Duration(86400), max_series=1000)
+
+    def serve(names: list[str]) -> None:
+        bench.series[:] = [lambda name=name: daily(bench.clock, {"app": name}, 1) for name in names]
+
+    lasting: list[str] = []
+    for batch in range(12):
+        lasting.append(f"lasting-{batch}")
+        serve([*lasting, *(f"{batch}-{i}" for i in range(5))])
+        bench.pipeline.round()
+        bench.clock.advance(900)
+    bench.pipeline.round()
+    parts = bench.pipeline._lineup._quick
+    assert len(parts) <= 6
+    assert sum(len(part.keys) for part in parts) <= 40
+    fitted = {key for part in parts for key in part.keys}
+    assert fitted >= {label_key({"app": name}) for name in lasting}
