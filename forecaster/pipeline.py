@@ -6,8 +6,9 @@ Start reading here: everything else in this package serves one of these steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
-from cloudpulse.errors import AnswerUnusable, CloudPulseError, StoreError
-from cloudpulse.promql import MetricSource
+from cloudpulse.errors import AnswerUnusable, CloudPulseError, SourceUnavailable, StoreError
+from cloudpulse.promql import MetricSource, Series
 from forecaster import fallback, storage
 from forecaster.config import Target
 from forecaster.counters import look_like_counters
@@ -46,7 +47,7 @@ log = logs.get(__name__)
 
 
 class Pipeline:
-    """One target's way. `round` and `close` are called by one thread."""
+    """One target's way. For one thread, but for `close` and `save_history`, which any may call."""
 
     def __init__(
         self,
@@ -61,14 +62,17 @@ class Pipeline:
         shard: Shard = Shard(),  # noqa: B008  immutable
     ) -> None:
         self.target = target
-        self._source = shard.only(source)
+        self._closed = threading.Event()
+        self._publishing = threading.Lock()
+        self._source = _Open(shard.only(source), self._closed)
         self._sharded = shard.count > 1
         self._store = store
         self._meters = meters
         self._clock = clock
         self._max_series = max_series
         # A folder for each shard: another shard's would lack the past of the series that are new to us.
-        self._history = History(target, data_dir / "history" / f"{target.name}{shard.suffix}")
+        self._history_path = data_dir / "history" / f"{target.name}{shard.suffix}"
+        self._history = History(target, self._history_path)
         self._accuracy_path = data_dir / "accuracy" / f"{target.name}{storage.SUFFIX}"
         self._truth = Truth(target)
         self._lineup = Lineup(target, Registry(data_dir / "models" / target.name), meters, clock)
@@ -86,14 +90,20 @@ class Pipeline:
         return self._upkeep.active
 
     def load(self) -> None:
-        """Take up history, accuracy and models that an earlier process kept."""
-        self._history.load()
-        try:
-            if self._accuracy_path.exists():
-                self._truth.restore(storage.read(self._accuracy_path))
-        except StoreError as error:
-            log.error("accuracy starts anew", forecast=self.target.name, error=str(error))
-        self._upkeep.load()
+        """Take up history, accuracy and models that an earlier process kept; what can't be read starts anew."""
+        if not self._loaded("history", self._history.load):
+            self._history = History(self.target, self._history_path)
+        if not self._loaded("accuracy", self._load_accuracy):
+            self._truth = Truth(self.target)
+        self._loaded("models", self._upkeep.load)
+
+    def close(self) -> None:
+        """Once this returns, nothing more is published; a round under way ends with its query and hands out nothing.
+
+        The target may then be dropped from the store, or have another pipeline.
+        """
+        with self._publishing:
+            self._closed.set()
 
     def round(self) -> None:
         """Read, score, predict, store. Raises SourceError (nothing changed); everything else is dealt with here."""
@@ -101,26 +111,27 @@ class Pipeline:
         beside_training = self._upkeep.busy
         with self._meters.query_duration(self.target.name):
             frame = self._history.update(self._source, now)
+        if self._closed.is_set():
+            return
         self._upkeep.collect()
         usable = self._usable(frame, now)
         self._upkeep.serve([label_key(labels) for labels in usable.labels])
-        if self._last is not None and self._last.start > frame.end and self._same_version():
-            self._store.refresh(self.target.name, now)
-        elif usable.labels or self._sharded:
-            self._predict(usable, now)
+        self._publish(usable, now)
         self._training_held = beside_training and self._clock() - now > self.target.every
+        if self._closed.is_set():
+            return
         if self._training_held:
             self._upkeep.hold_back()
         else:
             self._upkeep.hand_out()
-        if now - self._saved_at >= SAVE_SECONDS:
+        if not 0 <= now - self._saved_at < SAVE_SECONDS:
             self.save()
 
     def train(self) -> bool:
         """Between rounds: take up trainings that ended, hand out what is due; whether that is worth another round."""
         version = self._lineup.version
         self._upkeep.collect()
-        if not self._training_held:
+        if not (self._training_held or self._closed.is_set()):
             self._upkeep.hand_out()
         return self._lineup.version != version
 
@@ -130,10 +141,28 @@ class Pipeline:
         try:
             self._history.save()
             storage.write(self._accuracy_path, self._truth.state())
-            self._lineup.note(self._live_mase())
-        except StoreError as error:
+            if mase := self._live_mase():
+                self._lineup.note(mase)
+        except (StoreError, OSError) as error:
             self._meters.error(self.target.name, "store")
             log.error("history not saved", forecast=self.target.name, error=str(error))
+
+    def save_history(self) -> None:
+        """Of what `save` keeps the part that may be saved while a round goes on. Raises StoreError."""
+        self._history.save()
+
+    def _loaded(self, what: str, load: Callable[[], None]) -> bool:
+        try:
+            load()
+        except Exception as error:  # noqa: BLE001  whatever a file holds, forecasts go on
+            self._meters.error(self.target.name, "store")
+            log.error("can't be taken up and starts anew", what=what, forecast=self.target.name, error=repr(error))
+            return False
+        return True
+
+    def _load_accuracy(self) -> None:
+        if self._accuracy_path.exists():
+            self._truth.restore(storage.read(self._accuracy_path))
 
     def _usable(self, frame: Frame, now: float) -> Frame:
         """The series that can be forecast; the others are counted by reason."""
@@ -197,7 +226,30 @@ class Pipeline:
             self._warned.add(kind)
             log.warning(message, forecast=self.target.name)
 
-    def _predict(self, frame: Frame, now: float) -> None:
+    def _publish(self, usable: Frame, now: float) -> None:
+        """Predict and store, where there is something new; with nothing to forecast the target is absent.
+
+        A shard that holds no series is well: it has a forecast of none.
+        """
+        if not usable.labels and not self._sharded:
+            self._last = None
+            self._store.drop(self.target.name)
+        elif self._last is not None and self._says_all_of(self._last, usable) and self._same_version():
+            with self._publishing:
+                if not self._closed.is_set():
+                    self._store.refresh(self.target.name, now)
+        else:
+            issue = self._predict(usable, now)
+            with self._publishing:
+                if not self._closed.is_set():
+                    self._store.put(issue)
+
+    @staticmethod
+    def _says_all_of(last: Forecast, usable: Frame) -> bool:
+        """Whether `last` was made of these series up to this column."""
+        return round((last.start - usable.end) / usable.step) == 1 and last.labels == usable.labels
+
+    def _predict(self, frame: Frame, now: float) -> Issue:
         keys = [label_key(labels) for labels in frame.labels]
         log_changes(self.target.name, self._truth.observed(frame, keys, now))
         demoted = self._truth.demoted(keys)
@@ -227,7 +279,7 @@ class Pipeline:
         if self._last is None:
             log.info("first forecast", forecast=self.target.name, series=len(forecast.labels))
         self._last, self._last_keys = forecast, keys
-        self._store.put(issue)
+        return issue
 
     def _speak(self, predictor: PartedPredictor, frame: Frame, keys: list[str], demoted: Demoted) -> fallback.Spoken:
         """What the models say; where they fail altogether, seasonal naive for this round."""
@@ -280,6 +332,26 @@ class Pipeline:
         return {str(horizon): float(np.nanmedian(mase)) for horizon, mase in columns if not np.isnan(mase).all()}
 
 
+@dataclass(frozen=True)
+class _Open:
+    """A source that is asked nothing more once `closed` is set: a long first read ends with the query under way."""
+
+    source: MetricSource
+    closed: threading.Event
+
+    def instant(self, query: str, at: float | None = None) -> list[Series]:
+        self._check()
+        return self.source.instant(query, at)
+
+    def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
+        self._check()
+        return self.source.range(query, start, end, step)
+
+    def _check(self) -> None:
+        if self.closed.is_set():
+            raise SourceUnavailable("this forecast is stopping")
+
+
 def reason(error: CloudPulseError) -> str:
     """The `reason` label of an error: `SourceUnavailable` as `source_unavailable`."""
     name = type(error).__name__
@@ -294,7 +366,7 @@ def _own(labels: dict[str, str] | object) -> dict[str, str]:
 def _kept(forecast: Forecast, frame: Frame, target: Target) -> Forecast:
     """Within the bounds of the target, and not below 0 for a series that never was."""
     low, high = target.bounds.min, target.bounds.max
-    never_below = np.where(np.isnan(frame.values), np.inf, frame.values).min(1, initial=np.inf) >= 0
+    never_below = np.fmin.reduce(frame.values, axis=1, initial=np.inf) >= 0
     floor = np.maximum(np.where(never_below, 0.0, -np.inf), -np.inf if low is None else low)
     values = np.clip(forecast.values, floor[:, None, None], np.inf if high is None else high)
     return replace(forecast, values=values)

@@ -301,6 +301,116 @@ def test_reasons_are_the_errors_names() -> None:
     assert reason(SourceUnavailable("x")) == "source_unavailable"
 
 
+def test_a_pipeline_closed_in_its_query_publishes_nothing_and_hands_out_no_training(
+    make_bench: Callable[..., Any], held_executor: Any
+) -> None:
+    bench = make_bench(executor=held_executor)
+    answer = bench.source.samples
+
+    def closing(query: str) -> list[Series]:
+        bench.pipeline.close()
+        return list(answer(query))
+
+    bench.source.samples = closing
+    with pytest.raises(SourceUnavailable):
+        bench.pipeline.round()
+    assert len(bench.source.asked) == 1, "a long first read ends with the query under way"
+    assert bench.store.get("rps") is None
+    assert not held_executor.work
+
+
+def test_a_pipeline_closed_while_it_predicts_publishes_nothing_and_hands_out_no_training(
+    make_bench: Callable[..., Any], held_executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(executor=held_executor)
+    speak = bench.pipeline._speak
+
+    def closing(*given: Any) -> Any:
+        bench.pipeline.close()
+        return speak(*given)
+
+    monkeypatch.setattr(bench.pipeline, "_speak", closing)
+    bench.pipeline.round()
+    assert bench.store.get("rps") is None
+    assert not held_executor.work
+    bench.pipeline.train()
+    assert not held_executor.work
+
+
+def test_a_closed_pipeline_passes_no_successors_forecast_off_as_newer(bench: Any) -> None:
+    bench.pipeline.round()
+    before = bench.store.get("rps").issued_at
+    bench.clock.advance(60)
+    bench.pipeline.close()
+    bench.pipeline.round()
+    assert bench.store.get("rps").issued_at == before
+
+
+def test_a_target_without_a_series_left_is_absent_at_once(bench: Any) -> None:
+    gone_at = bench.clock()
+    bench.series[:] = [lambda: daily_until(bench, gone_at)]
+    bench.rounds(3)
+    assert bench.store.get("rps") is not None
+    bench.clock.advance(60)
+    bench.pipeline.round()
+    assert bench.store.get("rps") is None
+    bench.series[:] = [lambda: daily(bench.clock, {"app": "b"})]
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    assert np.isnan(bench.store.get("rps").expected_now).all(), "what was forecast before the gap is forgotten"
+
+
+def test_a_series_that_is_gone_between_grid_points_is_absent_at_once(bench: Any) -> None:
+    gone_at = bench.clock()
+    bench.series.append(lambda: daily_until(bench, gone_at))
+    bench.rounds(3)
+    assert len(bench.store.get("rps").forecast.labels) == 2
+    bench.clock.advance(60)
+    bench.pipeline.round()
+    assert bench.store.get("rps").forecast.labels == ({"app": "a"},)
+
+
+@pytest.mark.parametrize("error", [KeyError("facts"), IndexError(), TypeError(), PermissionError(13, "no")])
+@pytest.mark.parametrize("part", ["columns.Columns.load", "truth.Truth.restore", "lineup.Lineup.load"])
+def test_what_can_not_be_taken_up_starts_anew_and_is_counted(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, part: str, error: Exception
+) -> None:
+    bench.rounds(2)
+    bench.pipeline.save()
+    bench.store.drop("rps")
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"forecaster.{part}", fail)
+        bench.anew()
+    bench.pipeline.round()
+    assert bench.store.get("rps") is not None
+    assert bench.count("cloudpulse_forecaster_errors_total", reason="store") == 1
+
+
+def test_a_clock_that_is_set_back_brings_forecasts_for_the_time_that_it_shows(bench: Any) -> None:
+    bench.rounds(2)
+    bench.clock.advance(-7200)
+    bench.pipeline.round()
+    issue = bench.store.get("rps")
+    assert issue.forecast.start == bench.clock() // 300 * 300 + 300
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    assert bench.store.get("rps").forecast.start == bench.clock() // 300 * 300 + 300
+    np.testing.assert_array_equal(bench.store.get("rps").observed, bench.pipeline._history.frame.values[:, -1])
+    assert not np.isnan(bench.store.get("rps").observed).any()
+
+
+def test_a_clock_that_is_set_back_a_little_reads_nothing_anew(bench: Any) -> None:
+    bench.rounds(2)
+    asked = len(bench.source.asked)
+    bench.clock.advance(-200)
+    bench.pipeline.round()
+    assert len(bench.source.asked) == asked
+
+
 class Broken:
     """A trained model that is off by what `says` gives, from `since` on."""
 
