@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from forecaster.frame import Frame
 from forecaster.history import History
 from forecaster.lineup import Lineup
 from forecaster.meters import Meters
-from forecaster.model import label_key
+from forecaster.naming import named
 from forecaster.parted import PartedPredictor
 from forecaster.registry import Registry
 from forecaster.shard import Shard
@@ -79,7 +79,9 @@ class Pipeline:
         self._upkeep = Upkeep(target, self._lineup, trainer, meters, clock, self._history_of)
         self._training_held = False
         self._last: Forecast | None = None
-        self._last_keys: list[str] = []
+        self._last_keys: Sequence[str] = ()
+        self._named = named(())
+        self._rows: dict[str, int] = {}  # key -> row in the history, of the series that the last round could forecast
         self._failure = ""
         self._saved_at = -math.inf
         self._warned: set[str] = set()
@@ -113,10 +115,10 @@ class Pipeline:
             frame = self._history.update(self._source, now)
         if self._closed.is_set():
             return
+        usable, keys = self._usable(frame, now)  # first: what is trained between rounds goes by its rows
         self._upkeep.collect()
-        usable = self._usable(frame, now)
-        self._upkeep.serve([label_key(labels) for labels in usable.labels])
-        self._publish(usable, now)
+        self._upkeep.serve(keys)
+        self._publish(usable, keys, now)
         self._training_held = beside_training and self._clock() - now > self.target.every
         if self._closed.is_set():
             return
@@ -164,36 +166,33 @@ class Pipeline:
         if self._accuracy_path.exists():
             self._truth.restore(storage.read(self._accuracy_path))
 
-    def _usable(self, frame: Frame, now: float) -> Frame:
-        """The series that can be forecast; the others are counted by reason."""
-        skipped = dict.fromkeys(("source_gone", "too_short", "max_series"), 0)
-        rows: list[int] = []
+    def _usable(self, frame: Frame, now: float) -> tuple[Frame, Sequence[str]]:
+        """The series that can be forecast and their keys; the others are counted by reason."""
         known = ~np.isnan(frame.values)
-        newest = frame.length - 1 - np.argmax(known[:, ::-1], axis=1) if frame.labels else np.empty(0, int)
-        max_age = max(MAX_AGE_SECONDS, 2 * frame.step)
-        for row in range(len(frame.labels)):
-            if now - (frame.start + newest[row] * frame.step) > max_age:
-                skipped["source_gone"] += 1
-            elif known[row].sum() < MIN_POINTS:
-                skipped["too_short"] += 1
-            elif len(rows) >= self._max_series:
-                skipped["max_series"] += 1
-            else:
-                rows.append(row)
+        newest = frame.length - 1 - known[:, ::-1].argmax(axis=1)
+        gone = now - (frame.start + newest * frame.step) > max(MAX_AGE_SECONDS, 2 * frame.step)
+        short = ~gone & (known.sum(axis=1) < MIN_POINTS)
+        good = np.flatnonzero(~gone & ~short)
+        rows = good[: self._max_series]
+        left_out = len(good) - len(rows)
+        skipped = {"source_gone": int(gone.sum()), "too_short": int(short.sum()), "max_series": left_out}
+        self._meters.skipped(self.target.name, skipped)
+        if self._named.answered != frame.labels:
+            self._named = named(frame.labels)
+        chosen = self._named.at(rows)
+        self._rows = dict(zip(chosen.keys, rows.tolist(), strict=True))
         # A copy of a large frame is spared where nothing is left out.
         values = frame.values if len(rows) == len(frame.labels) else frame.values[rows]
-        usable = Frame(frame.start, frame.step, tuple(_own(frame.labels[i]) for i in rows), values)
-        self._meters.skipped(self.target.name, skipped)
-        self._check_labels(frame, usable)
-        if skipped["max_series"]:
+        self._check_labels(frame, chosen.keys)
+        if left_out:
             self._warn(
                 "max_series",
-                f"{skipped['max_series']} series are left out: forecaster.max_series is {self._max_series}; "
+                f"{left_out} series are left out: forecaster.max_series is {self._max_series}; "
                 "aggregate in the query or raise it",
             )
-        return usable
+        return Frame(frame.start, frame.step, chosen.own, values), chosen.keys
 
-    def _check_labels(self, frame: Frame, usable: Frame) -> None:
+    def _check_labels(self, frame: Frame, usable: Sequence[str]) -> None:
         if not frame.labels and not self._sharded:
             raise AnswerUnusable(f"the query answers no series: try it in Prometheus (query: {self.target.query})")
         for labels in frame.labels:
@@ -202,7 +201,7 @@ class Pipeline:
                     f"the query's series have the label {sorted(clash)[0]}, which is CloudPulse's own: rename it with "
                     f"label_replace, or aggregate it away (query: {self.target.query})"
                 )
-        if len({label_key(labels) for labels in usable.labels}) < len(usable.labels):
+        if len(set(usable)) < len(usable):
             raise AnswerUnusable(
                 f"the query's series differ in their metric name only: ask for one metric, or aggregate "
                 f"(query: {self.target.query})"
@@ -226,7 +225,7 @@ class Pipeline:
             self._warned.add(kind)
             log.warning(message, forecast=self.target.name)
 
-    def _publish(self, usable: Frame, now: float) -> None:
+    def _publish(self, usable: Frame, keys: Sequence[str], now: float) -> None:
         """Predict and store, where there is something new; with nothing to forecast the target is absent.
 
         A shard that holds no series is well: it has a forecast of none.
@@ -239,7 +238,7 @@ class Pipeline:
                 if not self._closed.is_set():
                     self._store.refresh(self.target.name, now)
         else:
-            issue = self._predict(usable, now)
+            issue = self._predict(usable, keys, now)
             with self._publishing:
                 if not self._closed.is_set():
                     self._store.put(issue)
@@ -249,8 +248,7 @@ class Pipeline:
         """Whether `last` was made of these series up to this column."""
         return round((last.start - usable.end) / usable.step) == 1 and last.labels == usable.labels
 
-    def _predict(self, frame: Frame, now: float) -> Issue:
-        keys = [label_key(labels) for labels in frame.labels]
+    def _predict(self, frame: Frame, keys: Sequence[str], now: float) -> Issue:
         log_changes(self.target.name, self._truth.observed(frame, keys, now))
         demoted = self._truth.demoted(keys)
         with self._meters.predict_duration(self.target.name):
@@ -281,7 +279,9 @@ class Pipeline:
         self._last, self._last_keys = forecast, keys
         return issue
 
-    def _speak(self, predictor: PartedPredictor, frame: Frame, keys: list[str], demoted: Demoted) -> fallback.Spoken:
+    def _speak(
+        self, predictor: PartedPredictor, frame: Frame, keys: Sequence[str], demoted: Demoted
+    ) -> fallback.Spoken:
         """What the models say; where they fail altogether, seasonal naive for this round."""
         horizon, levels = self.target.steps, self.target.predicted_levels
         try:
@@ -297,7 +297,7 @@ class Pipeline:
         self._failure = ""
         return spoken
 
-    def _expected(self, frame: Frame, forecast: Forecast, keys: list[str]) -> NDArray[np.float64]:
+    def _expected(self, frame: Frame, forecast: Forecast, keys: Sequence[str]) -> NDArray[np.float64]:
         """What the forecast before said about the newest column."""
         if self._last is None:
             return np.full((len(forecast.labels), len(forecast.levels)), np.nan)
@@ -314,12 +314,14 @@ class Pipeline:
         return issue is not None and issue.version == self._lineup.version
 
     def _history_of(self, keys: Collection[str]) -> Frame:
-        """What is known of some series, as `label_key` gives them without their metric name, to be trained on."""
+        """What is known of some series, as `label_key` gives them without their metric name, to be trained on.
+
+        Only of those that the last round could forecast: after a change of metric name the old series has the same key.
+        """
         frame = self._history.frame
         assert frame is not None
-        own, wanted = [_own(labels) for labels in frame.labels], frozenset(keys)
-        rows = [row for row, labels in enumerate(own) if label_key(labels) in wanted]
-        found = Frame(frame.start, frame.step, tuple(own[row] for row in rows), frame.values[rows])
+        rows = np.array(sorted(self._rows[key] for key in keys if key in self._rows), np.intp)
+        found = Frame(frame.start, frame.step, self._named.at(rows).own, frame.values[rows])
         self._warn_of_counters(found)
         return found
 
@@ -356,11 +358,6 @@ def reason(error: CloudPulseError) -> str:
     """The `reason` label of an error: `SourceUnavailable` as `source_unavailable`."""
     name = type(error).__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-def _own(labels: dict[str, str] | object) -> dict[str, str]:
-    assert isinstance(labels, dict)
-    return {name: value for name, value in labels.items() if name != "__name__"}
 
 
 def _kept(forecast: Forecast, frame: Frame, target: Target) -> Forecast:

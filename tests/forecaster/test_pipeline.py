@@ -23,6 +23,8 @@ from forecaster.models.robust import normal_scores
 from forecaster.pipeline import _kept, reason
 from tests.forecaster.conftest import daily
 
+REASONS = ("source_gone", "too_short", "max_series")
+
 
 def test_the_first_round_forecasts_at_once(bench: Any) -> None:
     bench.pipeline.round()
@@ -299,6 +301,38 @@ def test_an_outage_leaves_a_gap_and_is_read_again_when_it_is_over(bench: Any) ->
 
 def test_reasons_are_the_errors_names() -> None:
     assert reason(SourceUnavailable("x")) == "source_unavailable"
+
+
+def test_after_a_change_of_metric_name_only_the_series_of_now_is_trained(
+    make_bench: Callable[..., Any], held_executor: Any
+) -> None:
+    """A query by a regular expression answers both, and without the metric name their labels are the same."""
+    bench = make_bench(executor=held_executor)
+    gone_at = bench.clock() - 3600
+    new = {"__name__": "new", "app": "b"}
+    bench.series[:] = [lambda: daily_until(bench, gone_at), lambda: daily(bench.clock, new, level=1e6)]
+    bench.pipeline.round()
+    (_, _, (history, *_)) = held_executor.work[0]
+    assert history.labels == ({"app": "b"},)
+    assert np.nanmin(history.values) > 9e5
+
+
+def test_series_are_counted_by_the_first_reason_to_leave_them_out(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(max_series=2)
+    gone_at, newest = bench.clock() - 3600, bench.clock() // 300 * 300
+    bench.series[:] = [
+        lambda: daily_until(bench, gone_at),
+        *(lambda i=i: daily(bench.clock, {"app": str(i)}, level=100.0 + i) for i in range(2)),
+        lambda: Series({"app": "gone and short"}, np.array([newest - 3600]), np.array([1.0])),
+        lambda: Series({"app": "short"}, np.array([newest]), np.array([1.0])),
+        *(lambda i=i: daily(bench.clock, {"app": str(i)}) for i in range(2, 5)),
+    ]
+    bench.pipeline.round()
+    issue = bench.store.get("rps")
+    assert issue.forecast.labels == ({"app": "0"}, {"app": "1"})
+    np.testing.assert_allclose(issue.observed[1] - issue.observed[0], 1.0)
+    counts = {why: bench.count("cloudpulse_forecaster_series_skipped", reason=why) for why in REASONS}
+    assert counts == {"source_gone": 2, "too_short": 1, "max_series": 3}
 
 
 def test_a_pipeline_closed_in_its_query_publishes_nothing_and_hands_out_no_training(
