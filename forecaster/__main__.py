@@ -81,7 +81,7 @@ def command(
     server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None), web)
     try:
         rounds.apply(settings.forecasts)
-        options.run(server, "forecaster", reload)
+        options.run(server, "forecaster", reload, rounds.close)
     finally:
         rounds.close()
         trainer.close()

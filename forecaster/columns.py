@@ -129,6 +129,7 @@ class Columns:
 
     def load(self) -> None:
         """Take up what an earlier process saved, from the newest back to the first that is missing or corrupt."""
+        storage.sweep(self._folder)
         with self._lock:
             for number in reversed(self._numbers()):
                 stored = self._read(number)

@@ -32,11 +32,12 @@ class ForecastCollector:
     def collect(self) -> Iterable[Metric]:
         """One family for each series of the contract; a NaN is left out."""
         issues, now = self._store.fresh(), self._clock()
+        self._texts = {issue.target.name: self._texts_of(issue) for issue in issues}
         for definition, columns in _COLUMNS.items():
             blocks: list[str] = []
             parts: list[NDArray[np.float64]] = [np.empty(0)]
             for issue in issues:
-                texts = self._texts_of(issue)
+                texts = self._texts[issue.target.name]
                 for own, values in columns(issue, now):
                     blocks += texts.of(own)
                     parts.append(values)
@@ -51,7 +52,7 @@ class ForecastCollector:
         name, labels = issue.target.name, issue.forecast.labels
         kept = self._texts.get(name)
         if kept is None or kept.labels != labels:
-            kept = self._texts[name] = _Texts(name, labels, {})
+            return _Texts(name, labels, {})
         return kept
 
 

@@ -26,6 +26,7 @@ class History:
     def __init__(self, target: Target, folder: Path) -> None:
         self._target = target
         self._step = float(target.step)
+        self._overlap = int(max(OVERLAP_SECONDS, self._step) // self._step)  # columns
         self._columns = Columns(self._step, folder, {"query": target.query, "step": self._step})
         self._frame: Frame | None = None
 
@@ -39,10 +40,12 @@ class History:
         end = int(now // self._step) + 1
         start = end - self._target.columns
         kept = self._frame
-        if kept is not None and kept.labels and kept.end >= (end - 1) * self._step:
+        overlap = self._overlap * self._step
+        if kept is not None and kept.labels and 0 <= kept.end - (end - 1) * self._step <= overlap:
             return kept
         self._columns.forget_before(start)
-        if self._columns.end <= start:
+        # Set back further, the clock was wrong then: what was read for times to come is no history.
+        if self._columns.end <= start or self._columns.end > end + self._overlap:
             self._columns.start_anew(end)
         if self._columns.end < end or not self._columns.series:
             self._read_newer(source, start, end)
@@ -60,8 +63,7 @@ class History:
         self._columns.save()
 
     def _read_newer(self, source: MetricSource, start: int, end: int) -> None:
-        overlap = int(max(OVERLAP_SECONDS, self._step) // self._step)
-        column = max(start, self._columns.end - 1 - overlap)
+        column = max(start, self._columns.end - 1 - self._overlap)
         while self._columns.end > self._columns.first and column < end:
             stop = min(end, column + self._blocks_at_once() * COLUMNS)
             self._read(source, column, stop)

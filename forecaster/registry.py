@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -187,8 +186,9 @@ class Registry:
         for part in old.parts:
             _part(self._path(number) / part.file)
         new = max(self._all()) + 1
-        temporary = self._folder / f".{new:06d}.{os.getpid()}"
+        temporary = self._folder / ".rollback"
         try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
             temporary.mkdir()
             for part in old.parts:
                 shutil.copyfile(self._path(number) / part.file, temporary / part.file)

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
@@ -21,18 +21,31 @@ RETRY_SECONDS = 5.0
 TRAINING_SECONDS = 1.0
 """How soon it is looked whether a training has ended."""
 
-STOP_SECONDS = 4.0
-"""How long a stop waits for rounds under way, all together; a slow query ends with the process."""
+STOP_SECONDS = 8.0
+"""How long a stop takes at most, all targets together: the contract's 10 s less a margin."""
+HISTORY_SECONDS = 2.0
+"""So much of it is left for the history of rounds that don't end; a slow query ends with the process."""
+_LOOK_SECONDS = 0.1
 
 log = logs.get(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Running:
     pipeline: Pipeline
-    stop: threading.Event
-    thread: threading.Thread
+    before: list[threading.Thread]  # that may still be in a round of the same name, in the same folders
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread = field(init=False)
     error: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.pipeline.target.name
+
+    def end(self) -> None:
+        """Nothing is published from here on; the thread saves and ends when its query does."""
+        self.pipeline.close()
+        self.stop.set()
 
 
 @dataclass
@@ -54,7 +67,7 @@ class Cadence:
 
 
 class Rounds:
-    """Runs a Pipeline for every target. `make` builds one; `apply` and `close` are called by one thread at a time."""
+    """Runs a Pipeline for every target. `make` builds one. For several threads; `states` waits for nothing."""
 
     def __init__(self, make: Callable[[Target], Pipeline], store: ForecastStore, meters: Meters, clock: Clock) -> None:
         self._make = make
@@ -62,30 +75,51 @@ class Rounds:
         self._meters = meters
         self._clock = clock
         self._running: dict[str, _Running] = {}
-        self._lock = threading.Lock()
+        self._ending: list[_Running] = []
+        self._closed = False
+        self._changing = threading.Lock()  # held by `apply` and `close`
+        self._lock = threading.Lock()  # of the above, never held for long
 
     def apply(self, targets: Sequence[Target]) -> None:
-        """Start what is new, stop what is gone, restart what changed; the rest goes on undisturbed."""
+        """Start what is new, stop what is gone, restart what changed; the rest goes on undisturbed.
+
+        What stops is absent at once, and its successor begins when its round under way has ended.
+        """
         wanted = {target.name: target for target in targets}
-        with self._lock:
-            for name, running in list(self._running.items()):
-                if wanted.get(name) != running.pipeline.target:
-                    self._end(running, time.monotonic() + STOP_SECONDS)
-                    del self._running[name]
+        with self._changing:
+            if self._closed:
+                return
+            kept = {name for name, one in self._running.items() if wanted.get(name) == one.pipeline.target}
+            made = [self._make(target) for name, target in wanted.items() if name not in kept]
+            with self._lock:
+                for name in self._running.keys() - kept:
+                    one = self._running.pop(name)
+                    one.end()
                     self._store.drop(name)
-            for name, target in wanted.items():
-                if name not in self._running:
-                    self._running[name] = self._start(target)
+                    self._ending.append(one)
+                self._ending = [one for one in self._ending if one.thread.is_alive()]
+                for pipeline in made:
+                    self._running[pipeline.target.name] = self._start(pipeline)
 
     def close(self) -> None:
-        """Stop all and save what they know."""
-        with self._lock:
-            for running in self._running.values():
-                running.stop.set()
+        """Stop all within STOP_SECONDS and save what they know; of a round that doesn't end, the history."""
+        with self._changing:
+            self._closed = True
             deadline = time.monotonic() + STOP_SECONDS
-            for running in self._running.values():
-                self._end(running, deadline)
-            self._running.clear()
+            with self._lock:
+                ending = [*self._ending, *self._running.values()]
+                self._ending, self._running = [], {}
+            for one in ending:
+                one.end()
+            _join([one.thread for one in ending], deadline - HISTORY_SECONDS)
+            savers = [
+                threading.Thread(target=self._save, args=(one, one.pipeline.save_history), daemon=True)
+                for one in ending
+                if one.thread.is_alive()
+            ]
+            for saver in savers:
+                saver.start()
+            _join(savers, deadline)
 
     def states(self) -> dict[str, str]:
         """`ok`, `starting` or the newest error, by target."""
@@ -94,32 +128,49 @@ class Rounds:
         fresh = {issue.target.name for issue in self._store.fresh()}
         return {name: one.error or ("ok" if name in fresh else "starting") for name, one in running.items()}
 
-    def _start(self, target: Target) -> _Running:
-        stop = threading.Event()
-        running = _Running(self._make(target), stop, threading.Thread(name=f"round-{target.name}"))
-        running.thread = threading.Thread(target=self._run, args=(running,), name=f"round-{target.name}", daemon=True)
+    def _start(self, pipeline: Pipeline) -> _Running:
+        name = pipeline.target.name
+        running = _Running(pipeline, [one.thread for one in self._ending if one.name == name])
+        running.thread = threading.Thread(target=self._run, args=(running,), name=f"round-{name}", daemon=True)
         running.thread.start()
         return running
 
-    def _end(self, running: _Running, deadline: float) -> None:
-        running.stop.set()
-        running.thread.join(max(0.0, deadline - time.monotonic()))
-        running.pipeline.save()
-
     def _run(self, running: _Running) -> None:
-        pipeline = running.pipeline
-        pipeline.load()
-        cadence = Cadence(float(pipeline.target.every), self._clock())
+        while any(thread.is_alive() for thread in running.before):
+            if running.stop.wait(_LOOK_SECONDS):
+                return  # with nothing loaded there is nothing to save
+        running.before.clear()
+        self._load(running)
+        cadence = Cadence(float(running.pipeline.target.every), self._clock())
         while not running.stop.is_set():
             with logs.correlation("round"):
                 self._round(running)
             skipped = cadence.ended(self._clock(), failed=bool(running.error))
-            self._meters.rounds_skipped(pipeline.target.name, skipped)
-            self._wait(running, cadence.due)
+            self._meters.rounds_skipped(running.name, skipped)
+            self._wait(running, cadence)
+        self._save(running, running.pipeline.save)
 
-    def _wait(self, running: _Running, due: float) -> None:
-        """Until the next round is due, training is told to stop, or trained models want a round of their own."""
-        while (left := due - self._clock()) > 0:
+    def _load(self, running: _Running) -> None:
+        try:
+            running.pipeline.load()
+        except Exception:
+            self._meters.error(running.name, "internal")
+            log.exception("what was kept can't be taken up, all starts anew", forecast=running.name)
+
+    def _save(self, running: _Running, save: Callable[[], None]) -> None:
+        try:
+            save()
+        except Exception:
+            self._meters.error(running.name, "internal")
+            log.exception("not saved", forecast=running.name)
+
+    def _wait(self, running: _Running, cadence: Cadence) -> None:
+        """Until the next round is due, training is told to stop, or trained models want a round of their own.
+
+        No longer than rounds are apart, so that a clock set back delays none.
+        """
+        latest = time.monotonic() + cadence.every
+        while (left := min(cadence.due - self._clock(), latest - time.monotonic())) > 0:
             training = running.pipeline.training
             if running.stop.wait(min(left, TRAINING_SECONDS) if training else left):
                 return
@@ -135,10 +186,12 @@ class Rounds:
             return True  # the round will tell whether it lasts
 
     def _round(self, running: _Running) -> None:
-        name = running.pipeline.target.name
+        name = running.name
         try:
             running.pipeline.round()
         except CloudPulseError as error:
+            if running.stop.is_set():
+                return  # a round that was told to end has no outcome
             self._meters.error(name, reason(error))
             if str(error) != running.error:
                 log.error("round failed", forecast=name, error=str(error))
@@ -153,3 +206,9 @@ class Rounds:
             if running.error:
                 log.info("round works again", forecast=name)
             running.error = ""
+
+
+def _join(threads: Sequence[threading.Thread], deadline: float) -> None:
+    """Wait for threads to end, until the monotonic time `deadline`."""
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -31,8 +31,11 @@ def write(path: Path, state: State) -> None:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, all or nothing, and on disk before this returns. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Put `content` at `path`, all or nothing, and on disk before this returns. Raises StoreError.
+
+    Not for two at once at the same path. What a killed process left half-written is overwritten by the next.
+    """
+    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -45,6 +48,13 @@ def put(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StoreError(f"{path}: can't be written: {error.strerror}; what was there before is kept") from error
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed process left half-written in a folder whose files may all have other names by now."""
+    for path in folder.glob(".*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def read(path: Path) -> State:

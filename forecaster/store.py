@@ -16,6 +16,8 @@ from forecaster.forecast import Forecast
 
 MAX_AGE_SECONDS = 300.0
 """A forecast older than this is absent: it would be an old number passed off as new."""
+AHEAD_SECONDS = 5.0
+"""An issue from further in the future is absent: the clock was set back, and its age isn't known."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,9 @@ class ForecastStore:
         self._issues: dict[str, Issue] = {}
 
     def put(self, issue: Issue) -> None:
-        """Replace what was there; an issue older than the one there is dropped."""
+        """Replace what was there, whatever the clock said then: it may have been set back since."""
         with self._lock:
-            there = self._issues.get(issue.target.name)
-            if there is None or there.issued_at <= issue.issued_at:
-                self._issues[issue.target.name] = issue
+            self._issues[issue.target.name] = issue
 
     def refresh(self, name: str, issued_at: float) -> None:
         """The forecast of `name` still is the newest possible: no new grid point since."""
@@ -75,7 +75,7 @@ class ForecastStore:
                 self._issues[name] = replace(self._issues[name], issued_at=issued_at)
 
     def drop(self, name: str) -> None:
-        """Forget a target that is no longer configured."""
+        """Forget a target: it is no longer configured, or has nothing to forecast."""
         with self._lock:
             self._issues.pop(name, None)
 
@@ -84,7 +84,7 @@ class ForecastStore:
         now = self._clock()
         with self._lock:
             issues = [self._issues[name] for name in sorted(self._issues)]
-        return [issue for issue in issues if now - issue.issued_at <= max_age(issue.target)]
+        return [issue for issue in issues if -AHEAD_SECONDS <= now - issue.issued_at <= max_age(issue.target)]
 
     def get(self, name: str) -> Issue | None:
         """One fresh issue, or None."""

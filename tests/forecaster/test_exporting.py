@@ -116,12 +116,28 @@ def test_a_forecast_older_than_five_minutes_is_absent() -> None:
     assert page(issue(PATH), clock) == {}
 
 
-def test_the_newest_issue_wins() -> None:
-    store = ForecastStore(FakeClock(NOW))
-    newer, older = issue(PATH), issue([[9.0] * 4] * 3)
+def test_a_forecast_from_the_future_is_absent_until_the_next_which_takes_its_place() -> None:
+    """The clock was set back, and how old the forecast is can't be told."""
+    clock = FakeClock(NOW)
+    store = ForecastStore(clock)
+    store.put(issue(PATH))
+    clock.advance(-3600)
+    assert store.get("web") is None
+    newer = Issue(**{**vars(issue(PATH)), "issued_at": NOW - 3600})
     store.put(newer)
-    store.put(Issue(**{**vars(older), "issued_at": NOW - 1}))
     assert store.get("web") is newer
+
+
+def test_texts_of_targets_that_are_gone_are_let_go() -> None:
+    clock = FakeClock(NOW)
+    store = ForecastStore(clock)
+    collector = ForecastCollector(store, clock)
+    store.put(issue(PATH))
+    exposition.encode(collector.collect())
+    assert collector._texts.keys() == {"web"}
+    store.drop("web")
+    exposition.encode(collector.collect())
+    assert not collector._texts
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from forecaster.models.robust import normal_scores
 from forecaster.pipeline import _kept, reason
 from tests.forecaster.conftest import daily
 
+REASONS = ("source_gone", "too_short", "max_series")
+
 
 def test_the_first_round_forecasts_at_once(bench: Any) -> None:
     bench.pipeline.round()
@@ -299,6 +301,148 @@ def test_an_outage_leaves_a_gap_and_is_read_again_when_it_is_over(bench: Any) ->
 
 def test_reasons_are_the_errors_names() -> None:
     assert reason(SourceUnavailable("x")) == "source_unavailable"
+
+
+def test_after_a_change_of_metric_name_only_the_series_of_now_is_trained(
+    make_bench: Callable[..., Any], held_executor: Any
+) -> None:
+    """A query by a regular expression answers both, and without the metric name their labels are the same."""
+    bench = make_bench(executor=held_executor)
+    gone_at = bench.clock() - 3600
+    new = {"__name__": "new", "app": "b"}
+    bench.series[:] = [lambda: daily_until(bench, gone_at), lambda: daily(bench.clock, new, level=1e6)]
+    bench.pipeline.round()
+    (_, _, (history, *_)) = held_executor.work[0]
+    assert history.labels == ({"app": "b"},)
+    assert np.nanmin(history.values) > 9e5
+
+
+def test_series_are_counted_by_the_first_reason_to_leave_them_out(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(max_series=2)
+    gone_at, newest = bench.clock() - 3600, bench.clock() // 300 * 300
+    bench.series[:] = [
+        lambda: daily_until(bench, gone_at),
+        *(lambda i=i: daily(bench.clock, {"app": str(i)}, level=100.0 + i) for i in range(2)),
+        lambda: Series({"app": "gone and short"}, np.array([newest - 3600]), np.array([1.0])),
+        lambda: Series({"app": "short"}, np.array([newest]), np.array([1.0])),
+        *(lambda i=i: daily(bench.clock, {"app": str(i)}) for i in range(2, 5)),
+    ]
+    bench.pipeline.round()
+    issue = bench.store.get("rps")
+    assert issue.forecast.labels == ({"app": "0"}, {"app": "1"})
+    np.testing.assert_allclose(issue.observed[1] - issue.observed[0], 1.0)
+    counts = {why: bench.count("cloudpulse_forecaster_series_skipped", reason=why) for why in REASONS}
+    assert counts == {"source_gone": 2, "too_short": 1, "max_series": 3}
+
+
+def test_a_pipeline_closed_in_its_query_publishes_nothing_and_hands_out_no_training(
+    make_bench: Callable[..., Any], held_executor: Any
+) -> None:
+    bench = make_bench(executor=held_executor)
+    answer = bench.source.samples
+
+    def closing(query: str) -> list[Series]:
+        bench.pipeline.close()
+        return list(answer(query))
+
+    bench.source.samples = closing
+    with pytest.raises(SourceUnavailable):
+        bench.pipeline.round()
+    assert len(bench.source.asked) == 1, "a long first read ends with the query under way"
+    assert bench.store.get("rps") is None
+    assert not held_executor.work
+
+
+def test_a_pipeline_closed_while_it_predicts_publishes_nothing_and_hands_out_no_training(
+    make_bench: Callable[..., Any], held_executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(executor=held_executor)
+    speak = bench.pipeline._speak
+
+    def closing(*given: Any) -> Any:
+        bench.pipeline.close()
+        return speak(*given)
+
+    monkeypatch.setattr(bench.pipeline, "_speak", closing)
+    bench.pipeline.round()
+    assert bench.store.get("rps") is None
+    assert not held_executor.work
+    bench.pipeline.train()
+    assert not held_executor.work
+
+
+def test_a_closed_pipeline_passes_no_successors_forecast_off_as_newer(bench: Any) -> None:
+    bench.pipeline.round()
+    before = bench.store.get("rps").issued_at
+    bench.clock.advance(60)
+    bench.pipeline.close()
+    bench.pipeline.round()
+    assert bench.store.get("rps").issued_at == before
+
+
+def test_a_target_without_a_series_left_is_absent_at_once(bench: Any) -> None:
+    gone_at = bench.clock()
+    bench.series[:] = [lambda: daily_until(bench, gone_at)]
+    bench.rounds(3)
+    assert bench.store.get("rps") is not None
+    bench.clock.advance(60)
+    bench.pipeline.round()
+    assert bench.store.get("rps") is None
+    bench.series[:] = [lambda: daily(bench.clock, {"app": "b"})]
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    assert np.isnan(bench.store.get("rps").expected_now).all(), "what was forecast before the gap is forgotten"
+
+
+def test_a_series_that_is_gone_between_grid_points_is_absent_at_once(bench: Any) -> None:
+    gone_at = bench.clock()
+    bench.series.append(lambda: daily_until(bench, gone_at))
+    bench.rounds(3)
+    assert len(bench.store.get("rps").forecast.labels) == 2
+    bench.clock.advance(60)
+    bench.pipeline.round()
+    assert bench.store.get("rps").forecast.labels == ({"app": "a"},)
+
+
+@pytest.mark.parametrize("error", [KeyError("facts"), IndexError(), TypeError(), PermissionError(13, "no")])
+@pytest.mark.parametrize("part", ["columns.Columns.load", "truth.Truth.restore", "lineup.Lineup.load"])
+def test_what_can_not_be_taken_up_starts_anew_and_is_counted(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, part: str, error: Exception
+) -> None:
+    bench.rounds(2)
+    bench.pipeline.save()
+    bench.store.drop("rps")
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"forecaster.{part}", fail)
+        bench.anew()
+    bench.pipeline.round()
+    assert bench.store.get("rps") is not None
+    assert bench.count("cloudpulse_forecaster_errors_total", reason="store") == 1
+
+
+def test_a_clock_that_is_set_back_brings_forecasts_for_the_time_that_it_shows(bench: Any) -> None:
+    bench.rounds(2)
+    bench.clock.advance(-7200)
+    bench.pipeline.round()
+    issue = bench.store.get("rps")
+    assert issue.forecast.start == bench.clock() // 300 * 300 + 300
+    bench.clock.advance(300)
+    bench.pipeline.round()
+    assert bench.store.get("rps").forecast.start == bench.clock() // 300 * 300 + 300
+    np.testing.assert_array_equal(bench.store.get("rps").observed, bench.pipeline._history.frame.values[:, -1])
+    assert not np.isnan(bench.store.get("rps").observed).any()
+
+
+def test_a_clock_that_is_set_back_a_little_reads_nothing_anew(bench: Any) -> None:
+    bench.rounds(2)
+    asked = len(bench.source.asked)
+    bench.clock.advance(-200)
+    bench.pipeline.round()
+    assert len(bench.source.asked) == asked
 
 
 class Broken:

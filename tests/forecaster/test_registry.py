@@ -128,6 +128,18 @@ def test_a_rollback_is_a_new_version_with_the_old_parts(tmp_path: Path) -> None:
     assert registry.under_way() == [], "what was under way is no more"
 
 
+def test_what_a_killed_rollback_left_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(tmp_path)
+    add_version(registry, part("a"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            registry.roll_back(1, 0.0)
+    assert len(list(tmp_path.iterdir())) == 2
+    registry.roll_back(1, 0.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000001", "000002"]
+
+
 def test_a_rollback_to_a_version_with_a_corrupt_part_changes_nothing(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     for _ in range(2):

@@ -48,6 +48,29 @@ def test_a_cut_file_is_noticed(tmp_path: Path, share: float) -> None:
         storage.read(path)
 
 
+def test_what_a_killed_process_left_half_written_does_not_stay(tmp_path: Path) -> None:
+    program = f"""
+import os
+from pathlib import Path
+from forecaster import storage
+storage.sync = os.fsync = lambda *_: os.kill(os.getpid(), 9)
+storage.put(Path({str(tmp_path / "s")!r}), b"half")
+"""
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    storage.put(tmp_path / "s", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_sweeping_takes_what_is_half_written_and_nothing_else(tmp_path: Path) -> None:
+    storage.put(tmp_path / "s", b"whole")
+    (tmp_path / ".t.part").write_bytes(b"half")
+    storage.sweep(tmp_path)
+    storage.sweep(tmp_path / "none")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
 def test_a_missing_file_is_no_corruption(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         storage.read(tmp_path / "none.safetensors")
