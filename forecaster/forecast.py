@@ -17,7 +17,7 @@ class Forecast:
 
     `start` is one step after the last observed column. Levels rise, and so do the values along them.
     A series without a forecast is NaN throughout. `parts` are the medians of an ensemble's models by name,
-    [series, step], NaN where a model is silent; a model that stands alone has none.
+    [series, step], NaN where one is silent or was not asked; a model that stands alone has none.
     """
 
     start: float
