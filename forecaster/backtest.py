@@ -5,7 +5,7 @@ A Window is one origin, a Backtest all of them. Whoever is tested is given the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,6 @@ class Scores:
     absolute_error: Floats
     pinball: Floats
     coverage: Floats  # share between the outermost levels
-    windows: NDArray[np.intp]  # how many had something to compare
 
 
 @dataclass(frozen=True)
@@ -69,29 +68,17 @@ class Backtest:
     windows: tuple[Window, ...]
 
     def scores(self, first: int, last: int) -> Scores:
-        """Scores of the leads from `first` up to, not including, `last` (0 is the first step after the origin)."""
-        return score(self.windows, [(first, last)])[0]
+        """Of the leads from `first` up to, not including, `last` (0 is the first step after the origin).
 
-
-def score(windows: Iterable[Window], spans: Sequence[tuple[int, int]]) -> list[Scores]:
-    """Scores of each span of leads (first, last + 1); every observed point counts the same.
-
-    Windows are taken one by one and not kept, so that they may be made as they are needed.
-    """
-    sums: list[list[Floats]] = [[] for _ in spans]
-    for window in windows:
-        measures = np.stack([window.absolute_error(), window.pinball(), window.inside()])
-        for span, (first, last) in zip(sums, spans, strict=True):
-            cut = measures[:, :, first:last]
-            known = ~np.isnan(cut[1])
-            totals = np.where(known, cut, 0.0).sum(-1)
-            span.append(np.stack([*totals, known.sum(-1), known.any(-1)]))
-    found = []
-    for span in sums:
-        error, loss, inside, count, compared = np.sum(span, axis=0)
-        mass = np.where(count > 0, count, np.nan)
-        found.append(Scores(error / mass, loss / mass, inside / mass, compared.astype(np.intp)))
-    return found
+        Every observed point counts the same.
+        """
+        measures = np.stack([[one.absolute_error(), one.pinball(), one.inside()] for one in self.windows])
+        cut = measures[..., first:last]  # [window, measure, series, lead]
+        known = ~np.isnan(cut[:, 1:2])
+        count = known.sum((0, 3))
+        total = np.where(known, cut, 0.0).sum((0, 3))
+        error, loss, inside = total / np.where(count > 0, count, np.nan)
+        return Scores(error, loss, inside)
 
 
 def origins(length: int, first: int, every: int) -> tuple[int, ...]:
@@ -99,18 +86,11 @@ def origins(length: int, first: int, every: int) -> tuple[int, ...]:
     return tuple(range(first, length, every))
 
 
-def windows(
-    predictor: Predictor, frame: Frame, origins: Sequence[int], horizon: int, levels: tuple[float, ...]
-) -> Iterator[Window]:
-    """Let a Predictor trained on the columns before the first origin forecast from each of them."""
-    return (_window(predictor, frame, origin, horizon, levels) for origin in origins)
-
-
 def run(
     predictor: Predictor, frame: Frame, origins: Sequence[int], horizon: int, levels: tuple[float, ...]
 ) -> Backtest:
-    """All of `windows`, kept."""
-    return Backtest(tuple(windows(predictor, frame, origins, horizon, levels)))
+    """Let a Predictor trained on the columns before the first origin forecast from each of them."""
+    return Backtest(tuple(_window(predictor, frame, origin, horizon, levels) for origin in origins))
 
 
 def refitted(model: Model, frame: Frame, origins: Sequence[int], horizon: int, levels: tuple[float, ...]) -> Backtest:

@@ -32,7 +32,11 @@ class Threshold(Section, frozen=True):
     """A value whose crossing is forecast: upwards, or downwards for what must not run out."""
 
     value: float
-    direction: Literal["up", "down"] = "up"
+    direction: str = "up"
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("up", "down"):
+            raise ValueError(f'direction: expected up or down, got "{self.direction}"')
 
     @property
     def sign(self) -> int:

@@ -42,7 +42,7 @@ def test_the_median_is_always_predicted() -> None:
         ({"stepp": "1m"}, "unknown key `stepp`"),
         ({"thresholds": [1, 1]}, "each once"),
         ({"thresholds": [1, {"value": 1, "direction": "down"}]}, "each once"),
-        ({"thresholds": [{"value": 1, "direction": "sideways"}]}, "thresholds"),
+        ({"thresholds": [{"value": 1, "direction": "sideways"}]}, 'direction: expected up or down, got "sideways"'),
         ({"thresholds": [{"direction": "down"}]}, "value"),
         ({"thresholds": ["high"]}, "thresholds"),
         ({"every": "0s"}, "every: expected at least 1s"),
