@@ -9,6 +9,7 @@ from forecaster.frame import Frame
 from forecaster.localtime import Calendar
 from forecaster.model import Model, Predictor
 from forecaster.models import tuning, weights
+from forecaster.models.autoregression import Autoregression
 from forecaster.models.ensemble import FLOOR, Ensemble
 from forecaster.models.in_local_time import InLocalTime
 from forecaster.models.lstm import Lstm
@@ -24,6 +25,7 @@ MODELS: Mapping[str, Callable[[], Model]] = {
     "seasonal_naive": SeasonalNaive,
     "profile": Profile,
     "ridge": Ridge,
+    "ar": Autoregression,
     "lstm": Lstm,
     "prophet": Prophet,
 }
@@ -32,6 +34,8 @@ MODELS: Mapping[str, Callable[[], Model]] = {
 
 _AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS = 12, 6.0
 """`auto` has a time budget: Prophet costs 0.1 s a series, and nothing is gained by it up to 6 h."""
+_AUTO_AR_HOURS = 1.0
+"""And the last minutes say nothing about what comes later than this that others don't."""
 
 
 def fit(names: str | tuple[str, ...], calendar: Calendar, history: Frame, horizon: int) -> Predictor:
@@ -56,6 +60,7 @@ def build(names: str | tuple[str, ...], calendar: Calendar | None = None, networ
     if isinstance(names, str):
         if names != "auto":
             raise ConfigError(f'models: expected auto or a list of {", ".join(MODELS)}, got "{names}"')
+        makers["ar"] = lambda: Autoregression(_AUTO_AR_HOURS)
         makers["prophet"] = lambda: Prophet(_AUTO_PROPHET_SERIES, _AUTO_PROPHET_HOURS)
         return _ensemble({name: make() for name, make in makers.items()}, calendar)
     if not all(names) or len(set(names)) != len(names):

@@ -21,19 +21,25 @@ from forecaster.models.grid import Grid
 from forecaster.models.lstm import readable
 from forecaster.models.robust import quantiles
 from forecaster.models.seasonal_naive import SeasonalNaive
-from forecaster.models.stack import BUCKET_HOURS, FADE, blend
-from forecaster.models.trial import Trial
+from forecaster.models.stack import FADE, blend
+from forecaster.models.trial import BUCKET_HOURS, Trial
 
 FLOOR = "seasonal_naive"
 
 _MIDDLE = len(QUANTILE_GRID) // 2
 
 _POWER = 8.0
-_OWN_WINDOWS = (36.0, 60.0, 60.0, 60.0)
+_OWN_WINDOWS = (36.0, 36.0, 60.0, 60.0, 60.0)
 """Windows per bucket at which a series' own result counts as much as what was known before: a few days prove little,
 and windows of long leads overlap."""
-_EXPECTED = {"profile": 0.75, "lstm": 0.73, "ridge": 0.95, "prophet": 1.1}
-"""Loss against the floor's that models had on recorded series (forecast benchmark): where trust begins."""
+_EXPECTED = {
+    "ar": (0.43, 0.49, 0.76, 1.9, 1.9),
+    "lstm": (0.44, 0.48, 0.73, 0.73, 0.73),
+    "profile": (0.52, 0.56, 0.75, 0.75, 0.75),
+    "ridge": (0.55, 0.60, 0.95, 0.95, 0.95),
+    "prophet": (1.1,) * 5,
+}
+"""Loss against the floor's that models had on recorded series, per bucket: where trust begins."""
 _MOST_POOLED = 2.0
 """What all series together count against `_EXPECTED`: many series in the same three days are no proof either."""
 _MOST = 4.0
@@ -43,7 +49,7 @@ _STRETCH_TRUST, _STRETCH_SERIES, _MOST_STRETCH = 0.5, 8.0, 2.0
 _AT_ONCE = 500
 """Series predicted together: memory stays small when there are thousands."""
 
-_TRUSTED = ("lstm", "profile", "ridge", "prophet", FLOOR)
+_TRUSTED = ("lstm", "profile", "ridge", "ar", "prophet", FLOOR)
 """Which model to take when the history is too short to compare: the first that is there."""
 
 
@@ -173,7 +179,7 @@ class Ensemble:
             prefix = f"{name}."
             arrays = {key.removeprefix(prefix): a for key, a in state.arrays.items() if key.startswith(prefix)}
             parts[name] = self._kept[name].restore(State(arrays, facts))
-        shares, stretch = (state.arrays[name].astype(np.float32) for name in ("shares", "stretch"))
+        shares, stretch = (_by_bucket(state.arrays[name].astype(np.float32)) for name in ("shares", "stretch"))
         return EnsemblePredictor(float(state.facts["step"]), tuple(state.facts["keys"]), parts, shares, stretch)
 
     def _weighed(self, found: Trial, floor: Trial, untested: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -186,11 +192,11 @@ class Ensemble:
             ratios = backtest.relative(found.losses(leads), floor.losses(leads))
             ratios[:, _repeats(ratios)] = np.nan
             if not np.isnan(ratios).all():
-                shares[:, b] = self._shares(ratios, found.windows(leads) / _OWN_WINDOWS[b])
+                shares[:, b] = self._shares(ratios, found.windows(leads) / _OWN_WINDOWS[b], b)
         return shares
 
-    def _shares(self, ratios: NDArray[np.float64], trust: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Weights [series, model] from losses against the floor's, [series, model].
+    def _shares(self, ratios: NDArray[np.float64], trust: NDArray[np.float64], bucket: int) -> NDArray[np.float32]:
+        """Weights [series, model] in a bucket from losses against the floor's there, [series, model].
 
         A series' own result is shrunk towards that of all series, and that towards `_EXPECTED`. A model worse than
         the floor gets nothing; the floor itself only steps in where all others are worse.
@@ -199,7 +205,7 @@ class Ensemble:
         silent = ~known & known.any(1, keepdims=True)
         logs = np.log(np.clip(np.where(known, ratios, 1.0), 1 / _MOST, _MOST))
         own = np.where(known, trust[:, None], 0.0)
-        expected = np.log([_EXPECTED.get(name, 1.0) for name in self._models])
+        expected = np.log([_EXPECTED[name][bucket] if name in _EXPECTED else 1.0 for name in self._models])
         mass = own.sum(0)
         mean = (own * logs).sum(0) / np.where(mass > 0, mass, 1.0)
         mass = np.minimum(mass, _MOST_POOLED)
@@ -222,6 +228,11 @@ class Ensemble:
         best = next((name for name in trusted if name in names), names[0])
         one = np.array([name == best for name in names], np.float32)
         return np.tile(one, (len(history.labels), len(BUCKET_HOURS), 1))
+
+
+def _by_bucket(stored: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[series, bucket, ...] as stored; what 0.1 wrote until November 2026 has one bucket for the whole first hour."""
+    return np.concatenate([stored[:, :1], stored], 1) if stored.shape[1] == len(BUCKET_HOURS) - 1 else stored
 
 
 def _with_mean(by_series: NDArray[np.float32]) -> NDArray[np.float32]:

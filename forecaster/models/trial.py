@@ -16,8 +16,11 @@ from forecaster.frame import Frame
 from forecaster.model import Model, Predictor
 from forecaster.models.grid import Grid
 from forecaster.models.robust import Array, median
-from forecaster.models.stack import BUCKET_HOURS, bucket_of
+from forecaster.models.stack import bucket_of
 
+BUCKET_HOURS = (0.25, 1.0, 6.0, 24.0, np.inf)
+"""Upper ends of the horizon buckets in which models are compared: who is good a quarter of an hour ahead is seldom the
+one that is good a day ahead."""
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _HELD_OUT_DAYS, _HELD_OUT_SHARE = 3.0, 0.25
 _LEAST_HELD_OUT_HOURS, _ORIGIN_HOURS = 12, 4
@@ -96,10 +99,11 @@ def _said(
 
 
 def _some_leads(steps: int, grid: Grid) -> NDArray[np.intp]:
-    """Leads to compare: 12 of the first hour, then one in half an hour, past a day one in two hours."""
+    """Leads to compare: some 12 of the first hour, denser towards now, then one in half an hour, past a day in two."""
     hour = grid.steps(1)
+    first = np.arange(hour) if hour <= _FIRST_HOUR_LEADS else np.geomspace(1, hour, _FIRST_HOUR_LEADS) - 1
     parts = (
-        np.linspace(0, hour - 1, min(hour, _FIRST_HOUR_LEADS)),
+        first,
         np.arange(hour, grid.day, grid.steps(_LEAD_HOURS)),
         np.arange(grid.day, steps, 2 * hour),
     )

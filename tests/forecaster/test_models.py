@@ -19,7 +19,7 @@ from cloudpulse.errors import ConfigError, CorruptFile
 from forecaster import backtest
 from forecaster.frame import Frame
 from forecaster.model import Model, Predictor, State
-from forecaster.models import MODELS, build, features, lstm, network, stack, weights
+from forecaster.models import MODELS, build, features, lstm, network, stack, trial, weights
 from forecaster.models.ensemble import Ensemble, EnsemblePredictor
 from forecaster.models.grid import Grid
 from forecaster.models.lstm import Lstm, LstmPredictor
@@ -346,7 +346,7 @@ def test_a_model_that_is_silent_about_a_series_leaves_it_to_the_others() -> None
     history = apps()
     profile = Profile().fit(history, DAY)
     silent = Prophet(most_series=0).fit(history, DAY)
-    half = np.full((4, len(stack.BUCKET_HOURS), 2), 0.5, np.float32)
+    half = np.full((4, len(trial.BUCKET_HOURS), 2), 0.5, np.float32)
     keys = profile.state().facts["keys"]
     ones = np.ones(half.shape[:2], np.float32)
     mixed = EnsemblePredictor(300.0, tuple(keys), {"profile": profile, "prophet": silent}, half, ones)
