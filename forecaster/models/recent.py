@@ -98,8 +98,10 @@ def _filled(values: Array) -> Array:
 
 def _trailing(values: Array, at: NDArray[np.intp], window: int) -> Array:
     """Mean of the `window` columns up to and including each of `at`, of fewer at the start."""
-    sums = np.zeros((len(values), values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    start = np.maximum(at + 1 - window, 0)
-    found: Array = ((sums[:, at + 1] - sums[:, start]) / (at + 1 - start)).astype(np.float32)
+    first = max(int(at.min()) + 1 - window, 0)
+    part = values[:, first : int(at.max()) + 1]
+    sums = np.zeros((len(part), part.shape[1] + 1))
+    np.cumsum(part, axis=1, out=sums[:, 1:])
+    end, start = at + 1, np.maximum(at + 1 - window, 0)
+    found: Array = ((sums[:, end - first] - sums[:, start - first]) / (end - start)).astype(np.float32)
     return found
