@@ -33,7 +33,7 @@ SETS = ("web", "apps-crane")
 WEIGHTS = Path(__file__).parent / "weights"
 POD, MEAN_PODS, READY_SECONDS = 100.0, 10, 120.0
 """Units of load are arbitrary in the recordings: a pod serves so many, and the mean load is scaled to need that many."""
-LEVELS = (0.5, 0.7, 0.8, 0.9)
+LEVELS = (0.5, 0.7, 0.75, 0.8, 0.9)
 FEWER_SHORT, MORE_POD_HOURS, WORSE = 0.5, 0.05, 0.05
 """Bars: short minutes against reactive, pod-hours against reactive, both as means over the loads; worst load."""
 
@@ -93,7 +93,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    paths = [path for name in SETS for path in sorted((options.data / name).glob(f"*{options.only}*.csv.gz"))]
+    paths = [path for name in SETS for path in sorted((options.data / name).glob("*.csv.gz"))]
+    paths = sorted((path for path in paths if options.only in path.name), key=lambda path: -path.stat().st_size)
     with ProcessPoolExecutor(options.workers) as pool:
         outcomes = list(pool.map(simulated, paths, [float(options.every)] * len(paths)))
     report([path.name.removesuffix(".csv.gz") for path in paths], outcomes)
