@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -78,7 +79,8 @@ class KedaServer:
     def close(self) -> None:
         """End the streams, finish the calls under way. It may be called again, and without `start`."""
         if self._loop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with contextlib.suppress(RuntimeError):  # closed at this very moment
+                self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(STOP_SECONDS + 2)
 
     def _run(self) -> None:
