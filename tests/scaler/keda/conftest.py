@@ -17,9 +17,9 @@ from cloudpulse.testing import FakeClock, FakeSource
 from scaler.config import ScalerSettings
 from scaler.keda import servicer
 from scaler.keda.externalscaler_pb2 import (
+    GetMetricSpecResponse,
     GetMetricsRequest,
     GetMetricsResponse,
-    GetMetricSpecResponse,
     IsActiveResponse,
     ScaledObjectRef,
 )
