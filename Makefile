@@ -54,7 +54,7 @@ bench: $(VENV)/dev programs
 	$(BIN)/python benchmarks/exporter.py
 	$(BIN)/python benchmarks/alert_bridge.py
 	$(BIN)/python benchmarks/scaler.py
-	$(BIN)/python benchmarks/keda.py
+	$(BIN)/python -m benchmarks.keda
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/cold.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,11 +55,17 @@ def trigger(name: str, namespace: str, metadata: Mapping[str, str]) -> Trigger:
 
 def _check_spelling(metadata: Mapping[str, str]) -> None:
     """A mistyped activationValue must not silently mean its default."""
-    lower = {key.lower(): key for key in KEYS}
     for key in metadata:
-        close = difflib.get_close_matches(key.lower()[:_SHOWN], lower, n=1, cutoff=0.8)
-        if key not in KEYS and close:
-            raise ValueError(f"{_shown(key)} is not known, did you mean {lower[close[0]]}?")
+        if key not in KEYS and (meant := _meant(key[:_SHOWN])):
+            raise ValueError(f"{_shown(key)} is not known, did you mean {meant}?")
+
+
+@functools.lru_cache(maxsize=256)
+def _meant(key: str) -> str:
+    """Which of `KEYS` looks much like `key`; "" if none does."""
+    lower = {known.lower(): known for known in KEYS}
+    close = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.8)
+    return lower[close[0]] if close else ""
 
 
 def _required(text: str, key: str) -> str:
