@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,12 @@ def pki(authority: trustme.CA, tmp_path: Path) -> Pki:
     return made
 
 
-def client_credentials(authority: trustme.CA, signer: trustme.CA | None) -> grpc.ChannelCredentials:
+def client_credentials(
+    authority: trustme.CA, signer: trustme.CA | None, not_after: datetime | None = None
+) -> grpc.ChannelCredentials:
     """TLS that trusts `authority`, with a certificate of `signer`."""
     if signer is None:
         return grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    own = signer.issue_cert("keda@example.org", common_name="keda-operator")
+    own = signer.issue_cert("keda@example.org", common_name="keda-operator", not_after=not_after)
     chain = b"".join(blob.bytes() for blob in own.cert_chain_pems)
     return grpc.ssl_channel_credentials(authority.cert_pem.bytes(), own.private_key_pem.bytes(), chain)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from asyncio import Event
 from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from cloudpulse.errors import SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.config import ScalerSettings
+from scaler.keda.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
+from scaler.keda.servicer import Servicer
+from scaler.keda.trigger import KEYS
+from scaler.meters import Meters
+from scaler.provider import Provider
+from scaler.refusal import Refused
 from tests.scaler.keda.conftest import Keda, Port
 
 RULES = """
@@ -206,6 +215,44 @@ def test_huge_metadata_are_refused_and_the_connection_goes_on(keda: Keda) -> Non
     code, _ = keda.refused(keda.asking(selector="a" * 100_000).metrics)
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert keda.metrics() == 250.5
+
+
+def test_a_fault_of_ours_is_an_error_of_that_call_alone_and_not_a_false(
+    keda: Keda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Provider, "external", lambda *_: 1 / 0)
+        for call in (keda.metrics, keda.is_active, lambda: next(keda.stream())):
+            assert keda.refused(call)[0] is grpc.StatusCode.UNKNOWN
+    assert keda.is_active()
+
+
+WORDS = st.sampled_from(("ahead", "nothing", "pods", "100", "0.5", "1e3", "-1", "nan", "app=web", "a in (", "!app", ""))
+
+
+@given(
+    metadata=st.dictionaries(
+        st.sampled_from((*KEYS, "metricname")) | st.text(max_size=20), WORDS | st.text(), max_size=6
+    ),
+    namespace=st.sampled_from(("demo", "other", "", "..")) | st.text(max_size=10),
+)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_the_metadata_are_there_is_a_true_value_of_that_namespace_or_a_refusal(
+    port: Port, world: World, metadata: dict[str, str], namespace: str
+) -> None:
+    servicer = Servicer(lambda: port.service.provider, Meters(CollectorRegistry(), world.clock), world.clock, Event())
+    metadata = {"metricName": "ahead", "targetValue": "100", **metadata}
+    ref = ScaledObjectRef(name="web", namespace=namespace, scalerMetadata=metadata)
+    request = GetMetricsRequest(scaledObjectRef=ref, metricName=metadata["metricName"])
+    code = 200
+    try:
+        (value,) = servicer.metrics(request, "anonymous").metricValues
+    except Refused as refused:
+        code = refused.code
+    else:
+        own = {v for (place, _), v in world.values.items() if place == namespace}
+        assert value.metricValueFloat in {*own, sum(own)}
+    assert code in (200, 400, 404, 503)
 
 
 def test_what_keda_sends_of_its_own_is_ignored(keda: Keda) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -46,11 +47,16 @@ def test_a_certificate_of_the_client_ca_may_ask_and_its_name_is_audited(
     assert "user=certificate:keda-operator" in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("who", ["no certificate", "a certificate of another CA", "plain text"])
+@pytest.mark.parametrize(
+    "who", ["no certificate", "a certificate of another CA", "an expired certificate", "plain text"]
+)
 def test_nobody_else_may_ask(port: Port, pki: Pki, who: str) -> None:
     credentials = {
         "no certificate": client_credentials(pki.authority, None),
         "a certificate of another CA": client_credentials(pki.authority, trustme.CA()),
+        "an expired certificate": client_credentials(
+            pki.authority, pki.authority, datetime.now(UTC) - timedelta(minutes=1)
+        ),
         "plain text": None,
     }[who]
     with port.client(credentials) as keda:
