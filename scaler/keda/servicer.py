@@ -68,9 +68,9 @@ class Servicer:
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """For `add_generic_rpc_handlers`; what it doesn't know is UNIMPLEMENTED, which KEDA takes for "optional"."""
         calls = {
-            "IsActive": _unary(self.is_active, ScaledObjectRef),
-            "GetMetricSpec": _unary(self.metric_spec, ScaledObjectRef),
-            "GetMetrics": _unary(self.metrics, GetMetricsRequest),
+            "IsActive": self._unary(self.is_active, ScaledObjectRef),
+            "GetMetricSpec": self._unary(self.metric_spec, ScaledObjectRef),
+            "GetMetrics": self._unary(self.metrics, GetMetricsRequest),
             "StreamIsActive": grpc.unary_stream_rpc_method_handler(
                 self._stream,
                 request_deserializer=ScaledObjectRef.FromString,
@@ -102,16 +102,37 @@ class Servicer:
         value = MetricValue(metricName=request.metricName, metricValue=math.ceil(total), metricValueFloat=sent(total))
         return GetMetricsResponse(metricValues=[value])
 
+    def _unary(
+        self, call: Callable[[Asked, str], Message], request_type: type[Asked]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(request: Asked, context: Context) -> Message:
+            started, user = time.perf_counter(), _user(context)
+            try:
+                return call(request, user)
+            except Refused as refused:
+                ref = request.scaledObjectRef if isinstance(request, GetMetricsRequest) else request
+                assert isinstance(ref, ScaledObjectRef)
+                self._refused(ref, user, refused, started)
+                await _abort(context, refused)
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle,
+            request_deserializer=request_type.FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
+
     async def _stream(self, request: ScaledObjectRef, context: Context) -> AsyncIterator[IsActiveResponse]:
         if self._streams >= MAX_STREAMS:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} streams are open: no more than that"
             )
         self._streams += 1
+        user = _user(context)
         try:
-            async for active in self._changes(_trigger(request), _user(context)):
+            async for active in self._changes(_trigger(request), user):
                 yield IsActiveResponse(result=active)
         except Refused as refused:
+            self._refused(request, user, refused, time.perf_counter())
             await _abort(context, refused)
         finally:
             self._streams -= 1
@@ -149,16 +170,7 @@ class Servicer:
 
     def _answer(self, asked: Trigger, user: str) -> Answer:
         started = time.perf_counter()
-        try:
-            answer = self._ask(asked)
-        except Refused as refused:
-            metric = self._provider().name_of(asked.metric, "")
-            self._meters.refused(API, metric, refused.code, time.perf_counter() - started)
-            where = {"namespace": asked.namespace, "object": f"scaledobjects/{asked.name}"}
-            log.info(
-                "refused", user=user, api=API, metric=asked.metric, **where, code=refused.code, why=refused.message
-            )
-            raise
+        answer = self._ask(asked)
         self._given(asked, user, answer, started)
         return answer
 
@@ -174,14 +186,26 @@ class Servicer:
 
     def _given(self, asked: Trigger, user: str, answer: Answer, started: float) -> None:
         self._meters.answered(API, answer, time.perf_counter() - started)
-        audit.answered(
-            user,
-            API,
-            answer,
-            self._clock(),
-            namespace=asked.namespace,
-            object=f"scaledobjects/{asked.name}",
+        audit.answered(user, API, answer, self._clock(), namespace=asked.namespace, object=_object(asked.name))
+
+    def _refused(self, ref: ScaledObjectRef, user: str, refused: Refused, started: float) -> None:
+        metric = ref.scalerMetadata.get("metricName", "")
+        name = self._provider().name_of(metric, "")
+        self._meters.refused(API, name, refused.code, time.perf_counter() - started)
+        log.info(
+            "refused",
+            user=user,
+            api=API,
+            metric=metric[:_LONGEST_DETAIL],
+            namespace=ref.namespace,
+            object=_object(ref.name),
+            code=refused.code,
+            why=refused.message[:_LONGEST_DETAIL],
         )
+
+
+def _object(name: str) -> str:
+    return f"scaledobjects/{name}"
 
 
 def sent(value: float) -> float:
@@ -211,20 +235,6 @@ def _user(context: Context) -> str:
     if names:
         return f"certificate:{names[0].decode('utf-8', 'replace')}"
     return ANONYMOUS if context.peer_identities() is None else "certificate:without a common name"
-
-
-def _unary(call: Callable[[Asked, str], Message], request_type: type[Asked]) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(request: Asked, context: Context) -> Message:
-        try:
-            return call(request, _user(context))
-        except Refused as refused:
-            await _abort(context, refused)
-
-    return grpc.unary_unary_rpc_method_handler(
-        handle,
-        request_deserializer=request_type.FromString,
-        response_serializer=lambda message: message.SerializeToString(),
-    )
 
 
 async def _abort(context: Context, refused: Refused) -> NoReturn:

@@ -284,15 +284,17 @@ def test_answers_and_refusals_are_counted_and_audited(
     keda.is_active()
     keda.refused(keda.asking(metricName="nothing").metrics)
     keda.refused(keda.asking(namespace="empty").metrics)
+    keda.refused(keda.asking(targetValue="fast").spec)
 
     def count(metric: str, code: str) -> float | None:
         labels = {"api": "keda", "metric": metric, "code": code}
         return port.registry.get_sample_value("cloudpulse_scaler_requests_total", labels)
 
-    assert (count("Ahead", "200"), count("", "404"), count("Ahead", "503")) == (2, 1, 1)
-    assert _histogram(port.registry) == 4
+    assert (count("Ahead", "200"), count("", "404"), count("Ahead", "503"), count("Ahead", "400")) == (2, 1, 1, 1)
+    assert _histogram(port.registry) == 5
     assert port.registry.get_sample_value("cloudpulse_scaler_value", {"metric": "Ahead"}) == 250.5
     out = "".join(capsys.readouterr())
+    assert sum("refused" in line for line in out.splitlines()) == 3
     audit = next(line for line in out.splitlines() if "answered" in line)
     for fact in (
         "age_seconds=20.0",
