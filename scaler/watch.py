@@ -80,7 +80,6 @@ class Watch:
             log.info("evaluated again", metric=self.rule.name, series=len(items))
         self._failure = ""
 
-    @property
     def last(self) -> Snapshot | None:
         """The last answer of Prometheus, of any age; each evaluation that succeeds makes a new one."""
         return self._snapshot

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from cloudpulse.errors import ConfigError
-from scaler.config import KedaTls
+from scaler.keda.config import KedaTls
 
 
 def credentials(tls: KedaTls, on_error: Callable[[ConfigError], None]) -> grpc.ServerCredentials:

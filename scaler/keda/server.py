@@ -13,7 +13,7 @@ import grpc
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.errors import AddressUnavailable
-from scaler import config
+from scaler.keda.config import Keda
 from scaler.keda.credentials import credentials
 from scaler.keda.servicer import MAX_STREAMS, Servicer
 from scaler.meters import Meters
@@ -43,7 +43,7 @@ log = logs.get(__name__)
 class KedaServer:
     """Serves `provider()` from `start` to `close`."""
 
-    def __init__(self, settings: config.Keda, provider: Callable[[], Provider], meters: Meters, clock: Clock) -> None:
+    def __init__(self, settings: Keda, provider: Callable[[], Provider], meters: Meters, clock: Clock) -> None:
         self._settings = settings
         self._provider = provider
         self._meters = meters

@@ -146,7 +146,7 @@ class Servicer:
         last: bool | None = None
         seen: Snapshot | None = None
         while not self._stopping.is_set():
-            snapshot = self._provider().external_watch(asked.metric).last
+            snapshot = self._provider().external_watch(asked.metric).last()
             if snapshot is not None and snapshot is not seen:
                 seen = snapshot
                 if (active := self._news(asked, user, last)) is not None:
