@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e bench bench-forecast pretrain programs clean
+.PHONY: up test format lint types imports rules unit e2e bench bench-forecast pretrain proto programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -37,6 +37,10 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Anew after a change of the .proto; protobuf in pyproject.toml must be at least what the first lines then say.
+proto: $(VENV)/dev
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/keda/externalscaler.proto
+
 bench-forecast: $(VENV)/dev
 	@mkdir -p build
 	$(BIN)/python ../shared/bench/forecast_bench.py --command "$(BIN)/python benchmarks/held_out.py ../shared/data/catalog.csv" --json build/forecast.json
@@ -50,6 +54,7 @@ bench: $(VENV)/dev programs
 	$(BIN)/python benchmarks/exporter.py
 	$(BIN)/python benchmarks/alert_bridge.py
 	$(BIN)/python benchmarks/scaler.py
+	$(BIN)/python -m benchmarks.keda
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/cold.py

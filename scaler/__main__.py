@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -14,11 +15,14 @@ from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
-from cloudpulse.serving import Face, Link, Server, WsgiApp
+from cloudpulse.serving import Face, Health, Link, Server, WsgiApp
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings
 from scaler.meters import Meters
 from scaler.service import Service
+
+if TYPE_CHECKING:
+    from scaler.keda.server import KedaServer
 
 DEFAULT_PORT = 9813
 THREADS = 32
@@ -34,38 +38,61 @@ log = logs.get(__name__)
 def command(
     config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
 ) -> None:
-    """Answer the Kubernetes HPA's custom and external metrics from PromQL, over HTTPS."""
+    """Answer the Kubernetes HPA's custom and external metrics, over HTTPS, and KEDA, from PromQL."""
     logs.configure(log_level, log_format)
     file = config.read(config_path)
     settings = file.section("scaler", ScalerSettings)
     source = Prometheus(file.section("prometheus", PrometheusSettings))
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    service = Service(settings, source, Meters(registry, time.time), time.time)
+    meters = Meters(registry, time.time)
+    service = Service(settings, source, meters, time.time)
+    keda = _keda(settings, service, meters)
 
     def apply() -> None:
         anew = config.read(config_path).section("scaler", ScalerSettings)
-        before = (settings.data_dir, settings.tls, settings.auth.client_ca_file)
-        if (anew.data_dir, anew.tls, anew.auth.client_ca_file) != before:
-            raise ConfigError("scaler.data_dir, scaler.tls and scaler.auth.client_ca_file need a restart to change")
+        before = (settings.data_dir, settings.tls, settings.auth.client_ca_file, settings.keda)
+        if (anew.data_dir, anew.tls, anew.auth.client_ca_file, anew.keda) != before:
+            raise ConfigError(
+                "scaler.data_dir, scaler.tls, scaler.auth.client_ca_file and scaler.keda need a restart to change"
+            )
         service.apply(anew)
 
     reload = Reload(apply, time.time)
     face = Face(
         "scaler",
         (BuildInfo(), registry, reload),
-        service.health,
+        lambda: _health(service, keda),
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,
         reload=reload if lifecycle else None,
     )
-    server = _server(face, options.WebOptions(listen, web_config, lifecycle), settings)
     try:
+        if keda is not None:
+            keda.start()  # before the HTTPS server is there, whose threads would outlive a failure
+        server = _server(face, options.WebOptions(listen, web_config, lifecycle), settings)
         service.start()
-        options.run(server, "scaler", reload)
+        options.run(server, "scaler", reload, keda.close if keda is not None else None)
     finally:
+        if keda is not None:
+            keda.close()
         service.close()
         source.close()
+
+
+def _keda(settings: ScalerSettings, service: Service, meters: Meters) -> KedaServer | None:
+    if settings.keda is None:
+        return None
+    from scaler.keda.server import KedaServer  # without the section gRPC stays unloaded
+
+    return KedaServer(settings.keda, lambda: service.provider, meters, time.time)
+
+
+def _health(service: Service, keda: KedaServer | None) -> Health:
+    health = service.health()
+    if keda is None:
+        return health
+    return Health(health.ready and keda.serving, {**health.facts, "keda": keda.state})
 
 
 def _server(app: WsgiApp, web: options.WebOptions, settings: ScalerSettings) -> Server:

@@ -11,6 +11,7 @@ import msgspec
 
 from cloudpulse.config import Secret, Section, exactly_one
 from cloudpulse.durations import Duration
+from scaler.keda.config import Keda
 from scaler.quantity import LARGEST
 from scaler.resources import NAMESPACE, Resource, resource
 
@@ -159,6 +160,7 @@ class ScalerSettings(Section, frozen=True):
     metrics: tuple[Rule, ...] = ()
     auth: Authentication = Authentication()
     tls: TlsFiles | None = None
+    keda: Keda | None = None
     interval: Duration = Duration(15)
 
     def __post_init__(self) -> None:

@@ -56,9 +56,7 @@ class Provider:
 
     def external(self, metric: str, namespace: str, series: Selector = EVERYTHING) -> Answer:
         """The series of an external metric in `namespace`; the name's case does not matter. Raises Refused."""
-        watch = self._external.get(metric.lower())
-        if watch is None:
-            raise not_found(f'there is no external metric "{metric}": scaler.metrics has no such rule')
+        watch = self.external_watch(metric)
         rule, snapshot = watch.rule, watch.snapshot()
         place = ("", namespace if rule.namespace_label else None)
         items = [item for item in snapshot.places.get(place, {}).get("", ()) if series.matches(item.labels)]
@@ -107,6 +105,15 @@ class Provider:
                 "aggregate in the rule's query, or select one with metricLabelSelector"
             )
         return Answer(rule, items, owners, rule.objects[kind][0])
+
+    def external_watch(self, metric: str) -> Watch:
+        """The rule behind an external metric, under watch; raises Refused where there is none."""
+        watch = self._external.get(metric.lower())
+        if watch is not None:
+            return watch
+        if any(name == metric for name, _ in self._custom):
+            raise not_found(f'"{metric}" is a custom metric, of objects: asked for like this, it needs api: external')
+        raise not_found(f'there is no external metric "{metric}": scaler.metrics has no such rule')
 
     def name_of(self, metric: str, kind: str) -> str:
         """The name of the rule behind a metric (`kind` "" for an external one), "" if there is none."""

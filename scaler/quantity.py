@@ -24,16 +24,25 @@ def quantity(value: float) -> str:
     >>> quantity(1.5), quantity(2000.0), quantity(0.0001)
     ('1500m', '2k', '1m')
     """
-    if math.isnan(value) or math.isinf(value):
-        raise ValueError(f"{value} is not a number that can be scaled on")
-    if abs(value) > LARGEST:
-        raise ValueError(f"{value:g} is beyond ±2^53, which the HPA can't count exactly")
-    thousandths = int((Decimal(repr(value)) * 1000).to_integral_value(ROUND_UP))
-    whole, rest = divmod(thousandths, 1000)
+    count = thousandths(value)
+    whole, rest = divmod(count, 1000)
     if rest:
-        return f"{thousandths}m"
+        return f"{count}m"
     thousands = 0
     while whole and whole % 1000 == 0:
         whole //= 1000
         thousands += 1
     return f"{whole}{_SUFFIXES[thousands]}"
+
+
+def thousandths(value: float) -> int:
+    """What Kubernetes counts: `value` in thousandths, rounded away from zero. Raises ValueError as `quantity` does.
+
+    >>> thousandths(0.1), thousandths(0.0001)
+    (100, 1)
+    """
+    if math.isnan(value) or math.isinf(value):
+        raise ValueError(f"{value} is not a number that can be scaled on")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{value:g} is beyond ±2^53, which the HPA can't count exactly")
+    return int((Decimal(repr(value)) * 1000).to_integral_value(ROUND_UP))

@@ -33,6 +33,11 @@ class Service:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self._api(environ, start_response)
 
+    @property
+    def provider(self) -> Provider:
+        """The rules of this moment; a reload replaces it."""
+        return self._provider
+
     def start(self) -> None:
         """Evaluate from now on."""
         for watch in self._watches:

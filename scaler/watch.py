@@ -80,6 +80,10 @@ class Watch:
             log.info("evaluated again", metric=self.rule.name, series=len(items))
         self._failure = ""
 
+    def last(self) -> Snapshot | None:
+        """The last answer of Prometheus, of any age; each evaluation that succeeds makes a new one."""
+        return self._snapshot
+
     def snapshot(self) -> Snapshot:
         """The last answer of Prometheus, of any age; raises Refused before the first."""
         if self._snapshot is None:

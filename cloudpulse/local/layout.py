@@ -26,6 +26,7 @@ def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Pa
     tree.setdefault("prometheus", {})["url"] = f"http://localhost:{taken['prometheus']}"
     for section in ("forecaster", "alert_bridge", "scaler"):
         tree.setdefault(section, {})["data_dir"] = str(data_dir / section)
+    tree["scaler"]["keda"] = {**(tree["scaler"].get("keda") or {}), "listen": f"127.0.0.1:{taken['keda']}"}
     data_dir.mkdir(parents=True, exist_ok=True)
     (data_dir / "cloudpulse.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     for name in ("prometheus.yml", "alertmanager.yml"):

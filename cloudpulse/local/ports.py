@@ -14,6 +14,7 @@ DEFAULTS: Mapping[str, int] = {
     "forecaster": 9811,
     "alert-bridge": 9812,
     "scaler": 9813,
+    "keda": 9814,
     "demo": 9815,
     "prometheus": 9090,
     "alertmanager": 9093,

@@ -104,6 +104,12 @@ class Running:
             headers = {"Authorization": f"Bearer {TOKEN}"}
             return requests.get(self.url("scaler", path), headers=headers, verify=False, timeout=5)
 
+    @property
+    def keda(self) -> str:
+        """Where the scaler answers KEDA."""
+        tree = yaml.safe_load((self.data_dir / "cloudpulse.yaml").read_text())
+        return str(tree["scaler"]["keda"]["listen"])
+
     def metrics(self, name: str) -> dict[str, float]:
         """Series -> value, as a service shows them now."""
         lines = requests.get(self.url(name, "/metrics"), timeout=5).text.splitlines()

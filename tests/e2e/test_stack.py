@@ -13,10 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 import requests
 import yaml
 
+from scaler.keda.externalscaler_pb2 import GetMetricsRequest, GetMetricsResponse, ScaledObjectRef
 from tests.e2e.conftest import TOKEN, Running, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -90,6 +92,30 @@ def test_the_scaler_answers_what_promql_says(running: Running) -> None:
 
     asked, served = until(both, 30, "the scaler's value and PromQL's are the same")
     assert len(asked) == len(served) == 5
+
+
+def test_keda_gets_what_promql_says(running: Running) -> None:
+    expression = 'cloudpulse_forecast_value{forecast="demand",horizon="1h",level="0.9",app="app09"}'
+    metadata = {"metricName": "demand_ahead", "targetValue": "100", "selector": "app=app09"}
+    ref = ScaledObjectRef(name="web", namespace="default", scalerMetadata=metadata)
+    request = GetMetricsRequest(scaledObjectRef=ref, metricName="demand_ahead")
+
+    def both() -> tuple[float, float] | None:
+        before = running.query(expression)
+        (value,) = ask(request, timeout=5).metricValues
+        if not before or before[0]["value"][1] != running.query(expression)[0]["value"][1]:
+            return None
+        pair = float(before[0]["value"][1]), value.metricValueFloat
+        return pair if abs(pair[0] - pair[1]) < 0.002 else None
+
+    with grpc.insecure_channel(running.keda) as channel:
+        ask = channel.unary_unary(
+            "/externalscaler.ExternalScaler/GetMetrics",
+            request_serializer=GetMetricsRequest.SerializeToString,
+            response_deserializer=GetMetricsResponse.FromString,
+        )
+        asked, served = until(both, 30, "KEDA's value and PromQL's are the same")
+    assert served >= asked > 0
 
 
 def _number(quantity: str) -> float:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.local import demo, layout, ports, programs
@@ -58,8 +59,17 @@ def test_the_files_of_a_stack_have_its_ports_and_folders(tmp_path: Path) -> None
     assert "url: http://localhost:19090" in (tmp_path / "cloudpulse.yaml").read_text()
     assert str(tmp_path / "forecaster") in (tmp_path / "cloudpulse.yaml").read_text()
     assert "localhost:19812/api/v1/alerts" in (tmp_path / "alertmanager.yml").read_text()
+    assert "listen: 127.0.0.1:9814" in (tmp_path / "cloudpulse.yaml").read_text()
     assert "9090]" not in (tmp_path / "prometheus.yml").read_text().replace("19090]", "")
     subprocess.run([programs.find().promtool, "check", "config", str(tmp_path / "prometheus.yml")], check=True)
+
+
+def test_a_users_own_config_is_served_to_keda_on_loopback_with_what_else_it_says(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("scaler: {keda: {listen: ':1', tls: {cert_file: a, key_file: b, client_ca_file: c}}}")
+    layout.write_files(own, ports.chosen(("keda=19814",)), tmp_path / "data")
+    keda = yaml.safe_load((tmp_path / "data" / "cloudpulse.yaml").read_text())["scaler"]["keda"]
+    assert keda == {"listen": "127.0.0.1:19814", "tls": {"cert_file": "a", "key_file": "b", "client_ca_file": "c"}}
 
 
 @pytest.mark.parametrize("option", ["prometheus", "nothing=1", "prometheus=x", "prometheus=0", "prometheus=65536"])
