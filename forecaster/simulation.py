@@ -36,7 +36,7 @@ class Setup:
     """What is scaled, and by which HPA.
 
     `pod_capacity` is the load that a pod serves, `target` the share of it that the HPA aims at: its AverageValue is
-    the product. Raises ValueError for numbers that make no HPA.
+    the product, to a thousandth as in a manifest. Raises ValueError for numbers that make no HPA.
     """
 
     pod_capacity: float
@@ -50,16 +50,20 @@ class Setup:
 
     def __post_init__(self) -> None:
         Autoscaler(self.minimum, self.maximum)  # refuses bounds that make none
-        for name in ("pod_capacity", "target", "sync_seconds"):
+        for name in ("pod_capacity", "sync_seconds"):
             if not (math.isfinite(value := getattr(self, name)) and value > 0):
                 raise ValueError(f"{name}: expected more than 0, got {value:g}")
-        if thousandths(self.pod_capacity * self.target) < 1 or self.target > 1:
-            raise ValueError(f"target: expected up to 1, got {self.target:g}")
+        if not 0 < self.target <= 1:
+            raise ValueError(f"target: expected a share of a pod's capacity, up to 1, got {self.target:g}")
+        if min(self.ready_seconds, self.lag_seconds) < 0:
+            raise ValueError("ready_seconds and lag_seconds: expected 0 or more")
+        if self.average < 1:
+            raise ValueError(f"the HPA can't hold a pod to {self.pod_capacity * self.target:g}: it counts thousandths")
 
     @property
     def average(self) -> int:
         """The HPA's AverageValue, in thousandths."""
-        return thousandths(self.pod_capacity * self.target)
+        return thousandths(round(self.pod_capacity * self.target, 3))
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,12 @@ class Outcome:
 def simulate(load: Frame, replayed: Replayed, choices: Sequence[Choice], setup: Setup) -> Outcome:
     """Let the HPA scale for the one series of `load`, from the first forecast on.
 
-    Raises ValueError where no forecast is left to simulate with, or a choice was not replayed.
+    Raises ValueError where no forecast is left to simulate with, a choice was not replayed, or a load is below 0.
     """
     if len(load.labels) != 1:
         raise ValueError(f"a simulation is of one load, not of {len(load.labels)}")
+    if np.nanmin(load.values, initial=0.0) < 0:
+        raise ValueError(f"a load is never below 0, but this falls to {np.nanmin(load.values):g}")
     known = ~np.isnan(replayed.values).any((1, 2))
     if not known.any():
         raise ValueError("there is no forecast to simulate with")
@@ -164,7 +170,8 @@ def _floored(forecast: Floats, measured: Floats) -> Floats:
 
 def _scaled(syncs: Floats, served: Floats, setup: Setup) -> Scale:
     """The HPA's syncs, one after the other; begins with as many ready pods as the first known value asks for."""
-    autoscaler, target, tolerances = Autoscaler(setup.minimum, setup.maximum, setup.behavior), setup.average, _of(setup)
+    autoscaler = Autoscaler(setup.minimum, setup.maximum, setup.behavior)
+    target, tolerances = setup.average, Tolerances.of(setup.behavior)
     values = _thousandths(served)
     first = next((value for value in values if value is not None), 0)
     pods = min(max(-(-first // target), setup.minimum, 1), setup.maximum)
@@ -178,12 +185,8 @@ def _scaled(syncs: Floats, served: Floats, setup: Setup) -> Scale:
     return fleet.history(float(syncs[-1]) + setup.sync_seconds)
 
 
-def _of(setup: Setup) -> Tolerances:
-    return Tolerances.of(setup.behavior)
-
-
 def _thousandths(values: Floats) -> list[int | None]:
-    """As `thousandths`, but quick; what is negative is no load that pods share."""
+    """As `thousandths`, but quick: a float's error below a billionth doesn't round up."""
     with np.errstate(invalid="ignore"):
         counted = np.ceil(np.round(values * 1000, 6))
     return [int(value) if value == value else None for value in counted.tolist()]
