@@ -149,6 +149,34 @@ def simulate(load: Frame, replayed: Replayed, choices: Sequence[Choice], setup: 
     return Outcome(load, setup, start, load.end, course(None), tuple(course(choice) for choice in choices))
 
 
+@dataclass(frozen=True)
+class Segments:
+    """Stretches of time, one after the other, in which neither load (NaN: a gap) nor pods change."""
+
+    begins: Floats
+    seconds: Floats
+    load: Floats
+    pods: NDArray[np.intp]
+    ready: NDArray[np.intp]
+
+    def lacking(self, pod_capacity: float) -> Floats:
+        """Load above the ready pods' capacity; NaN in a gap. What floats make of equal numbers is none."""
+        over = self.load - self.ready * pod_capacity
+        found: Floats = np.where(np.isnan(over) | (over > 1e-9 * self.load), over, 0.0)
+        return found
+
+
+def segments(load: Frame, scale: Scale, start: float) -> Segments:
+    """Exactly, from `start` to the end of the load."""
+    edges = np.unique(np.concatenate([load.start + load.step * np.arange(load.length), scale.times]))
+    edges = np.append(edges[(edges > start) & (edges < load.end)], load.end)
+    begins, seconds = np.append(start, edges[:-1]), np.diff(edges, prepend=start)
+    middle = begins + seconds / 2
+    column = np.clip(np.ceil((middle - load.start) / load.step), 0, load.length - 1).astype(np.intp)
+    at = np.searchsorted(scale.times, middle, side="right") - 1
+    return Segments(begins, seconds, load.values[0, column], scale.pods[at], scale.ready[at])
+
+
 def _measured(load: Frame, times: Floats) -> Floats:
     """The newest sample at or before each time; NaN where that is a gap."""
     columns = np.floor((times - load.start) / load.step + 1e-6).astype(np.intp)
@@ -233,23 +261,16 @@ class _Fleet:
 
 
 def _figures(load: Frame, scale: Scale, start: float, setup: Setup) -> Figures:
-    """Exact integrals: load and pods are constant between the times at which either changes."""
-    edges = np.unique(np.concatenate([load.start + load.step * np.arange(load.length), scale.times]))
-    edges = np.append(edges[(edges > start) & (edges < load.end)], load.end)
-    begins, seconds = np.append(start, edges[:-1]), np.diff(edges, prepend=start)
-    middle = begins + seconds / 2
-    demand = load.values[0, np.clip(np.ceil((middle - load.start) / load.step), 0, load.length - 1).astype(np.intp)]
-    at = np.searchsorted(scale.times, middle, side="right") - 1
-    known = ~np.isnan(demand)
-    seconds, demand, at = seconds[known], demand[known], at[known]
-    lacking = np.maximum(demand - scale.ready[at] * setup.pod_capacity, 0.0)
+    cut = segments(load, scale, start)
+    known = ~np.isnan(cut.load)
+    seconds, demand, lacking = cut.seconds[known], cut.load[known], cut.lacking(setup.pod_capacity)[known]
     changes, sizes = _changes(scale)
     return Figures(
         hours=float(seconds.sum()) / 3600,
-        short_minutes=float(seconds[lacking > 1e-9 * demand].sum()) / 60,
+        short_minutes=float(seconds[lacking > 0].sum()) / 60,
         unserved=float((lacking * seconds).sum()),
         demand=float((demand * seconds).sum()),
-        pod_hours=float((scale.pods[at] * seconds).sum()) / 3600,
+        pod_hours=float((cut.pods[known] * seconds).sum()) / 3600,
         scalings=len(changes),
         flaps=int(((np.sign(sizes[1:]) != np.sign(sizes[:-1])) & (np.diff(changes) <= FLAP_SECONDS)).sum()),
     )
