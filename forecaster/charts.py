@@ -78,7 +78,7 @@ def area(kind: str, x: Axis, y: Axis, xs: Floats, low: Floats, high: Floats) -> 
 
 def bars(kind: str, x: Axis, begins: Floats, ends: Floats, top: float, bottom: float) -> Shape:
     """Boxes from `begins` to `ends` between two heights (shares of the chart from the top), each wide enough to see."""
-    left, right = x.place(begins), np.maximum(x.place(ends), x.place(begins) + 1)
+    left, right = x.place(begins), np.maximum(x.place(ends), x.place(begins) + 2)
     first = np.append(True, left[1:] > np.maximum.accumulate(right)[:-1]) if len(left) else np.zeros(0, np.bool_)
     last = np.append(first[1:], True)[: len(first)]
     spans = zip(left[first].tolist(), np.maximum.accumulate(right)[last].tolist(), strict=True)

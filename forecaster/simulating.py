@@ -96,7 +96,7 @@ def _price_options(command: Command) -> Command:
 )
 @click.option("--step", callback=arguments.duration, default="1m", show_default=True, help="Grid; of a CSV its own.")
 @click.option("--history", callback=arguments.optional_duration, help="What is replayed.  [default: 14d; all of a CSV]")
-@click.option("--levels", callback=arguments.levels, default="0.8,0.9,0.95", show_default=True, help="To choose from.")
+@click.option("--levels", callback=arguments.levels, default="0.5,0.7,0.9", show_default=True, help="To choose from.")
 @click.option(
     "--horizons",
     callback=_horizons,

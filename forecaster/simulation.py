@@ -139,11 +139,12 @@ def simulate(load: Frame, replayed: Replayed, choices: Sequence[Choice], setup: 
     if not len(syncs):
         raise ValueError("the load ends before the first forecast is there")
     measured = _measured(load, syncs - setup.lag_seconds)
+    began = _last_known(load.values[0, : 1 + int((start - load.start) // load.step)])
     at = np.searchsorted(replayed.times, syncs - 2 * setup.lag_seconds + 1e-6, side="right") - 1
 
     def course(choice: Choice | None) -> Course:
         served = measured if choice is None else _floored(_forecast(replayed, choice)[at], measured)
-        scale = _scaled(syncs, served, setup)
+        scale = _scaled(syncs, served, setup, began)
         return Course(choice, scale, _figures(load, scale, start, setup))
 
     return Outcome(load, setup, start, load.end, course(None), tuple(course(choice) for choice in choices))
@@ -196,13 +197,18 @@ def _floored(forecast: Floats, measured: Floats) -> Floats:
     return np.where(np.isnan(measured), np.nan, np.fmax(forecast, measured))
 
 
-def _scaled(syncs: Floats, served: Floats, setup: Setup) -> Scale:
-    """The HPA's syncs, one after the other; begins with as many ready pods as the first known value asks for."""
+def _last_known(values: Floats) -> float:
+    """0 where none is."""
+    known = values[~np.isnan(values)]
+    return float(known[-1]) if len(known) else 0.0
+
+
+def _scaled(syncs: Floats, served: Floats, setup: Setup, began: float) -> Scale:
+    """The HPA's syncs, one after the other, from as many ready pods as the load `began` asks for."""
     autoscaler = Autoscaler(setup.minimum, setup.maximum, setup.behavior)
     target, tolerances = setup.average, Tolerances.of(setup.behavior)
     values = _thousandths(served)
-    first = next((value for value in values if value is not None), 0)
-    pods = min(max(-(-first // target), setup.minimum, 1), setup.maximum)
+    pods = min(max(-(-thousandths(began) // target), setup.minimum, 1), setup.maximum)
     fleet = _Fleet(float(syncs[0]), pods, setup.ready_seconds)
     for now, value in zip(syncs.tolist(), values, strict=True):
         wanted = None if value is None else external_average((value,), target, fleet.pods, tolerances)
