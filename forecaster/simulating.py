@@ -151,7 +151,8 @@ def command(
     steps = [math.ceil((one or ahead.horizon_seconds(asked.ready)) / load.step - 1e-9) for one in horizons]
     choices = [Choice(one, level) for one in sorted(set(steps)) for level in levels]
     train = functools.partial(fit, names, timezone)
-    replayed = _replayed(load, sorted(set(steps)), levels, _rhythm(load, every), train)
+    rhythm = _rhythm(load, every)
+    replayed = _replayed(load, sorted(set(steps)), levels, rhythm, train)
     outcome = simulation.simulate(load, replayed, choices, setup)
     prices = Prices(price_pod_hour, price_short_minute, price_unserved)
     title = promql or (csvfile.STDIN.name if csv_path == csvfile.STDIN else str(csv_path))
@@ -160,7 +161,7 @@ def command(
 
         simulation_report.write(html, title, outcome, prices)
     if as_json:
-        about = {"load": title, "forecasts_every_seconds": every or max(60.0, load.step)}
+        about = {"load": title, "forecasts_every_seconds": rhythm.every * float(load.step)}
         click.echo(msgspec.json.encode(about | simulation_outcome.data(outcome, prices)).decode())
     else:
         click.echo(simulation_outcome.text(outcome, prices))
