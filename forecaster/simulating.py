@@ -58,7 +58,7 @@ def _scaling_options(command: Command) -> Command:
     """What is scaled and how: the fields of `Asked`."""
     above = click.FloatRange(0, min_open=True)
     path = click.Path(path_type=Path, dir_okay=False)
-    late = {"callback": arguments.duration, "show_default": True}
+    late: dict[str, Any] = {"callback": arguments.duration, "show_default": True}
     for option in reversed(
         (
             click.option("--pod-capacity", type=above, help="The load that one pod serves."),

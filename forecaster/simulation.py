@@ -10,7 +10,6 @@ counts nowhere. Nothing of the load or the forecasts is used before it was known
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from cloudpulse.ahead import DEFAULT_READY_SECONDS
 from cloudpulse.hpa import DEFAULT_SYNC_SECONDS, Autoscaler, Behavior
 from cloudpulse.recommendation import Tolerances, external_average, thousandths
 from forecaster.backtest import Floats
+from forecaster.fleet import Fleet, Scale
 from forecaster.frame import Frame
 from forecaster.replay import Replayed
 
@@ -72,15 +72,6 @@ class Choice:
 
     steps: int
     level: float
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Pods over time: from `times[i]` (Unix seconds) on `pods[i]` exist, of which `ready[i]` serve."""
-
-    times: Floats
-    pods: NDArray[np.intp]
-    ready: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -209,7 +200,7 @@ def _scaled(syncs: Floats, served: Floats, setup: Setup, began: float) -> Scale:
     target, tolerances = setup.average, Tolerances.of(setup.behavior)
     values = _thousandths(served)
     pods = min(max(-(-thousandths(began) // target), setup.minimum, 1), setup.maximum)
-    fleet = _Fleet(float(syncs[0]), pods, setup.ready_seconds)
+    fleet = Fleet(float(syncs[0]), pods, setup.ready_seconds)
     for now, value in zip(syncs.tolist(), values, strict=True):
         wanted = None if value is None else external_average((value,), target, fleet.pods, tolerances)
         decided = autoscaler.decide(now, fleet.pods, wanted).replicas
@@ -226,51 +217,11 @@ def _thousandths(values: Floats) -> list[int | None]:
     return [int(value) if value == value else None for value in counted.tolist()]
 
 
-class _Fleet:
-    """Pods as a ReplicaSet has them: started ones become ready in their order, the newest stop first."""
-
-    def __init__(self, now: float, pods: int, ready_seconds: float) -> None:
-        self.pods = pods
-        self._ready = pods
-        self._ready_seconds = ready_seconds
-        self._starting: deque[tuple[float, int]] = deque()  # (when ready, how many), the oldest first
-        self._steps: list[tuple[float, int, int]] = [(now, pods, pods)]
-
-    def scale(self, now: float, pods: int) -> None:
-        self._ripen(now)
-        if pods > self.pods:
-            self._starting.append((now + self._ready_seconds, pods - self.pods))
-        else:
-            self._stop(self.pods - pods)
-        self.pods = pods
-        self._steps.append((now, pods, self._ready))
-
-    def history(self, end: float) -> Scale:
-        """All steps, those by pods that become ready up to `end` among them."""
-        self._ripen(end)
-        times, pods, ready = zip(*self._steps, strict=True)
-        return Scale(np.array(times), np.array(pods, np.intp), np.array(ready, np.intp))
-
-    def _ripen(self, now: float) -> None:
-        while self._starting and self._starting[0][0] <= now:
-            when, count = self._starting.popleft()
-            self._ready += count
-            self._steps.append((when, self.pods, self._ready))
-
-    def _stop(self, count: int) -> None:
-        while count and self._starting:
-            when, starting = self._starting.pop()
-            if starting > count:
-                self._starting.append((when, starting - count))
-            count -= min(count, starting)
-        self._ready -= count
-
-
 def _figures(load: Frame, scale: Scale, start: float, setup: Setup) -> Figures:
     cut = segments(load, scale, start)
     known = ~np.isnan(cut.load)
     seconds, demand, lacking = cut.seconds[known], cut.load[known], cut.lacking(setup.pod_capacity)[known]
-    changes, sizes = _changes(scale)
+    changes, sizes = scale.changes()
     return Figures(
         hours=float(seconds.sum()) / 3600,
         short_minutes=float(seconds[lacking > 0].sum()) / 60,
@@ -280,10 +231,3 @@ def _figures(load: Frame, scale: Scale, start: float, setup: Setup) -> Figures:
         scalings=len(changes),
         flaps=int(((np.sign(sizes[1:]) != np.sign(sizes[:-1])) & (np.diff(changes) <= FLAP_SECONDS)).sum()),
     )
-
-
-def _changes(scale: Scale) -> tuple[Floats, NDArray[np.intp]]:
-    """When the number of pods changed, and by how many."""
-    sizes = np.diff(scale.pods)
-    changed = sizes != 0
-    return scale.times[1:][changed], sizes[changed]

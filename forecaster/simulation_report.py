@@ -80,7 +80,8 @@ def _chart(outcome: Outcome, reactive: Segments, predictive: Segments, start: fl
     highest = [np.nan_to_num(cut.load) for cut in cuts] + [cut.ready * capacity for cut in cuts]
     x, y = charts.time_axis(start, end), charts.number_axis(np.concatenate(highest), zero=True)
     lines = [
-        _stairs(kind, x, y, cut, cut.ready * capacity, end) for kind, cut in zip(("floor", "mine"), cuts, strict=True)
+        _stairs(kind, x, y, cut, np.asarray(cut.ready * capacity, np.float64), end)
+        for kind, cut in zip(("floor", "mine"), cuts, strict=True)
     ]
     marks = [
         _short(kind, x, cut, capacity, lane)
