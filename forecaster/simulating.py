@@ -15,6 +15,7 @@ import numpy as np
 from cloudpulse import ahead, logs, options, progress
 from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import ConfigError
+from cloudpulse.hpa import DEFAULT_SYNC_SECONDS
 from forecaster import arguments, csvfile, reading, replay, simulation, simulation_outcome
 from forecaster.frame import Frame
 from forecaster.localtime import Calendar
@@ -32,6 +33,7 @@ _WARM_UP_DAYS, _LEAST_DAYS = 7.0, 2.0
 """A week is learnt from before the first forecast, or half of a shorter history; one under two days is too short."""
 _ALL_DAYS = 36500.0
 _TRAIN_EVERY_SECONDS = 6 * 3600.0
+_LEVELS = f"0.5,0.7,{ahead.DEFAULT_LEVEL:g}"
 _AUTO = "auto"
 
 
@@ -69,9 +71,16 @@ def _scaling_options(command: Command) -> Command:
                 "--max", "maximum", type=click.IntRange(1), help="maxReplicas.  [default: twice what the peak needs]"
             ),
             click.option("--hpa", "hpa_path", type=path, help="A manifest: its bounds, behavior and target."),
-            click.option("--ready", default="2m", help="Until a new pod serves.", **late),
-            click.option("--sync", default="15s", help="The HPA's period.", **late),
-            click.option("--lag", default="30s", help="Until a load is known: scrape, scaler.", **late),
+            click.option(
+                "--ready", default=format_duration(ahead.DEFAULT_READY_SECONDS), help="Until a new pod serves.", **late
+            ),
+            click.option("--sync", default=format_duration(DEFAULT_SYNC_SECONDS), help="The HPA's period.", **late),
+            click.option(
+                "--lag",
+                default=format_duration(simulation.DEFAULT_LAG_SECONDS),
+                help="Until a load is known: scrape, scaler.",
+                **late,
+            ),
         )
     ):
         command = option(command)
@@ -96,7 +105,7 @@ def _price_options(command: Command) -> Command:
 )
 @click.option("--step", callback=arguments.duration, default="1m", show_default=True, help="Grid; of a CSV its own.")
 @click.option("--history", callback=arguments.optional_duration, help="What is replayed.  [default: 14d; all of a CSV]")
-@click.option("--levels", callback=arguments.levels, default="0.5,0.7,0.9", show_default=True, help="To choose from.")
+@click.option("--levels", callback=arguments.levels, default=_LEVELS, show_default=True, help="To choose from.")
 @click.option(
     "--horizons",
     callback=_horizons,
@@ -155,7 +164,7 @@ def command(
     replayed = _replayed(load, sorted(set(steps)), levels, rhythm, train)
     outcome = simulation.simulate(load, replayed, choices, setup)
     prices = Prices(price_pod_hour, price_short_minute, price_unserved)
-    title = promql or (csvfile.STDIN.name if csv_path == csvfile.STDIN else str(csv_path))
+    title = promql or ("stdin" if csv_path == csvfile.STDIN else str(csv_path))
     if html is not None:
         from forecaster import simulation_report
 
