@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -15,7 +14,6 @@ import numpy as np
 from cloudpulse import ahead, logs, options, progress
 from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import ConfigError
-from cloudpulse.hpa import DEFAULT_SYNC_SECONDS
 from forecaster import arguments, csvfile, reading, replay, simulation, simulation_outcome
 from forecaster.frame import Frame
 from forecaster.localtime import Calendar
@@ -23,11 +21,9 @@ from forecaster.models import MODELS, build, fit
 from forecaster.models.grid import DAY_SECONDS, DAYS, Grid
 from forecaster.picture import promql_name
 from forecaster.prices import Prices
-from forecaster.replay import Replayed, Rhythm
+from forecaster.replay import Rhythm
 from forecaster.simulation import Choice
-from forecaster.sizing import Asked
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from forecaster.sizing import Asked, Command, scaling_options
 
 _WARM_UP_DAYS, _LEAST_DAYS = 7.0, 2.0
 """A week is learnt from before the first forecast, or half of a shorter history; one under two days is too short."""
@@ -37,54 +33,10 @@ _LEVELS = f"0.5,0.7,{ahead.DEFAULT_LEVEL:g}"
 _AUTO = "auto"
 
 
-def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """A callback for `--target`: `70%` or `0.7`."""
-    if value is None:
-        return None
-    try:
-        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-    except ValueError:
-        share = math.nan
-    if not 0 < share <= 1:
-        raise click.BadParameter(f'expected a share up to 100% such as 70%, got "{value}"', ctx, param)
-    return share
-
-
 def _horizons(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Duration | None, ...]:
     """A callback for `--horizons`; None stands for `auto`."""
     parts = [part.strip() for part in value.split(",")]
     return tuple(None if part == _AUTO else arguments.duration(ctx, param, part) for part in parts)
-
-
-def _scaling_options(command: Command) -> Command:
-    """What is scaled and how: the fields of `Asked`."""
-    above = click.FloatRange(0, min_open=True)
-    path = click.Path(path_type=Path, dir_okay=False)
-    late: dict[str, Any] = {"callback": arguments.duration, "show_default": True}
-    for option in reversed(
-        (
-            click.option("--pod-capacity", type=above, help="The load that one pod serves."),
-            click.option("--mean-pods", type=above, help="Instead: so many serve the mean load.  [default: 10]"),
-            click.option("--target", callback=_share, help="Share of a pod that the HPA aims at.  [default: 70%]"),
-            click.option("--min", "minimum", type=click.IntRange(0), help="minReplicas.  [default: 1]"),
-            click.option(
-                "--max", "maximum", type=click.IntRange(1), help="maxReplicas.  [default: twice what the peak needs]"
-            ),
-            click.option("--hpa", "hpa_path", type=path, help="A manifest: its bounds, behavior and target."),
-            click.option(
-                "--ready", default=format_duration(ahead.DEFAULT_READY_SECONDS), help="Until a new pod serves.", **late
-            ),
-            click.option("--sync", default=format_duration(DEFAULT_SYNC_SECONDS), help="The HPA's period.", **late),
-            click.option(
-                "--lag",
-                default=format_duration(simulation.DEFAULT_LAG_SECONDS),
-                help="Until a load is known: scrape, scaler.",
-                **late,
-            ),
-        )
-    ):
-        command = option(command)
-    return command
 
 
 def _price_options(command: Command) -> Command:
@@ -113,7 +65,7 @@ def _price_options(command: Command) -> Command:
     show_default=True,
     help="To choose from; auto is what --ready needs.",
 )
-@_scaling_options
+@scaling_options
 @click.option("--every", callback=arguments.optional_duration, help="Between forecasts.  [default: 1m, or the step]")
 @click.option("--models", default="auto", show_default=True, help=f"auto, or some of {', '.join(MODELS)}.")
 @click.option("--timezone", callback=arguments.calendar, default="UTC", show_default=True, help="Whose days.")
@@ -149,22 +101,27 @@ def command(
     build(names, timezone)  # a name that doesn't exist is refused before anything is read
     asked = Asked(**scaling)
     manifest = asked.check()
-    with progress.shown(f"reading {csv_path or promql}"):
+    title = promql or ("stdin" if csv_path == csvfile.STDIN else str(csv_path))
+    with progress.shown(f"reading {title}"):
         if csv_path is not None:
             found = csvfile.read(csv_path, step, history / DAY_SECONDS if history else _ALL_DAYS)
         else:
             seconds = history or DAYS * DAY_SECONDS
-            found = reading.queried(reading.source(url, config_path), promql or "", step, seconds)
+            found = reading.queried(reading.source(url, config_path), title, step, seconds)
     load = _load(found)
     setup = asked.setup(load, manifest)
-    steps = [math.ceil((one or ahead.horizon_seconds(asked.ready)) / load.step - 1e-9) for one in horizons]
-    choices = [Choice(one, level) for one in sorted(set(steps)) for level in levels]
-    train = functools.partial(fit, names, timezone)
+    far = [one or ahead.horizon_seconds(asked.ready) for one in horizons]
+    steps = sorted({math.ceil(seconds / load.step - 1e-9) for seconds in far})
     rhythm = _rhythm(load, every)
-    replayed = _replayed(load, sorted(set(steps)), levels, rhythm, train)
-    outcome = simulation.simulate(load, replayed, choices, setup)
+    with progress.shown("forecasting", load.length - rhythm.warm_up, "steps") as done:
+        train = functools.partial(fit, names, timezone)
+        replayed = replay.replay(load, train, steps, levels, rhythm, done)
+    try:
+        choices = [Choice(one, level) for one in steps for level in levels]
+        outcome = simulation.simulate(load, replayed, choices, setup)
+    except ValueError as error:
+        raise ConfigError(f"{title}: {error}") from error
     prices = Prices(price_pod_hour, price_short_minute, price_unserved)
-    title = promql or ("stdin" if csv_path == csvfile.STDIN else str(csv_path))
     if html is not None:
         from forecaster import simulation_report
 
@@ -199,14 +156,3 @@ def _rhythm(load: Frame, every: Duration | None) -> Rhythm:
 
     warm_up = min(int(_WARM_UP_DAYS * day), load.length // 2)
     return Rhythm(steps(every or 60.0), steps(_TRAIN_EVERY_SECONDS), DAYS * day, warm_up)
-
-
-def _replayed(
-    load: Frame,
-    steps: list[int],
-    levels: tuple[float, ...],
-    rhythm: Rhythm,
-    train: Callable[[Frame, int], Any],
-) -> Replayed:
-    with progress.shown("forecasting", load.length - rhythm.warm_up, "steps") as done:
-        return replay.replay(load, train, steps, levels, rhythm, done)

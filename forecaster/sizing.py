@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import click
 import numpy as np
 
-from cloudpulse import manifest
-from cloudpulse.durations import Duration
+from cloudpulse import ahead, manifest
+from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import ConfigError
+from cloudpulse.hpa import DEFAULT_SYNC_SECONDS
 from cloudpulse.manifest import Manifest
+from forecaster import arguments
 from forecaster.frame import Frame
-from forecaster.simulation import Setup
+from forecaster.simulation import DEFAULT_LAG_SECONDS, Setup
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_TARGET = 0.7
 DEFAULT_MEAN_PODS = 10.0
@@ -68,6 +75,39 @@ class Asked:
             return Setup(capacity, target, minimum, maximum, behavior, self.ready, self.sync, self.lag)
         except ValueError as error:
             raise ConfigError(f"these pods can't be scaled: {error}") from error
+
+
+def scaling_options(command: Command) -> Command:
+    """The options that make an `Asked`."""
+    above = click.FloatRange(0, min_open=True)
+    path = click.Path(path_type=Path, dir_okay=False)
+    late: dict[str, Any] = {"callback": arguments.duration, "show_default": True}
+    for option in reversed(
+        (
+            click.option("--pod-capacity", type=above, help="The load that one pod serves."),
+            click.option("--mean-pods", type=above, help="Instead: so many serve the mean load.  [default: 10]"),
+            click.option(
+                "--target", callback=arguments.share, help="Share of a pod that the HPA aims at.  [default: 70%]"
+            ),
+            click.option("--min", "minimum", type=click.IntRange(0), help="minReplicas.  [default: 1]"),
+            click.option(
+                "--max", "maximum", type=click.IntRange(1), help="maxReplicas.  [default: twice what the peak needs]"
+            ),
+            click.option("--hpa", "hpa_path", type=path, help="A manifest: its bounds, behavior and target."),
+            click.option(
+                "--ready", default=format_duration(ahead.DEFAULT_READY_SECONDS), help="Until a new pod serves.", **late
+            ),
+            click.option("--sync", default=format_duration(DEFAULT_SYNC_SECONDS), help="The HPA's period.", **late),
+            click.option(
+                "--lag",
+                default=format_duration(DEFAULT_LAG_SECONDS),
+                help="Until a load is known: scrape, scaler.",
+                **late,
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def _mean(load: Frame) -> float:

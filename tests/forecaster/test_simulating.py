@@ -219,6 +219,7 @@ def test_what_can_not_be_meant_is_one_message(
     ("column", "message"),
     [
         (lambda i: "", "2 days are needed"),
+        (lambda i: "5" if i in (0, 900) else "", "odd.csv: there is no forecast to simulate with"),
         (lambda i: "0", "the load is 0 on average"),
         (lambda i: "-1" if i == 900 else "5", "a load is never below 0, but this falls to -1"),
         (lambda i: "1,2", "expected one load, got 2 series"),
