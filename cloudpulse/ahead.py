@@ -9,9 +9,13 @@ DEFAULT_READY_SECONDS = 120.0
 """What a new pod takes to serve, where that isn't measured."""
 
 MARGIN_SECONDS = 120.0
-"""Beside the pod's own time: for the load to be measured, forecast and scraped, and for the HPA to come by."""
+"""Beside the pod's own time: a minute for the load to be scraped, forecast, and scraped again, and one for the HPA to
+come by and to double its way up."""
 
 
-def horizon_seconds(ready_seconds: float) -> float:
-    """`horizon: auto`: how far ahead to look so that what is started now is ready when it is needed."""
-    return ready_seconds + MARGIN_SECONDS
+def horizon_seconds(ready_seconds: float, step_seconds: float = 60.0) -> float:
+    """`horizon: auto`: how far ahead to look so that what is started now is ready when it is needed.
+
+    A forecast's value describes the step that ends at its time, and pods must be there as that begins.
+    """
+    return ready_seconds + MARGIN_SECONDS + step_seconds

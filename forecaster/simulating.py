@@ -110,7 +110,7 @@ def command(
             found = reading.queried(reading.source(url, config_path), title, step, seconds)
     load = _load(found)
     setup = asked.setup(load, manifest)
-    far = [one or ahead.horizon_seconds(asked.ready) for one in horizons]
+    far = [one or ahead.horizon_seconds(asked.ready, load.step) for one in horizons]
     steps = sorted({math.ceil(seconds / load.step - 1e-9) for seconds in far})
     rhythm = _rhythm(load, every)
     with progress.shown("forecasting", load.length - rhythm.warm_up, "steps") as done:
