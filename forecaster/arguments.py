@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import click
 
@@ -42,6 +43,19 @@ def levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[floa
         message = f'expected rising numbers between 0 and 1 such as 0.1,0.5,0.9, got "{value}"'
         raise click.BadParameter(message, ctx, param)
     return found
+
+
+def share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """A callback for `--target`: `70%` or `0.7`."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise click.BadParameter(f'expected a share up to 100% such as 70%, got "{value}"', ctx, param)
+    return share
 
 
 def calendar(ctx: click.Context, param: click.Parameter, value: str) -> Calendar:
