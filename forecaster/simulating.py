@@ -29,7 +29,7 @@ _WARM_UP_DAYS, _LEAST_DAYS = 7.0, 2.0
 """A week is learnt from before the first forecast, or half of a shorter history; one under two days is too short."""
 _ALL_DAYS = 36500.0
 _TRAIN_EVERY_SECONDS = 6 * 3600.0
-_LEVELS = f"0.5,0.7,{ahead.DEFAULT_LEVEL:g}"
+_LEVELS = f"0.5,{ahead.DEFAULT_LEVEL:g},0.9"
 _AUTO = "auto"
 
 
