@@ -1,0 +1,135 @@
+"""The `scaler.docker` section of the config."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from typing import Literal
+
+
+
+from cloudpulse.config import ClientTls, Section, exactly_one
+from cloudpulse.durations import Duration
+from scaler import selector
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+class ComposeService(Section, frozen=True):
+    """A service by what Compose labels its containers with."""
+
+    project: str
+    service: str
+
+    def __post_init__(self) -> None:
+        for key, name in (("project", self.project), ("service", self.service)):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f'{key}: expected a name as in the Compose file, got "{name}"')
+
+
+class Policy(Section, frozen=True, rename="camel"):
+    """How much may change within a period, in autoscaling/v2's words."""
+
+    type: Literal["Pods", "Percent"]
+    value: int
+    period_seconds: int
+
+
+class Rules(Section, frozen=True, rename="camel"):
+    """One direction, in autoscaling/v2's words; what isn't said has Kubernetes' default."""
+
+    stabilization_window_seconds: int | None = None
+    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    policies: tuple[Policy, ...] | None = None
+    tolerance: float | None = None
+
+
+class Behavior(Section, frozen=True, rename="camel"):
+    """`behavior` of a HorizontalPodAutoscaler."""
+
+    scale_up: Rules = Rules()
+    scale_down: Rules = Rules()
+
+
+class ScaledService(Section, frozen=True):
+    """One service, the external metric that it follows, and its bounds.
+
+    `target` is how much of the metric one replica takes (the HPA's AverageValue); `value` is what the whole metric
+    shall be, as with a utilization (its Value).
+    """
+
+    metric: str
+    max: int
+    min: int = 1
+    swarm: str | None = None
+    compose: ComposeService | None = None
+    selector: str = ""
+    target: float | None = None
+    value: float | None = None
+    behavior: Behavior = Behavior()
+
+    def __post_init__(self) -> None:
+        exactly_one(swarm=self.swarm, compose=self.compose)
+        if self.swarm is not None and not _NAME.fullmatch(self.swarm):
+            raise ValueError(f'swarm: expected the name of a service as in docker service ls, got "{self.swarm}"')
+        exactly_one(target=self.target, value=self.value)
+        for key, number in (("target", self.target), ("value", self.value)):
+            if number is not None and not (math.isfinite(number) and number > 0):
+                raise ValueError(f"{key}: expected a number above 0, got {number:g}")
+        if self.min < 1:
+            raise ValueError(f"min: expected 1 or more (0 replicas mean that scaling is off), got {self.min}")
+        if self.min > self.max:
+            raise ValueError(f"expected min not above max, got {self.min} and {self.max}")
+        try:
+            selector.parse(self.selector)
+        except ValueError as error:
+            raise ValueError(f"selector: {error}") from error
+
+    @property
+    def name(self) -> str:
+        """What logs, series and /health call it: `web`, or `shop/web` of Compose."""
+        if self.compose is not None:
+            return f"{self.compose.project}/{self.compose.service}"
+        assert self.swarm is not None
+        return self.swarm
+
+
+class DockerSettings(Section, frozen=True):
+    """The whole section: one Engine and the services on it; no other is ever touched."""
+
+    host: str = "unix:///var/run/docker.sock"
+    tls: ClientTls | None = None
+    interval: Duration = Duration(15)
+    dry_run: bool = False
+    services: tuple[ScaledService, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"unix:///.+|tcp://[^/@]+:[0-9]+", self.host):
+            raise ValueError(f'host: expected unix:///PATH or tcp://HOST:PORT, got "{self.host}"')
+        if self.tls is not None and self.host.startswith("unix:"):
+            raise ValueError("tls goes with a tcp:// host")
+        if self.tls is not None and (self.tls.cert_file is None) is not (self.tls.key_file is None):
+            raise ValueError("tls: expected both cert_file and key_file, or neither")
+        if self.interval < 1:
+            raise ValueError(f"interval: expected at least 1s, got {self.interval}")
+        names = [service.name for service in self.services]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise ValueError(f"services[{i}]: {name} is scaled twice: keep one, or the two would fight")
+
+    def check(self, external: Collection[str], namespaced: Collection[str]) -> None:
+        """Raise ValueError unless each service follows one of the `external` metrics, none of them `namespaced`.
+
+        Both in lower case, as the HPA asks for them.
+        """
+        for i, service in enumerate(self.services):
+            if service.metric.lower() not in external:
+                raise ValueError(
+                    f'docker.services[{i}].metric: there is no external metric "{service.metric}" in scaler.metrics'
+                )
+            if service.metric.lower() in namespaced:
+                raise ValueError(
+                    f'docker.services[{i}].metric: "{service.metric}" belongs to Kubernetes namespaces: '
+                    "take resource.namespace out of the rule, and select the label instead"
+                )
