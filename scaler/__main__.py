@@ -14,9 +14,10 @@ from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
-from cloudpulse.serving import Face, Link, Server, WsgiApp
+from cloudpulse.serving import Face, Health, Link, Server, WsgiApp
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings
+from scaler.docker.fleet import Fleet
 from scaler.meters import Meters
 from scaler.service import Service
 
@@ -42,6 +43,9 @@ def command(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     service = Service(settings, source, Meters(registry, time.time), time.time)
+    fleet = Fleet(
+        settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time
+    )
 
     def apply() -> None:
         anew = config.read(config_path).section("scaler", ScalerSettings)
@@ -49,12 +53,13 @@ def command(
         if (anew.data_dir, anew.tls, anew.auth.client_ca_file) != before:
             raise ConfigError("scaler.data_dir, scaler.tls and scaler.auth.client_ca_file need a restart to change")
         service.apply(anew)
+        fleet.apply(anew.docker)
 
     reload = Reload(apply, time.time)
     face = Face(
         "scaler",
         (BuildInfo(), registry, reload),
-        service.health,
+        lambda: together(service.health(), fleet.health()),
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,
         reload=reload if lifecycle else None,
@@ -62,10 +67,17 @@ def command(
     server = _server(face, options.WebOptions(listen, web_config, lifecycle), settings)
     try:
         service.start()
+        fleet.start()
         options.run(server, "scaler", reload)
     finally:
+        fleet.close()
         service.close()
         source.close()
+
+
+def together(*parts: Health) -> Health:
+    """Ready when all parts are; the facts of all."""
+    return Health(all(part.ready for part in parts), {key: fact for part in parts for key, fact in part.facts.items()})
 
 
 def _server(app: WsgiApp, web: options.WebOptions, settings: ScalerSettings) -> Server:

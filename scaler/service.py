@@ -55,6 +55,11 @@ class Service:
         self._settings, self._watches = settings, [*kept, *made]
         self._provider, self._api = provider, api
 
+    @property
+    def provider(self) -> Provider:
+        """Who answers now; a reload puts another in its place."""
+        return self._provider
+
     def health(self) -> Health:
         """Ready while Prometheus answers every rule; metrics that have no value now are facts, each by itself."""
         facts = {"metrics": len(self._watches), "without a value": self._provider.problems()}

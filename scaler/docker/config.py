@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Literal
 
 
@@ -118,18 +118,17 @@ class DockerSettings(Section, frozen=True):
             if name in names[:i]:
                 raise ValueError(f"services[{i}]: {name} is scaled twice: keep one, or the two would fight")
 
-    def check(self, external: Collection[str], namespaced: Collection[str]) -> None:
-        """Raise ValueError unless each service follows one of the `external` metrics, none of them `namespaced`.
+    def check(self, external: Mapping[str, str | None]) -> None:
+        """Raise ValueError unless each service follows an external metric that belongs to no namespace.
 
-        Both in lower case, as the HPA asks for them.
+        `external`: name in lower case, as the HPA asks for it -> the label that holds its namespace.
         """
         for i, service in enumerate(self.services):
+            place = f"docker.services[{i}].metric"
             if service.metric.lower() not in external:
+                raise ValueError(f'{place}: there is no external metric "{service.metric}" in scaler.metrics')
+            if external[service.metric.lower()] is not None:
                 raise ValueError(
-                    f'docker.services[{i}].metric: there is no external metric "{service.metric}" in scaler.metrics'
-                )
-            if service.metric.lower() in namespaced:
-                raise ValueError(
-                    f'docker.services[{i}].metric: "{service.metric}" belongs to Kubernetes namespaces: '
-                    "take resource.namespace out of the rule, and select the label instead"
+                    f'{place}: "{service.metric}" has a value for each Kubernetes namespace: '
+                    "take resource.namespace out of the rule, and select by the label instead"
                 )

@@ -4,6 +4,7 @@
     ├── EngineUnavailable       not reached, or it failed: the same may succeed later
     ├── EngineRefused           it understood and said no, with its status
     └── NotScalable             what is there can't or must not be scaled now: the message says why and what to do
+        ├── Disabled            it has 0 replicas: as with the HPA, scaling is off
         └── ChangedMeanwhile    someone else changed the service between our look and our change
 
 docker-py brings the transports, TLS and the choice of the API's version. Its calls that change services are not used:
@@ -54,6 +55,12 @@ class NotScalable(EngineError):
     """The service can't be scaled as it is, or must not be now."""
 
     reason = "service"
+
+
+class Disabled(NotScalable):
+    """0 replicas: someone has turned the service off, or has yet to turn it on."""
+
+    reason = "disabled"
 
 
 class ChangedMeanwhile(NotScalable):
