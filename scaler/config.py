@@ -179,4 +179,6 @@ class ScalerSettings(Section, frozen=True):
                     raise ValueError(f'metrics[{i}]: "{rule.name}" is the same metric as "{seen[key]}": rename one')
                 seen[key] = rule.name
         if self.docker is not None:
-            self.docker.check({rule.name.lower(): rule.namespace_label for rule in self.metrics if rule.api == "external"})
+            self.docker.check(
+                {rule.name.lower(): rule.namespace_label for rule in self.metrics if rule.api == "external"}
+            )

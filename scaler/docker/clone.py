@@ -38,7 +38,7 @@ class Clone:
 
 
 def capacity(container: Fields) -> float:
-    """How many such containers can exist side by side: as many as its narrowest range of host ports, or infinitely many.
+    """How many such containers can be side by side: as many as its narrowest range of host ports, or infinitely many.
 
     Raises NotScalable for what only one can have: a container_name, a fixed address, a MAC address.
     """
@@ -50,7 +50,9 @@ def capacity(container: Fields) -> float:
         )
     for network, endpoint in container["NetworkSettings"]["Networks"].items():
         if any((endpoint.get("IPAMConfig") or {}).values()):
-            raise NotScalable(f"service {service} has a fixed address in network {network}: a second can't have it, too")
+            raise NotScalable(
+                f"service {service} has a fixed address in network {network}: a second can't have it, too"
+            )
     if container["Config"].get("MacAddress"):
         raise NotScalable(f"service {service} has a fixed mac_address: a second can't have it, too")
     bindings = (container["HostConfig"].get("PortBindings") or {}).values()

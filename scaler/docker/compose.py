@@ -10,9 +10,9 @@ others, and not counted from then on.
 
 Limits: `docker compose up` sets the number that the Compose file says (1 if it says none), and the next interval starts
 from there; say `deploy.replicas` at least as `min`, or use `--no-recreate --scale`. A service with a fixed host port,
-`container_name`, fixed address or MAC address can't have a second container and is refused; a range of host ports bounds
-the number. With `network_mode: host` whether two can listen side by side isn't known here. While the containers of a
-service differ in their configuration, Compose is replacing them, and they are left alone.
+`container_name`, address or MAC address can't have a second container and is refused; a range of host ports bounds
+`max`. With `network_mode: host` whether two can listen side by side isn't known here. While the containers of a service
+differ in their configuration, Compose is replacing them, and they are left alone.
 """
 
 from __future__ import annotations

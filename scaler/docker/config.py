@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-
-
+from cloudpulse import hpa
 from cloudpulse.config import ClientTls, Section, exactly_one
 from cloudpulse.durations import Duration
 from scaler import selector
@@ -35,14 +34,41 @@ class Policy(Section, frozen=True, rename="camel"):
     value: int
     period_seconds: int
 
+    def __post_init__(self) -> None:
+        if self.value < 1:
+            raise ValueError(f"value: expected 1 or more, got {self.value}")
+        if not 1 <= self.period_seconds <= 1800:
+            raise ValueError(f"periodSeconds: expected 1 to 1800, got {self.period_seconds}")
+
 
 class Rules(Section, frozen=True, rename="camel"):
-    """One direction, in autoscaling/v2's words; what isn't said has Kubernetes' default."""
+    """One direction, in autoscaling/v2's words and bounds; what isn't said has Kubernetes' default."""
 
     stabilization_window_seconds: int | None = None
-    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    select_policy: hpa.Select = "Max"
     policies: tuple[Policy, ...] | None = None
-    tolerance: float | None = None
+    tolerance: float = hpa.DEFAULT_TOLERANCE
+
+    def __post_init__(self) -> None:
+        window = self.stabilization_window_seconds
+        if window is not None and not 0 <= window <= 3600:
+            raise ValueError(f"stabilizationWindowSeconds: expected 0 to 3600, got {window}")
+        if self.policies == ():
+            raise ValueError("policies: expected at least one; selectPolicy: Disabled forbids to scale this way")
+        if not 0 <= self.tolerance < math.inf:
+            raise ValueError(f"tolerance: expected a number of 0 or more, got {self.tolerance:g}")
+
+    def over(self, default: hpa.ScalingRules) -> hpa.ScalingRules:
+        """These rules, `default` where they are silent."""
+        window, policies = self.stabilization_window_seconds, self.policies
+        return hpa.ScalingRules(
+            default.stabilization_window_seconds if window is None else window,
+            default.policies
+            if policies is None
+            else tuple(hpa.Policy(one.type, one.value, one.period_seconds) for one in policies),
+            self.select_policy,
+            self.tolerance,
+        )
 
 
 class Behavior(Section, frozen=True, rename="camel"):
@@ -50,6 +76,10 @@ class Behavior(Section, frozen=True, rename="camel"):
 
     scale_up: Rules = Rules()
     scale_down: Rules = Rules()
+
+    def rules(self) -> hpa.Behavior:
+        """As the algorithm takes it."""
+        return hpa.Behavior(self.scale_up.over(hpa.DEFAULT_UP), self.scale_down.over(hpa.DEFAULT_DOWN))
 
 
 class ScaledService(Section, frozen=True):

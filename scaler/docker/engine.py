@@ -76,17 +76,17 @@ class Engine:
         self._settings = settings
         self._client: docker.APIClient | None = None
 
-    def get(self, path: str, filters: Mapping[str, list[str]] | None = None, **query: object) -> Any:
+    def get(self, path: str, filters: Mapping[str, list[str]] | None = None, **query: str | int) -> Any:
         """The answer to a GET; raises EngineError."""
         if filters is not None:
             query["filters"] = json.dumps(filters)
         return self._ask("GET", path, query)
 
-    def post(self, path: str, body: Fields | None = None, timeout: float = TIMEOUT, **query: object) -> Any:
+    def post(self, path: str, body: Fields | None = None, timeout: float = TIMEOUT, **query: str | int) -> Any:
         """The answer to a POST, None where there is none; raises EngineError."""
         return self._ask("POST", path, query, body, timeout)
 
-    def delete(self, path: str, **query: object) -> None:
+    def delete(self, path: str, **query: str | int) -> None:
         """DELETE; raises EngineError."""
         self._ask("DELETE", path, query)
 
@@ -101,22 +101,21 @@ class Engine:
         self._client = None
 
     def _ask(
-        self, method: str, path: str, query: Mapping[str, object], body: Fields | None = None, timeout: float = TIMEOUT
+        self, method: str, path: str, query: dict[str, str | int], body: Fields | None = None, timeout: float = TIMEOUT
     ) -> Any:
-        host = self._settings.host
         try:
             client = self._connected()
             url = f"{client.base_url}/v{client.api_version}{path}"
-            response = client.request(method, url, params=dict(query), json=body, timeout=timeout)
+            response = client.request(method, url, params=query, json=body, timeout=timeout)
         except (requests.RequestException, DockerException, OSError) as error:
             self.close()  # a restarted Engine may speak another version
-            raise EngineUnavailable(f"the Docker Engine at {host} can't be reached: {_cause(error)}") from error
+            raise EngineUnavailable(f"the Docker Engine can't be reached: {_cause(error)}") from error
         if response.status_code >= 400:
             raise _refusal(response, path)
         try:
             return response.json() if response.content else None
         except ValueError as error:
-            raise EngineUnavailable(f"{host} answers {path} with something that isn't JSON: is it Docker?") from error
+            raise EngineUnavailable(f"what answers {path} isn't JSON: is it a Docker Engine?") from error
 
     def _connected(self) -> docker.APIClient:
         if self._client is None:

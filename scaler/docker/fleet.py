@@ -64,7 +64,7 @@ class Fleet:
                 "replicas": control.state.replicas,
                 "ready": control.state.ready,
                 "desired": control.state.desired,
-                "problem": control.state.problem,
+                "problem": _shown(control),
             }
             for control in self._controls
         }
@@ -97,6 +97,13 @@ class Fleet:
         turn = self._turns.setdefault(service.name, threading.Lock())
         workload = _workload(service, settings)
         return Control(service, workload, self._ask, self._meters, self._clock, turn, dry_run=settings.dry_run)
+
+
+def _shown(control: Control) -> str:
+    """The problem, as far as everyone may read it: a metric's own words may show series and values."""
+    if control.state.reason == "metric":
+        return f"metric {control.service.metric} has no value now that can be trusted: the scaler's log says why"
+    return control.state.problem
 
 
 def _workload(service: ScaledService, settings: DockerSettings) -> Workload:

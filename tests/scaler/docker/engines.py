@@ -1,4 +1,4 @@
-"""Docker Engines for tests: a real one that leaves nothing behind, one that records it, and one that plays a record back."""
+"""Docker Engines for tests: a real one that leaves nothing behind, one that records it, one that plays it back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import socket
 import socketserver
 import subprocess
@@ -22,6 +21,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 Exchange = dict[str, Any]
@@ -55,13 +55,16 @@ def real() -> Iterator[str]:
         _prepare(str(path))
         yield str(path)
     finally:
-        process.send_signal(signal.SIGKILL)  # --kill-child takes the namespace's first process along, and it all others
+        for first in psutil.Process(process.pid).children():
+            first.kill()  # and with the first process of a namespace the kernel ends all others
         process.wait(10)
         _remove(folder)
 
 
-def ask(path: str, method: str, target: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, Any]:
-    """One request to the Engine at the socket `path`, as another client would make it: status and JSON (None if none)."""
+def ask(
+    path: str, method: str, target: str, body: bytes | None = None, kind: str = "application/json"
+) -> tuple[int, Any]:
+    """One request to the Engine at the socket `path`, as another client makes it: status, and JSON or None."""
     with contextlib.closing(_Connection(path)) as connection:
         connection.request(method, target, body, {"Content-Type": kind} if body is not None else {})
         response = connection.getresponse()
@@ -152,7 +155,7 @@ def _serving(answer: Callable[[str, str, bytes | None], tuple[int, Any]]) -> Ite
             if status not in (204, 304):
                 self.wfile.write(body)
 
-        do_POST = do_DELETE = do_GET
+        do_POST = do_DELETE = do_GET  # noqa: N815  the names that http.server calls
 
         def log_message(self, *_: object) -> None:
             """Quiet."""
