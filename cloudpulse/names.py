@@ -227,7 +227,9 @@ SCALER_DENIED = _counter("scaler_denied_total", "Requests refused for lack of au
 SCALER_DOCKER_REPLICAS = _gauge(
     "scaler_docker_replicas", "Replicas that the service on Docker is to have, as the Engine says.", "service"
 )
-SCALER_DOCKER_READY = _gauge("scaler_docker_ready_replicas", "Replicas that run, and are healthy if checked.", "service")
+SCALER_DOCKER_READY = _gauge(
+    "scaler_docker_ready_replicas", "Replicas that run, and are healthy if that is checked.", "service"
+)
 SCALER_DOCKER_DESIRED = _gauge(
     "scaler_docker_desired_replicas", "Replicas last decided on; absent while nothing can be decided.", "service"
 )
@@ -236,7 +238,7 @@ SCALER_DOCKER_CHANGES = _counter(
 )
 SCALER_DOCKER_ERRORS = _counter(
     "scaler_docker_errors_total",
-    "Times that scaling the service stopped for a reason: metric, engine, service, conflict, disabled, internal.",
+    "Times that scaling the service stopped for a reason: metric, engine, refused, service, conflict, disabled, internal.",
     "service",
     "reason",
 )

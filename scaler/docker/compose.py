@@ -43,7 +43,7 @@ class ComposeContainers:
         self._engine = engine
         self._service = service
         self._maximum = maximum
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, threading.Thread] = {}
         self._template: Fields = {}
 
     def read(self) -> Replicas:
@@ -69,11 +69,14 @@ class ComposeContainers:
         if replicas > seen:
             self._grow(containers, replicas)
         for one in _first_to_go(containers)[: max(0, seen - replicas)]:
-            self._leaving.add(one["Id"])
-            threading.Thread(target=self._remove, args=(one,), name=f"stop {_name(one)}", daemon=True).start()
+            stop = threading.Thread(target=self._remove, args=(one,), name=f"stop {_name(one)}", daemon=True)
+            self._leaving[one["Id"]] = stop
+            stop.start()
 
     def close(self) -> None:
-        """Let go of the connections; the Engine goes on with stops under way."""
+        """Let go of the connections, after the stops under way: one that is only stopped would count for ever."""
+        for stop in list(self._leaving.values()):
+            stop.join()
         self._engine.close()
 
     @property
@@ -160,7 +163,7 @@ class ComposeContainers:
             log.error("container not removed", service=self._name, container=name, error=str(error))
         finally:
             engine.close()
-            self._leaving.discard(container["Id"])
+            del self._leaving[container["Id"]]
 
     @property
     def _name(self) -> str:

@@ -26,6 +26,9 @@ from scaler.selector import Selector, parse
 Ask = Callable[[str, Selector], Answer]
 """What an external metric is now, of the series selected; raises Refused."""
 
+FIRST_SECONDS = 2.0
+"""Before the first look: the metrics' rules, started just before, are being evaluated for the first time."""
+
 log = logs.get(__name__)
 
 
@@ -44,7 +47,9 @@ class State:
     problem: str = ""
 
 
-_UNSEEN = State(reason="engine", problem="it has not been looked at yet")
+_IN_OTHER_WORDS = {"metric", "engine", "refused"}
+"""Reasons that go on with other words: how old the value is, how the connection fails, which container was meant."""
+_UNSEEN = State(reason="unseen", problem="it has not been looked at yet")
 
 
 class Control:
@@ -82,7 +87,7 @@ class Control:
         self._interval = 0.0
 
     def start(self, interval: float) -> None:
-        """Look now and each `interval` seconds."""
+        """Look as soon as there may be a value, and then each `interval` seconds."""
         self._interval = interval
         self._thread.start()
 
@@ -162,7 +167,7 @@ class Control:
         try:
             self._workload.scale(before, decision.replicas)
         except EngineError as error:
-            if str(error) != self.state.problem:
+            if error.reason != self.state.reason:
                 log.warning("not scaled", **line, error=str(error))
             raise
         self._autoscaler.changed(self._now, before, decision.replicas)
@@ -170,10 +175,9 @@ class Control:
         log.info("scaled", **line)
 
     def _tell(self, before: State) -> None:
-        """Log and count what prevents changes as it begins, and its end; a metric's words may differ each time."""
+        """Log and count what prevents changes as it begins, and its end."""
         state = self.state
-        same = state.reason == before.reason and (state.reason == "metric" or state.problem == before.problem)
-        if same:
+        if state.reason == before.reason and (state.reason in _IN_OTHER_WORDS or state.problem == before.problem):
             return
         if state.reason:
             self._meters.prevented(self.service.name, state.reason)
@@ -182,8 +186,9 @@ class Control:
             log.info("scaling goes on", service=self.service.name, replicas=state.replicas)
 
     def _repeat(self) -> None:
-        while not self._stop.is_set():
+        wait = min(FIRST_SECONDS, self._interval)
+        while not self._stop.wait(wait):
             with logs.correlation("round"):
                 self.look()
-            self._stop.wait(self._interval)
+            wait = self._interval
         self._workload.close()

@@ -20,6 +20,7 @@ from typing import Any
 
 import docker
 import requests
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 
@@ -45,6 +46,8 @@ class EngineUnavailable(EngineError):
 
 class EngineRefused(EngineError):
     """The Engine refused the request; `status` is HTTP's."""
+
+    reason = "refused"
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -75,6 +78,7 @@ class Engine:
     def __init__(self, settings: DockerSettings) -> None:
         self._settings = settings
         self._client: docker.APIClient | None = None
+        self._version = ""
 
     def get(self, path: str, filters: Mapping[str, list[str]] | None = None, **query: str | int) -> Any:
         """The answer to a GET; raises EngineError."""
@@ -105,7 +109,7 @@ class Engine:
     ) -> Any:
         try:
             client = self._connected()
-            url = f"{client.base_url}/v{client.api_version}{path}"
+            url = f"{client.base_url}/v{self._version}{path}"
             response = client.request(method, url, params=query, json=body, timeout=timeout)
         except (requests.RequestException, DockerException, OSError) as error:
             self.close()  # a restarted Engine may speak another version
@@ -123,7 +127,12 @@ class Engine:
             pair = (str(files.cert_file), str(files.key_file)) if files and files.cert_file and files.key_file else None
             ca = str(files.ca_file) if files and files.ca_file else None
             tls = TLSConfig(client_cert=pair, ca_cert=ca, verify=not files.insecure_skip_verify) if files else False
-            self._client = docker.APIClient(self._settings.host, version="auto", timeout=int(TIMEOUT), tls=tls)
+            # With a version named it asks nothing yet, and can be kept from the environment: REQUESTS_CA_BUNDLE would take
+            # the place of ca_file, and HTTP_PROXY be asked for the way.
+            client = docker.APIClient(self._settings.host, DEFAULT_DOCKER_API_VERSION, int(TIMEOUT), tls=tls)
+            client.trust_env = False
+            self._version = client.version(api_version=False)["ApiVersion"]
+            self._client = client
         return self._client
 
 

@@ -69,7 +69,7 @@ class Fleet:
             for control in self._controls
         }
         facts = {"docker": {"dry_run": self._settings.dry_run, "services": services}}
-        return Health(all(control.state.reason != "engine" for control in self._controls), facts)
+        return Health(all(control.state.reason not in ("engine", "unseen") for control in self._controls), facts)
 
     def close(self) -> None:
         """End; a change under way is waited for."""

@@ -32,4 +32,4 @@ class Workload(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, after what is under way."""

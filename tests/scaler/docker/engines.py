@@ -87,7 +87,7 @@ def recording(path: str) -> Iterator[tuple[str, list[Exchange]]]:
             seen.append(_exchange(method, target, body) | {"status": status, "answer": found})
         return status, found
 
-    with _serving(answer) as socket_path:
+    with answering(answer) as socket_path:
         yield socket_path, seen
 
 
@@ -108,10 +108,48 @@ def playing(exchanges: list[Exchange]) -> Iterator[str]:
             unknown.append(asked)
         return 599, {"message": f"not recorded: {asked}"}
 
-    with _serving(answer) as path:
+    with answering(answer) as path:
         yield path
     assert unknown == []
     assert left == []
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[str, str, bytes | None], tuple[int, Any]], path: Path | None = None) -> Iterator[str]:
+    """The socket (at `path`, else in a folder of its own) of a server that gives `answer(method, target, body)`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            status, found = answer(self.command, self.path, self.rfile.read(length) if length else None)
+            body = b"" if found is None else json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("Connection", "close")  # or a server that has ended would go on answering
+            if status not in (204, 304):
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if status not in (204, 304):
+                self.wfile.write(body)
+
+        do_POST = do_DELETE = do_GET  # noqa: N815  the names that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+
+    with contextlib.ExitStack() as stack:
+        if path is None:  # pytest's own folders are too long for a socket
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cloudpulse-engine-"))) / "docker.sock"
+        server = Server(str(path), Handler)
+        stack.callback(path.unlink)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield str(path)
 
 
 def read(path: Path) -> list[Exchange]:
@@ -137,41 +175,6 @@ class _Connection(http.client.HTTPConnection):
 
 def _exchange(method: str, target: str, body: bytes | None) -> Exchange:
     return {"method": method, "path": target, "body": json.loads(body) if body else None}
-
-
-@contextlib.contextmanager
-def _serving(answer: Callable[[str, str, bytes | None], tuple[int, Any]]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            status, found = answer(self.command, self.path, self.rfile.read(length) if length else None)
-            body = b"" if found is None else json.dumps(found).encode()
-            self.send_response(status)
-            if status not in (204, 304):
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if status not in (204, 304):
-                self.wfile.write(body)
-
-        do_POST = do_DELETE = do_GET  # noqa: N815  the names that http.server calls
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-        daemon_threads = True
-
-    folder = Path(tempfile.mkdtemp(prefix="cloudpulse-engine-"))  # pytest's own folders are too long for a socket
-    server = Server(str(folder / "docker.sock"), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield str(folder / "docker.sock")
-    finally:
-        server.shutdown()
-        server.server_close()
-        shutil.rmtree(folder)
 
 
 def _until_it_answers(process: subprocess.Popen[bytes], path: Path, log: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_container_that_can_not_start_is_not_left_behind(stage: Stage) -> None
     _run(stage, "other", "db", HostConfig={"NetworkMode": "range_net", "PortBindings": taken})
     _run(stage, "range", "web", HostConfig={"NetworkMode": "range_net", "PortBindings": ports})
     web = _containers(stage, "range", "web", maximum=2)
-    with pytest.raises(EngineRefused, match="all ports are allocated|already allocated"):
+    with pytest.raises(EngineRefused, match="all ports are allocated"):
         web.scale(1, 2)
     assert web.read() == Replicas(wanted=1, ready=1)
 
