@@ -238,7 +238,7 @@ SCALER_DOCKER_CHANGES = _counter(
 )
 SCALER_DOCKER_ERRORS = _counter(
     "scaler_docker_errors_total",
-    "Times that scaling the service stopped for a reason: metric, engine, refused, service, conflict, disabled, internal.",
+    "Times that scaling stopped, for a reason: metric, engine, refused, service, conflict, disabled, internal.",
     "service",
     "reason",
 )

@@ -68,7 +68,7 @@ def command(
     try:
         service.start()
         fleet.start()
-        options.run(server, "scaler", reload)
+        options.run(server, "scaler", reload, fleet.close)
     finally:
         fleet.close()
         service.close()

@@ -57,7 +57,7 @@ class Service:
 
     @property
     def provider(self) -> Provider:
-        """Who answers now; a reload puts another in its place."""
+        """The rules of this moment; a reload replaces it."""
         return self._provider
 
     def health(self) -> Health:

@@ -12,7 +12,8 @@ Limits: `docker compose up` sets the number that the Compose file says (1 if it 
 from there; say `deploy.replicas` at least as `min`, or use `--no-recreate --scale`. A service with a fixed host port,
 `container_name`, address or MAC address can't have a second container and is refused; a range of host ports bounds
 `max`. With `network_mode: host` whether two can listen side by side isn't known here. While the containers of a service
-differ in their configuration, Compose is replacing them, and they are left alone.
+differ in their configuration, Compose is replacing them, and they are left alone. A scaler that ends while containers
+are still in their grace period leaves them stopped; they count until they are the first to go.
 """
 
 from __future__ import annotations

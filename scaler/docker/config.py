@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Literal
 
-from cloudpulse import hpa
 from cloudpulse.config import ClientTls, Section, exactly_one
 from cloudpulse.durations import Duration
+from cloudpulse.manifest import BehaviorWords
 from scaler import selector
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -27,66 +26,11 @@ class ComposeService(Section, frozen=True):
                 raise ValueError(f'{key}: expected a name as in the Compose file, got "{name}"')
 
 
-class Policy(Section, frozen=True, rename="camel"):
-    """How much may change within a period, in autoscaling/v2's words."""
-
-    type: Literal["Pods", "Percent"]
-    value: int
-    period_seconds: int
-
-    def __post_init__(self) -> None:
-        if self.value < 1:
-            raise ValueError(f"value: expected 1 or more, got {self.value}")
-        if not 1 <= self.period_seconds <= 1800:
-            raise ValueError(f"periodSeconds: expected 1 to 1800, got {self.period_seconds}")
-
-
-class Rules(Section, frozen=True, rename="camel"):
-    """One direction, in autoscaling/v2's words and bounds; what isn't said has Kubernetes' default."""
-
-    stabilization_window_seconds: int | None = None
-    select_policy: hpa.Select = "Max"
-    policies: tuple[Policy, ...] | None = None
-    tolerance: float = hpa.DEFAULT_TOLERANCE
-
-    def __post_init__(self) -> None:
-        window = self.stabilization_window_seconds
-        if window is not None and not 0 <= window <= 3600:
-            raise ValueError(f"stabilizationWindowSeconds: expected 0 to 3600, got {window}")
-        if self.policies == ():
-            raise ValueError("policies: expected at least one; selectPolicy: Disabled forbids to scale this way")
-        if not 0 <= self.tolerance < math.inf:
-            raise ValueError(f"tolerance: expected a number of 0 or more, got {self.tolerance:g}")
-
-    def over(self, default: hpa.ScalingRules) -> hpa.ScalingRules:
-        """These rules, `default` where they are silent."""
-        window, policies = self.stabilization_window_seconds, self.policies
-        return hpa.ScalingRules(
-            default.stabilization_window_seconds if window is None else window,
-            default.policies
-            if policies is None
-            else tuple(hpa.Policy(one.type, one.value, one.period_seconds) for one in policies),
-            self.select_policy,
-            self.tolerance,
-        )
-
-
-class Behavior(Section, frozen=True, rename="camel"):
-    """`behavior` of a HorizontalPodAutoscaler."""
-
-    scale_up: Rules = Rules()
-    scale_down: Rules = Rules()
-
-    def rules(self) -> hpa.Behavior:
-        """As the algorithm takes it."""
-        return hpa.Behavior(self.scale_up.over(hpa.DEFAULT_UP), self.scale_down.over(hpa.DEFAULT_DOWN))
-
-
 class ScaledService(Section, frozen=True):
     """One service, the external metric that it follows, and its bounds.
 
     `target` is how much of the metric one replica takes (the HPA's AverageValue); `value` is what the whole metric
-    shall be, as with a utilization (its Value).
+    shall be, as with a utilization (its Value). `behavior` has autoscaling/v2's words and defaults.
     """
 
     metric: str
@@ -97,7 +41,7 @@ class ScaledService(Section, frozen=True):
     selector: str = ""
     target: float | None = None
     value: float | None = None
-    behavior: Behavior = Behavior()
+    behavior: BehaviorWords = BehaviorWords()
 
     def __post_init__(self) -> None:
         exactly_one(swarm=self.swarm, compose=self.compose)

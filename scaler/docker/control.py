@@ -78,7 +78,7 @@ class Control:
         self._turn = turn
         self._dry_run = dry_run
         self._selector = parse(service.selector)
-        self._behavior = service.behavior.rules()
+        self._behavior = service.behavior.behavior()
         self._autoscaler = Autoscaler(service.min, service.max, self._behavior)
         self._now = 0.0
         self._would: tuple[int, int] | None = None

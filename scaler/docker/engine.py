@@ -127,8 +127,8 @@ class Engine:
             pair = (str(files.cert_file), str(files.key_file)) if files and files.cert_file and files.key_file else None
             ca = str(files.ca_file) if files and files.ca_file else None
             tls = TLSConfig(client_cert=pair, ca_cert=ca, verify=not files.insecure_skip_verify) if files else False
-            # With a version named it asks nothing yet, and can be kept from the environment: REQUESTS_CA_BUNDLE would take
-            # the place of ca_file, and HTTP_PROXY be asked for the way.
+            # With a version named it asks nothing yet, and can be kept from the environment: REQUESTS_CA_BUNDLE would
+            # take the place of ca_file, and HTTP_PROXY be asked for the way.
             client = docker.APIClient(self._settings.host, DEFAULT_DOCKER_API_VERSION, int(TIMEOUT), tls=tls)
             client.trust_env = False
             self._version = client.version(api_version=False)["ApiVersion"]

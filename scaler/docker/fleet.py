@@ -20,8 +20,8 @@ from scaler.docker.meters import Meters
 from scaler.docker.swarm import SwarmService
 from scaler.docker.workload import Workload
 
-CLOSE_SECONDS = 5.0
-"""How long the end waits for changes under way, so that none is cut in two; they are over in milliseconds."""
+CLOSE_SECONDS = 8.0
+"""How long the end waits for changes under way, beside the server's requests: the contract's 10 s less a margin."""
 
 
 class Fleet:
@@ -32,6 +32,7 @@ class Fleet:
         self._ask = ask
         self._clock = clock
         self._meters = Meters(registry)
+        self._closed_by: float | None = None
         self._turns: dict[str, threading.Lock] = {}
         self._controls = [self._control(service, self._settings) for service in self._settings.services]
         registry.register(self)
@@ -72,12 +73,13 @@ class Fleet:
         return Health(all(control.state.reason not in ("engine", "unseen") for control in self._controls), facts)
 
     def close(self) -> None:
-        """End; a change under way is waited for."""
+        """End; changes under way are waited for. May be called again, and by several threads."""
+        if self._closed_by is None:
+            self._closed_by = time.monotonic() + CLOSE_SECONDS
         for control in self._controls:
             control.stop()
-        deadline = time.monotonic() + CLOSE_SECONDS
         for control in self._controls:
-            control.join(max(0.0, deadline - time.monotonic()))
+            control.join(max(0.0, self._closed_by - time.monotonic()))
 
     def collect(self) -> Iterable[Metric]:
         """The replicas of each service; those not known now are absent."""

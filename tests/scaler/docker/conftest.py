@@ -32,6 +32,7 @@ class Stage:
     settings: DockerSettings
     engine: Engine
     socket: str | None
+    stopping: threading.Event
 
     def others(self, method: str, path: str, body: Any = None) -> Any:
         """Someone else's request; None where the Engine is a record."""
@@ -49,7 +50,8 @@ class Stage:
             time.sleep(0.1)
 
     def removed(self) -> None:
-        """Wait for the threads that stop and remove containers."""
+        """Wait for the threads that stop and remove containers, which a record keeps waiting until now."""
+        self.stopping.set()
         for thread in threading.enumerate():
             if thread.name.startswith("stop "):
                 thread.join(30)
@@ -73,9 +75,9 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The record of a test has the test's name."""
     record = DATA / f"{request.node.originalname}.jsonl"
     with contextlib.ExitStack() as stack:
-        socket, seen = None, None
+        socket, seen, stopping = None, None, threading.Event()
         if request.param == "recorded":
-            path = stack.enter_context(engines.playing(engines.read(record)))
+            path = stack.enter_context(engines.playing(engines.read(record), stopping))
         else:
             path = socket = request.getfixturevalue("real_engine")
             if os.environ.get("RECORD_ENGINE"):
@@ -83,6 +85,6 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         settings = DockerSettings(host=f"unix://{path}")
         engine = Engine(settings)
         stack.callback(engine.close)
-        yield Stage(settings, engine, socket)
+        yield Stage(settings, engine, socket, stopping)
         if seen is not None:
             engines.write(record, seen)

@@ -92,14 +92,19 @@ def recording(path: str) -> Iterator[tuple[str, list[Exchange]]]:
 
 
 @contextlib.contextmanager
-def playing(exchanges: list[Exchange]) -> Iterator[str]:
-    """The socket of an Engine that answers as recorded: each request once, and no other; else the test fails."""
+def playing(exchanges: list[Exchange], stopping: threading.Event) -> Iterator[str]:
+    """The socket of an Engine that answers as recorded: each request once, and no other; else the test fails.
+
+    A container takes until `stopping` to stop.
+    """
     left = list(exchanges)
     unknown: list[Exchange] = []
     lock = threading.Lock()
 
     def answer(method: str, target: str, body: bytes | None) -> tuple[int, Any]:
         asked = _exchange(method, target, body)
+        if target.endswith("/stop"):
+            stopping.wait(10)
         with lock:
             for i, exchange in enumerate(left):
                 if all(exchange[key] == asked[key] for key in asked):

@@ -67,7 +67,8 @@ def test_more_containers_are_like_those_of_compose_and_the_highest_go_first(stag
 
     web.scale(4, 1)
     assert web.read() == Replicas(wanted=1, ready=1)
-    stage.removed()
+    stage.stopping.set()
+    web.close()
     assert [one["Names"] for one in stage.engine.get("/containers/json", {"name": ["like_web"]}, all=1)] == [
         ["/like_web_1"]
     ]

@@ -50,8 +50,8 @@ docker:
     assert docker is not None
     web, other = docker.services
     assert (docker.dry_run, docker.interval, web.name, other.name) == (True, 30, "shop_web", "shop/web")
-    assert (other.min, other.behavior.rules()) == (1, hpa.Behavior())
-    up, down = web.behavior.rules().scale_up, web.behavior.rules().scale_down
+    assert (other.min, other.behavior.behavior()) == (1, hpa.Behavior())
+    up, down = web.behavior.behavior().scale_up, web.behavior.behavior().scale_down
     assert up == hpa.ScalingRules(30, hpa.DEFAULT_UP.policies, "Max", 0.05)
     assert down == hpa.ScalingRules(300, (hpa.Policy("Pods", 2, 60), hpa.Policy("Percent", 10, 60)), "Min")
 
@@ -83,7 +83,7 @@ docker:
         ),
         (
             "{swarm: a, metric: ahead, value: 1, max: 2, behavior: {scaleUp: {policies: [{type: Pods, value: 0}]}}}",
-            "missing key `periodSeconds`",
+            "periodSeconds",
         ),
         ("{swarm: a, metric: ahead, target: 1, max: 2}, {swarm: a, metric: ahead, target: 2, max: 2}", "scaled twice"),
     ],
