@@ -33,6 +33,10 @@ GRACE_SECONDS = 10
 """The Engine's own time between SIGTERM and SIGKILL, for a container that names none."""
 
 _MARGIN_SECONDS = 20
+_MAKING_SECONDS = 60.0
+"""Creating copies the image's files where the Engine's storage can't share them."""
+
+_GONE = ("removing", "dead")
 
 log = logs.get(__name__)
 
@@ -85,9 +89,10 @@ class ComposeContainers:
         return f"service {self._service.service} of Compose project {self._service.project}"
 
     def _containers(self) -> list[Fields]:
-        """All of the service by rising number, apart from those of `docker compose run` and those that we stop."""
-        gone = ("removing", "dead")
-        found = [one for one in self._listed({}) if one["Id"] not in self._leaving and one["State"] not in gone]
+        """All of the service by rising number, apart from those of `docker compose run` and those that come or go."""
+        leaving = set(self._leaving)  # before the list is: what is gone by then must not count
+        found = [one for one in self._listed({}) if one["Id"] not in leaving and one["State"] not in _GONE]
+        found = [one for one in found if not _unfinished(one)]
         if not found:
             raise NotScalable(f"there is no container of {self._title}: see docker compose ps --all")
         try:
@@ -117,6 +122,9 @@ class ComposeContainers:
         running = [one for one in containers if one["State"] == "running"]
         if not running:
             raise ChangedMeanwhile(f"{self._title} has been stopped meanwhile")
+        for half in filter(_unfinished, self._listed({"status": ["created"]})):
+            self._engine.delete(f"/containers/{half['Id']}", force=1, v=1)
+        self._template = {}  # networks may have been connected since
         template = self._template_of(running)
         image, first = self._image(template), _number(containers[-1]) + 1
         for number in range(first, first + replicas - len(containers)):
@@ -132,12 +140,12 @@ class ComposeContainers:
         return name if same else str(container["Image"])
 
     def _start(self, new: Clone) -> None:
-        made = self._engine.post("/containers/create", new.body, name=new.name)["Id"]
+        made = self._engine.post("/containers/create", new.body, _MAKING_SECONDS, name=new.name)["Id"]
         with self._removed_on_failure(made):
             for network, endpoint in new.networks.items():
                 body = {"Container": made, "EndpointConfig": endpoint}
                 self._engine.post(f"/networks/{quote(network, safe='')}/connect", body)
-            self._engine.post(f"/containers/{made}/start")
+            self._engine.post(f"/containers/{made}/start", timeout=_MAKING_SECONDS)
         log.info("container started", service=self._name, container=new.name, id=made[:12])
 
     @contextlib.contextmanager
@@ -179,6 +187,11 @@ def _held(containers: list[Fields]) -> str:
         f"the containers of service {labels[SERVICE]} of Compose project {labels[PROJECT]} differ in configuration: "
         "Compose is replacing them, or docker compose up has to finish it"
     )
+
+
+def _unfinished(container: Fields) -> bool:
+    """Whether we made it and were ended before it was started."""
+    return container["State"] == "created" and MADE in container["Labels"]
 
 
 def _first_to_go(containers: list[Fields]) -> list[Fields]:

@@ -17,7 +17,7 @@ from scaler.docker.config import ComposeService
 from scaler.docker.engine import ChangedMeanwhile, EngineRefused, NotScalable
 from scaler.docker.workload import Replicas
 from tests.scaler.docker.conftest import DATA, Stage
-from tests.scaler.docker.engines import Exchange, read
+from tests.scaler.docker.engines import IMAGE, Exchange, read
 
 UP = read(DATA / "compose-up.jsonl")
 (WEB,) = [one["body"] for one in UP if one["path"].endswith("name=shop_web_1")]
@@ -128,6 +128,19 @@ def test_a_container_that_can_not_start_is_not_left_behind(stage: Stage) -> None
     with pytest.raises(EngineRefused, match="all ports are allocated"):
         web.scale(1, 2)
     assert web.read() == Replicas(wanted=1, ready=1)
+
+
+def test_what_a_scaler_has_left_unfinished_is_cleared_away(stage: Stage) -> None:
+    """It was killed between the creation of a container and its start."""
+    _run(stage, "half", "web", 1)
+    labels = WEB["Labels"] | {PROJECT: "half", SERVICE: "web", NUMBER: "2", MADE: "true"}
+    body = {"Image": IMAGE, "HostConfig": {"NetworkMode": "none"}, "Labels": labels}
+    stage.others("POST", "/containers/create?name=half_web_2", body)
+    web = _containers(stage, "half", "web")
+    assert web.read() == Replicas(wanted=1, ready=1)
+    web.scale(1, 2)
+    assert web.read() == Replicas(wanted=2, ready=2)
+    assert len(stage.engine.get("/containers/json", {"name": ["half_web"]}, all=1)) == 2
 
 
 def test_a_stopped_service_stays_stopped(stage: Stage) -> None:
