@@ -22,6 +22,7 @@ COMMANDS = {
     "up": ("cloudpulse.local.__main__:command", "Run the whole stack on this machine."),
     "forecast": ("forecaster.adhoc:command", "Forecast one PromQL expression or a CSV file, once."),
     "backtest": ("forecaster.backtesting:command", "Test the configured forecasts on their own past."),
+    "simulate": ("forecaster.simulating:command", "Replay a load through the HPA: reactive against predictive."),
     "check": ("cloudpulse.check:command", "Validate the config file; with --online ask Prometheus, too."),
     "models": ("forecaster.versions:command", "Look at the versions of trained models, roll back, prune."),
 }

@@ -39,7 +39,7 @@ def parse_quantity(text: str | int | float) -> Decimal:
     if suffix is None:
         return value
     if suffix.endswith("i"):
-        return value * 1024 ** (" KMGTPE".index(suffix[0]))
+        return value * Decimal(1024) ** " KMGTPE".index(suffix[0])
     return value.scaleb(_POWERS[suffix])
 
 
@@ -76,7 +76,7 @@ class RulesWords(Section, frozen=True, rename="camel"):
 
     def over(self, default: hpa.ScalingRules) -> hpa.ScalingRules:
         """These rules, `default` where they are silent."""
-        policies = self.policies and tuple(hpa.Policy(one.type, one.value, one.period_seconds) for one in self.policies)
+        policies = tuple(hpa.Policy(one.type, one.value, one.period_seconds) for one in self.policies or ())
         window = self.stabilization_window_seconds
         return hpa.ScalingRules(
             default.stabilization_window_seconds if window is None else window,
@@ -153,7 +153,7 @@ def read(path: Path) -> Manifest:
         target = _target(spec.metrics)
     except ValueError as error:
         raise ConfigError(f"{path}: spec.metrics: {error}") from error
-    behavior = spec.behavior and spec.behavior.behavior()
+    behavior = spec.behavior.behavior() if spec.behavior is not None else None
     return Manifest(spec.min_replicas, spec.max_replicas, behavior, target)
 
 

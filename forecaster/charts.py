@@ -76,6 +76,16 @@ def area(kind: str, x: Axis, y: Axis, xs: Floats, low: Floats, high: Floats) -> 
     return Shape(kind, f"M{'L'.join(points)}Z" if len(kept) else "")
 
 
+def bars(kind: str, x: Axis, begins: Floats, ends: Floats, top: float, bottom: float) -> Shape:
+    """Boxes from `begins` to `ends` between two heights (shares of the chart from the top), each wide enough to see."""
+    left, right = x.place(begins), np.maximum(x.place(ends), x.place(begins) + 2)
+    first = np.append(True, left[1:] > np.maximum.accumulate(right)[:-1]) if len(left) else np.zeros(0, np.bool_)
+    last = np.append(first[1:], True)[: len(first)]
+    spans = zip(left[first].tolist(), np.maximum.accumulate(right)[last].tolist(), strict=True)
+    upper, lower = top * SIZE, bottom * SIZE
+    return Shape(kind, "".join(f"M{a:.1f} {upper:g}H{b:.1f}V{lower:g}H{a:.1f}Z" for a, b in spans))
+
+
 def dots(kind: str, x: Axis, y: Axis, xs: Floats, ys: Floats) -> Shape:
     """Points: strokes without a length, which a round cap makes dots at any scale."""
     known = ~np.isnan(ys)

@@ -49,7 +49,7 @@ def text(outcome: Outcome) -> str:
         errors = [number(one.mae), _ratio(one.mase), _ratio(one.wql)]
         rows.append([str(figures.horizon), f"{one.series} of {len(figures.mase)}", *errors, *shares])
     ends = _ends(result, outcome.verdicts)
-    return "\n".join([_heading(outcome, result), *_aligned(rows), _verdict(result), *ends, *_notes(outcome)])
+    return "\n".join([_heading(outcome, result), *aligned(rows), _verdict(result), *ends, *_notes(outcome)])
 
 
 def data(outcome: Outcome) -> dict[str, Any]:
@@ -115,6 +115,13 @@ def known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table, each column as wide as it must be."""
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    for row in rows:
+        yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+
+
 def _heading(outcome: Outcome, result: Result) -> str:
     starts = [one.forecast.start for one in result.windows]
     origins = f"{len(starts)} origins" if len(starts) > 1 else "1 origin"
@@ -148,12 +155,6 @@ def _told(result: Result, one: Verdict) -> str:
 def _notes(outcome: Outcome) -> Iterator[str]:
     if outcome.untested:
         yield f"  not tested, too little history: {', '.join(map(str, outcome.untested))}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-    for row in rows:
-        yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
 
 
 def _ratio(value: float) -> str:

@@ -1,19 +1,14 @@
-"""The HTML report of a backtest: one file, no scripts, nothing loaded from elsewhere."""
+"""The HTML report of a backtest."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
-from cloudpulse import __version__
-from cloudpulse.errors import StoreError
-from forecaster import charts, outcome
+from forecaster import charts, outcome, page
 from forecaster.backtest import Window
 from forecaster.charts import Chart
 from forecaster.evaluation import Result, Summary, by_lead, mean, summary
@@ -64,40 +59,19 @@ class Part:
 
 def write(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the report; raises StoreError when the file can't be written."""
-    try:
-        path.write_text(page(outcomes, time.time()), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: the report can't be written: {error.strerror}") from error
-
-
-def page(outcomes: Sequence[Outcome], now: float) -> str:
-    """The report as text; `now` is the Unix time that it shows."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "percent": outcome.percent,
-        "number": outcome.number,
-        "moment": _minute,
-        "against_naive": against_naive,
-    }
     parts = [_part(one, one.result, one.verdicts) for one in outcomes if one.result and one.verdicts]
-    return environment.get_template("backtest.html").render(
+    text = page.render(
+        "backtest.html",
+        {"against_naive": against_naive},
         parts=parts,
         failed=[one for one in outcomes if not one.result],
-        version=__version__,
-        now=now,
-        size=charts.SIZE,
         most_rows=MOST_ROWS,
         series_name=outcome.series_name,
         band_name=outcome.band_name,
         made_by=outcome.made_by,
         order=_worst_first,
     )
+    page.write(path, text)
 
 
 def _part(about: Outcome, result: Result, verdicts: Verdicts) -> Part:
@@ -197,8 +171,3 @@ def _reliability(result: Result) -> Chart:
         shapes.append(charts.line(f"horizon h{i % 4}", axis, axis, levels, shares))
         shapes.append(charts.dots(f"dot h{i % 4}", axis, axis, levels, shares))
     return Chart("Coverage by level against what each level promises", axis, axis, tuple(shapes))
-
-
-def _minute(seconds: float) -> str:
-    """Unix seconds as a person reads them."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -145,6 +145,36 @@ def test_a_decision_says_what_held_it() -> None:
     assert Autoscaler(7, 10, instant).decide(0, 8, 1) == Decision(7, limited="TooFewReplicas")
 
 
+UP, DOWN = [(0, 1), (40, 5), (80, 9)], [(0, -2), (40, -4), (80, -6)]
+"""Changes of scale in the last two minutes, seen from second 100."""
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "changes", "policy", "expected"),
+    [
+        (100, 500, UP, Policy("Pods", 150, 120), 100 - 15 + 150),
+        (100, 500, UP, Policy("Percent", 200, 120), (100 - 15) * 3),
+        (100, 500, UP, Policy("Pods", 5, 120), 100),  # 90 would be allowed; growing is never shrinking
+        (100, 500, UP, Policy("Pods", 150, 61), 100 - 14 + 150),
+        (100, 500, UP, Policy("Pods", 150, 60), 100 - 9 + 150),  # what is exactly a period old counts no more
+        (6, 24, [(0, 4), (1, -2)], Policy("Percent", 300, 300), (6 - 4 + 2) * 4),
+        (100, 1, DOWN, Policy("Percent", 50, 120), (100 + 12) // 2),
+        (100, 1, DOWN, Policy("Pods", 5, 120), 100),  # 107 would be the least; shrinking is never growing
+        (100, 1, DOWN, Policy("Pods", 30, 120), 100 + 12 - 30),
+        (10, 1, [(0, 2), (1, -4)], Policy("Percent", 50, 180), (10 - 2 + 4) // 2),
+        (10, 5, [(0, -30)], Policy("Percent", 1000, 120), 5),
+    ],
+)
+def test_a_policy_starts_from_the_replicas_a_period_ago(
+    current: int, wanted: int, changes: list[tuple[int, int]], policy: Policy, expected: int
+) -> None:
+    """horizontal.go: getReplicasChangePerPeriod, and the limits made of it; the cases of its TestScalingWithRules."""
+    autoscaler = Autoscaler(1, 1000, Behavior(rules(policy), rules(policy)))
+    for when, change in changes:
+        autoscaler.changed(when, 500, 500 + change)
+    assert autoscaler.decide(100, current, wanted).replicas == expected
+
+
 def test_a_change_that_was_not_made_is_not_counted() -> None:
     """horizontal.go: storeScaleEvent comes after the scale was updated."""
     autoscaler = Autoscaler(1, 100, Behavior(rules(Policy("Pods", 2, 60))))
