@@ -55,7 +55,8 @@ _UNSEEN = State(reason="unseen", problem="it has not been looked at yet")
 class Control:
     """Scales `service`, in a thread of its own; `state` may be read by any.
 
-    `turn` is held during a look: after a reload the next Control of the same service waits for this one's last.
+    `clock` tells the age of values, `ticks`, which nobody sets back, the windows and periods of the HPA. `turn` is held
+    during a look: after a reload the next Control of the same service waits for this one's last.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Control:
         ask: Ask,
         meters: Meters,
         clock: Clock,
+        ticks: Clock,
         turn: threading.Lock,
         *,
         dry_run: bool = False,
@@ -75,12 +77,12 @@ class Control:
         self._ask = ask
         self._meters = meters
         self._clock = clock
+        self._ticks = ticks
         self._turn = turn
         self._dry_run = dry_run
         self._selector = parse(service.selector)
         self._behavior = service.behavior.behavior()
         self._autoscaler = Autoscaler(service.min, service.max, self._behavior)
-        self._now = 0.0
         self._would: tuple[int, int] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name=f"scale {service.name}", daemon=True)
@@ -105,8 +107,6 @@ class Control:
         with self._turn:
             if self._stop.is_set():
                 return
-            # A clock that is set back must not bring the windows and policies of the past back.
-            self._now = max(self._now, self._clock())
             before, self.state = self.state, self._looked()
             self._tell(before)
 
@@ -134,7 +134,7 @@ class Control:
         if seen.held:
             raise NotScalable(seen.held)
         answer = self._ask(self.service.metric, self._selector)
-        decision = self._autoscaler.decide(self._now, seen.wanted, self._recommended(answer, seen))
+        decision = self._autoscaler.decide(self._ticks(), seen.wanted, self._recommended(answer, seen))
         return answer, decision
 
     def _recommended(self, answer: Answer, seen: Replicas) -> int:
@@ -170,7 +170,7 @@ class Control:
             if error.reason != self.state.reason:
                 log.warning("not scaled", **line, error=str(error))
             raise
-        self._autoscaler.changed(self._now, before, decision.replicas)
+        self._autoscaler.changed(self._ticks(), before, decision.replicas)
         self._meters.changed(self.service.name, before, decision.replicas)
         log.info("scaled", **line)
 

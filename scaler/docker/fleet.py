@@ -98,7 +98,9 @@ class Fleet:
     def _control(self, service: ScaledService, settings: DockerSettings) -> Control:
         turn = self._turns.setdefault(service.name, threading.Lock())
         workload = _workload(service, settings)
-        return Control(service, workload, self._ask, self._meters, self._clock, turn, dry_run=settings.dry_run)
+        return Control(
+            service, workload, self._ask, self._meters, self._clock, time.monotonic, turn, dry_run=settings.dry_run
+        )
 
 
 def _shown(control: Control) -> str:

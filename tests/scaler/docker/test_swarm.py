@@ -141,6 +141,13 @@ def test_what_is_no_replicated_service_is_refused(stage: Stage) -> None:
         SwarmService(stage.engine, "nowhere").read()
 
 
+def test_a_task_that_no_node_can_take_is_not_ready(stage: Stage) -> None:
+    template = SPEC["TaskTemplate"] | {"Placement": {"Constraints": ["node.role==worker"]}}  # type: ignore[operator]
+    _created(stage, "homeless", TaskTemplate=template)
+    stage.until('/tasks?filters={"service":["homeless"]}', lambda tasks: len(tasks) == 2)
+    assert SwarmService(stage.engine, "homeless").read() == Replicas(wanted=2, ready=0)
+
+
 def test_a_service_is_found_by_its_whole_name_or_id_alone(stage: Stage) -> None:
     """The Engine finds a service by the beginning of its ID, too, which a name may happen to be."""
     _created(stage, "findme", Mode={"Replicated": {"Replicas": 0}})
