@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import socketserver
@@ -28,6 +29,7 @@ Exchange = dict[str, Any]
 """`method`, `path` with its query, `body`; `status` and `answer`: JSON, as the Engine took and gave it."""
 
 IMAGE = "cloudpulse-test:1"
+PREFIX = "cloudpulse-docker-"
 _PAUSE = bytes.fromhex("b822000000 0f05 ebf7".replace(" ", ""))
 """x86-64: pause(2), for ever."""
 
@@ -42,7 +44,7 @@ def real() -> Iterator[str]:
     missing = [program for program in ("dockerd", "containerd", "runc", "unshare") if shutil.which(program) is None]
     if missing or os.geteuid() != 0 or platform.machine() != "x86_64":
         pytest.skip(f"a real Docker Engine needs root, x86-64 and, on PATH: {' '.join(missing) or 'all is there'}")
-    folder = Path(tempfile.mkdtemp(prefix="cloudpulse-docker-"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     path = folder / "docker.sock"
     options = ["--bridge=none", "--iptables=false", "--storage-driver=vfs", f"--data-root={folder}/data"]
     options += [f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", f"--host=unix://{path}"]
@@ -163,8 +165,9 @@ def read(path: Path) -> list[Exchange]:
 
 
 def write(path: Path, exchanges: list[Exchange]) -> None:
-    """Keep a record: one line for each exchange."""
-    path.write_text("".join(json.dumps(exchange) + "\n" for exchange in exchanges))
+    """Keep a record: one line for each exchange, with the Engine in its usual place."""
+    text = "".join(json.dumps(exchange) + "\n" for exchange in exchanges)
+    path.write_text(re.sub(rf'[^"]*/{PREFIX}[^/"]+', "/var/lib/docker", text))
 
 
 class _Connection(http.client.HTTPConnection):

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from scaler.docker.clone import CONFIG_HASH, MADE, NUMBER, PROJECT, SERVICE
 from scaler.docker.compose import ComposeContainers
-from scaler.docker.config import ComposeService
-from scaler.docker.engine import ChangedMeanwhile, EngineRefused, NotScalable
+from scaler.docker.config import ComposeService, DockerSettings
+from scaler.docker.engine import ChangedMeanwhile, Engine, EngineRefused, NotScalable
 from scaler.docker.workload import Replicas
 from tests.scaler.docker.conftest import DATA, Stage
-from tests.scaler.docker.engines import IMAGE, Exchange, read
+from tests.scaler.docker.engines import IMAGE, Exchange, playing, read
 
 UP = read(DATA / "compose-up.jsonl")
 (WEB,) = [one["body"] for one in UP if one["path"].endswith("name=shop_web_1")]
@@ -159,6 +160,17 @@ def test_a_stopped_container_counts_and_goes_first(stage: Stage) -> None:
     web.scale(3, 2)
     stage.removed()
     assert web.read() == Replicas(wanted=2, ready=2)
+
+
+def test_a_container_that_is_being_removed_counts_no_more() -> None:
+    """What a real Engine said of three, one of them stopped, as if that were on its way out."""
+    record = read(DATA / "test_a_stopped_container_counts_and_goes_first.jsonl")[:4]
+    record = json.loads(json.dumps(record).replace('"State": "exited"', '"State": "removing"'))
+    with playing(record, threading.Event()) as path:
+        engine = Engine(DockerSettings(host=f"unix://{path}"))
+        web = ComposeContainers(engine, ComposeService(project="crashed", service="web"), 9)
+        assert web.read() == Replicas(wanted=2, ready=2)
+        web.close()
 
 
 def test_an_unhealthy_container_is_not_ready(stage: Stage) -> None:
