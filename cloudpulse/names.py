@@ -224,6 +224,24 @@ SCALER_FALLBACK = _counter(
     "scaler_fallback_total", "Evaluations that served the reactive value instead.", "metric", "reason"
 )
 SCALER_DENIED = _counter("scaler_denied_total", "Requests refused for lack of authentication or permission.", "reason")
+SCALER_DOCKER_REPLICAS = _gauge(
+    "scaler_docker_replicas", "Replicas that the service on Docker is to have, as the Engine says.", "service"
+)
+SCALER_DOCKER_READY = _gauge(
+    "scaler_docker_ready_replicas", "Replicas that run, and are healthy if that is checked.", "service"
+)
+SCALER_DOCKER_DESIRED = _gauge(
+    "scaler_docker_desired_replicas", "Replicas last decided on; absent while nothing can be decided.", "service"
+)
+SCALER_DOCKER_CHANGES = _counter(
+    "scaler_docker_changes_total", "Changes of the number of replicas, by direction.", "service", "direction"
+)
+SCALER_DOCKER_ERRORS = _counter(
+    "scaler_docker_errors_total",
+    "Times that scaling stopped, for a reason: metric, engine, refused, service, conflict, disabled, internal.",
+    "service",
+    "reason",
+)
 
 # The demo of `cloudpulse up --demo`
 DEMO_REQUESTS = _gauge("demo_requests_per_minute", "Replayed demand of a real application.", "app")

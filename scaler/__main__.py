@@ -18,6 +18,7 @@ from cloudpulse.reloading import Reload
 from cloudpulse.serving import Face, Health, Link, Server, WsgiApp
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings
+from scaler.docker.fleet import Fleet
 from scaler.meters import Meters
 from scaler.service import Service
 
@@ -48,6 +49,9 @@ def command(
     meters = Meters(registry, time.time)
     service = Service(settings, source, meters, time.time)
     keda = _keda(settings, service, meters)
+    fleet = Fleet(
+        settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time
+    )
 
     def apply() -> None:
         anew = config.read(config_path).section("scaler", ScalerSettings)
@@ -57,12 +61,13 @@ def command(
                 "scaler.data_dir, scaler.tls, scaler.auth.client_ca_file and scaler.keda need a restart to change"
             )
         service.apply(anew)
+        fleet.apply(anew.docker)
 
     reload = Reload(apply, time.time)
     face = Face(
         "scaler",
         (BuildInfo(), registry, reload),
-        lambda: _health(service, keda),
+        lambda: together(service.health(), fleet.health(), *((keda.health(),) if keda else ())),
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,
         reload=reload if lifecycle else None,
@@ -72,10 +77,10 @@ def command(
             keda.start()  # before the HTTPS server is there, whose threads would outlive a failure
         server = _server(face, options.WebOptions(listen, web_config, lifecycle), settings)
         service.start()
-        options.run(server, "scaler", reload, keda.close if keda is not None else None)
+        fleet.start()
+        options.run(server, "scaler", reload, lambda: _close(keda, fleet))
     finally:
-        if keda is not None:
-            keda.close()
+        _close(keda, fleet)
         service.close()
         source.close()
 
@@ -88,11 +93,15 @@ def _keda(settings: ScalerSettings, service: Service, meters: Meters) -> KedaSer
     return KedaServer(settings.keda, lambda: service.provider, meters, time.time)
 
 
-def _health(service: Service, keda: KedaServer | None) -> Health:
-    health = service.health()
-    if keda is None:
-        return health
-    return Health(health.ready and keda.serving, {**health.facts, "keda": keda.state})
+def _close(keda: KedaServer | None, fleet: Fleet) -> None:
+    if keda is not None:
+        keda.close()
+    fleet.close()
+
+
+def together(*parts: Health) -> Health:
+    """Ready when all parts are; the facts of all."""
+    return Health(all(part.ready for part in parts), {key: fact for part in parts for key, fact in part.facts.items()})
 
 
 def _server(app: WsgiApp, web: options.WebOptions, settings: ScalerSettings) -> Server:

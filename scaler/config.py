@@ -11,6 +11,7 @@ import msgspec
 
 from cloudpulse.config import Secret, Section, exactly_one
 from cloudpulse.durations import Duration
+from scaler.docker.config import DockerSettings
 from scaler.keda.config import Keda
 from scaler.quantity import LARGEST
 from scaler.resources import NAMESPACE, Resource, resource
@@ -162,6 +163,7 @@ class ScalerSettings(Section, frozen=True):
     tls: TlsFiles | None = None
     keda: Keda | None = None
     interval: Duration = Duration(15)
+    docker: DockerSettings | None = None
 
     def __post_init__(self) -> None:
         if self.interval < 1:
@@ -178,3 +180,7 @@ class ScalerSettings(Section, frozen=True):
                 if key in seen:
                     raise ValueError(f'metrics[{i}]: "{rule.name}" is the same metric as "{seen[key]}": rename one')
                 seen[key] = rule.name
+        if self.docker is not None:
+            self.docker.check(
+                {rule.name.lower(): rule.namespace_label for rule in self.metrics if rule.api == "external"}
+            )

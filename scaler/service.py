@@ -33,11 +33,6 @@ class Service:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self._api(environ, start_response)
 
-    @property
-    def provider(self) -> Provider:
-        """The rules of this moment; a reload replaces it."""
-        return self._provider
-
     def start(self) -> None:
         """Evaluate from now on."""
         for watch in self._watches:
@@ -59,6 +54,11 @@ class Service:
                 watch.stop()
         self._settings, self._watches = settings, [*kept, *made]
         self._provider, self._api = provider, api
+
+    @property
+    def provider(self) -> Provider:
+        """The rules of this moment; a reload replaces it."""
+        return self._provider
 
     def health(self) -> Health:
         """Ready while Prometheus answers every rule; metrics that have no value now are facts, each by itself."""

@@ -13,6 +13,7 @@ import grpc
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.errors import AddressUnavailable
+from cloudpulse.serving import Health
 from scaler.keda.config import Keda
 from scaler.keda.credentials import credentials
 from scaler.keda.servicer import MAX_STREAMS, Servicer
@@ -63,10 +64,10 @@ class KedaServer:
         """Whether calls are answered."""
         return self._thread.is_alive() and not self._stopping.is_set()
 
-    @property
-    def state(self) -> str:
-        """For people."""
-        return f"served on {self._settings.listen}" if self.serving else f"not served on {self._settings.listen}"
+    def health(self) -> Health:
+        """Ready while it serves."""
+        served = "served" if self.serving else "not served"
+        return Health(self.serving, {"keda": f"{served} on {self._settings.listen}"})
 
     def start(self) -> None:
         """Bind and serve; raises AddressUnavailable and ConfigError."""
