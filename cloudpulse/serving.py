@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cheroot import wsgi
 from cheroot.errors import FatalSSLAlert
 from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.ssl import Adapter
@@ -25,6 +24,7 @@ from prometheus_client.core import Metric
 
 from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.reception import WsgiServer
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -159,7 +159,7 @@ class Server:
     def __init__(
         self, app: WsgiApp, listen: str, *, tls: Callable[[], ssl.SSLContext] | None = None, threads: int = 16
     ) -> None:
-        self._server = wsgi.Server(
+        self._server = WsgiServer(
             split_address(listen), app, numthreads=threads, server_name="cloudpulse", shutdown_timeout=STOP_SECONDS
         )
         self._server.request_queue_size = 128
@@ -257,9 +257,9 @@ def _log_server_error(msg: str = "", level: int = 20, traceback: bool = False) -
 
 
 class _TlsAdapter(Adapter):
-    """TLS whose handshake happens in the worker thread at the first read.
+    """TLS whose handshake is left to `reception`.
 
-    cheroot's own adapter shakes hands in its one accepting thread, where a single slow client stops all others.
+    cheroot's own adapter waits for it in its one accepting thread, where a single slow client stops all others.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
