@@ -24,6 +24,7 @@ from prometheus_client.core import Metric
 
 from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
 
 Environ = dict[str, Any]

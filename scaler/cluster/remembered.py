@@ -1,0 +1,65 @@
+"""Answers remembered for a few seconds, each asked for once at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from cloudpulse.clock import Clock
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Remembered(Generic[K, V]):
+    """Answers by key, none older than `seconds`, at most `most` of them. For several threads.
+
+    Who asks while the same is being asked waits for that answer. A failure is raised to all who wait, and not kept.
+    `clock` must not jump.
+    """
+
+    def __init__(self, seconds: float, most: int, clock: Clock = time.monotonic) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._answers: dict[K, tuple[float, V]] = {}
+        self._asked: dict[K, Future[V]] = {}
+
+    def get(self, key: K, ask: Callable[[], V]) -> V:
+        """The answer for `key`; raises what `ask` raises."""
+        with self._lock:
+            kept = self._answers.get(key)
+            if kept is not None and self._clock() < kept[0]:
+                return kept[1]
+            under_way = self._asked.get(key)
+            if under_way is None:
+                mine = self._asked[key] = Future()
+        if under_way is not None:
+            return under_way.result()
+        try:
+            asked_at = self._clock()
+            answer = ask()
+        except BaseException as error:
+            with self._lock:
+                del self._asked[key]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            del self._asked[key]
+            self._keep(key, asked_at + self._seconds, answer)
+        mine.set_result(answer)
+        return answer
+
+    def _keep(self, key: K, until: float, answer: V) -> None:
+        self._answers.pop(key, None)
+        now = self._clock()
+        while self._answers:  # the oldest is the first
+            oldest = next(iter(self._answers))
+            if len(self._answers) < self._most and now < self._answers[oldest][0]:
+                break
+            del self._answers[oldest]
+        self._answers[key] = until, answer
