@@ -44,7 +44,8 @@ class WsgiServer(wsgi.Server):  # type: ignore[misc]  # cheroot has no types
         try:
             whole = conn.receive()
         except OSError as error:
-            self.error_log(f"client lost before its request: {error!r}")
+            if not isinstance(error, ConnectionError):  # that is how every connection ends
+                self.error_log(f"client lost before its request: {error!r}")
             with suppress(OSError):
                 conn.close()
             return

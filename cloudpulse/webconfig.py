@@ -115,7 +115,10 @@ class ReloadingContext:
     """
 
     def __init__(
-        self, tls: TlsServer, on_error: Callable[[ConfigError], None], client_ca: Callable[[], str | None] = lambda: None
+        self,
+        tls: TlsServer,
+        on_error: Callable[[ConfigError], None],
+        client_ca: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._tls = tls
         self._on_error = on_error

@@ -1,9 +1,11 @@
-"""`cloudpulse scaler`: wires settings, Prometheus, the service and its HTTPS server together."""
+"""`cloudpulse scaler`: wires settings, Prometheus, the cluster, the service and its HTTPS server together."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -11,14 +13,17 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from cloudpulse import config, logs, options, webconfig
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
-from cloudpulse.errors import ConfigError
+from cloudpulse.errors import ConfigError, DependencyMissing
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Face, Link, Server, WsgiApp
-from scaler.certificate import self_signed
-from scaler.config import ScalerSettings
+from scaler.certificate import Expiry, self_signed
+from scaler.config import ScalerSettings, TlsFiles
 from scaler.meters import Meters
 from scaler.service import Service
+
+if TYPE_CHECKING:
+    from scaler.cluster.connection import Cluster
 
 DEFAULT_PORT = 9813
 THREADS = 32
@@ -41,13 +46,18 @@ def command(
     source = Prometheus(file.section("prometheus", PrometheusSettings))
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    service = Service(settings, source, Meters(registry, time.time), time.time)
+    web = options.WebOptions(listen, web_config, lifecycle)
+    tls = _tls(web, settings)
+    cluster = _cluster(settings)
+    service = Service(settings, source, Meters(registry, time.time), time.time, cluster, Expiry(tls.cert_file))
 
     def apply() -> None:
         anew = config.read(config_path).section("scaler", ScalerSettings)
-        before = (settings.data_dir, settings.tls, settings.auth.client_ca_file)
-        if (anew.data_dir, anew.tls, anew.auth.client_ca_file) != before:
-            raise ConfigError("scaler.data_dir, scaler.tls and scaler.auth.client_ca_file need a restart to change")
+        if _fixed(anew) != _fixed(settings):
+            raise ConfigError(
+                "scaler.data_dir, scaler.tls and scaler.auth's mode, kubeconfig and client_ca_file need a restart to "
+                "change"
+            )
         service.apply(anew)
 
     reload = Reload(apply, time.time)
@@ -59,7 +69,7 @@ def command(
         app=service,
         reload=reload if lifecycle else None,
     )
-    server = _server(face, options.WebOptions(listen, web_config, lifecycle), settings)
+    server = _server(face, web, settings, tls, cluster.trust.pem if cluster else lambda: None)
     try:
         service.start()
         options.run(server, "scaler", reload)
@@ -68,23 +78,56 @@ def command(
         source.close()
 
 
-def _server(app: WsgiApp, web: options.WebOptions, settings: ScalerSettings) -> Server:
+def _fixed(settings: ScalerSettings) -> tuple[object, ...]:
+    auth = settings.auth
+    return settings.data_dir, settings.tls, auth.mode, auth.kubeconfig, auth.client_ca_file
+
+
+def _cluster(settings: ScalerSettings) -> Cluster | None:
+    if settings.auth.mode == "static":
+        return None
+    try:
+        from scaler.cluster.connection import Cluster
+    except ImportError as error:
+        raise DependencyMissing(
+            f"scaler.auth: mode delegated needs {error.name}: pip install cloudpulse[scaler]"
+        ) from error
+    return Cluster(settings.auth.kubeconfig, time.time)
+
+
+def _tls(web: options.WebOptions, settings: ScalerSettings) -> TlsFiles:
+    """The server certificate; raises ConfigError where TLS is missing or set twice."""
+    if web.web_config is None:
+        return settings.tls or self_signed(settings.data_dir)
+    tls = webconfig.read(web.web_config).tls_server_config
+    if tls is None:
+        raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
+    if settings.auth.mode == "delegated":
+        raise ConfigError(
+            f"{web.web_config}: with scaler.auth mode delegated the cluster says which client certificates to take: "
+            "use scaler.tls instead"
+        )
+    if settings.tls or settings.auth.client_ca_file:
+        raise ConfigError(
+            "TLS is set twice: keep either --web.config.file or scaler.tls and scaler.auth.client_ca_file"
+        )
+    return TlsFiles(cert_file=tls.cert_file, key_file=tls.key_file)
+
+
+def _server(
+    app: WsgiApp, web: options.WebOptions, settings: ScalerSettings, files: TlsFiles, cas: Callable[[], str | None]
+) -> Server:
     if web.web_config is not None:
-        if webconfig.read(web.web_config).tls_server_config is None:
-            raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
-        if settings.tls or settings.auth.client_ca_file:
-            raise ConfigError(
-                "TLS is set twice: keep either --web.config.file or scaler.tls and scaler.auth.client_ca_file"
-            )
         return options.serve(app, web, THREADS)
-    files = settings.tls or self_signed(settings.data_dir)
     tls = webconfig.TlsServer(
         cert_file=files.cert_file,
         key_file=files.key_file,
         client_ca_file=settings.auth.client_ca_file,
         client_auth_type="VerifyClientCertIfGiven" if settings.auth.client_ca_file else "NoClientCert",
     )
-    context = webconfig.ReloadingContext(tls, lambda error: log.error("certificate not reloaded", error=str(error)))
+    context = webconfig.ReloadingContext(
+        tls, lambda error: log.error("certificate not reloaded", error=str(error)), cas
+    )
     return Server(app, web.listen, tls=context, threads=THREADS)
 
 

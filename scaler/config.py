@@ -150,7 +150,7 @@ class Authentication(Section, frozen=True):
             raise ValueError("kubeconfig goes with mode: delegated")
         if self.mode == "delegated" and (self.client_ca_file or self.tokens or self.anonymous):
             raise ValueError(
-                "client_ca_file, tokens and anonymous go with mode: static; with delegated the cluster says who may read"
+                "client_ca_file, tokens and anonymous go with mode: static; with delegated the cluster says who reads"
             )
         names = [token.name for token in self.tokens]
         if len(set(names)) != len(names):

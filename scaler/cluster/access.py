@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cloudpulse import logs
+from cloudpulse.clock import Clock
 from cloudpulse.serving import CLIENT_CERTIFICATE, HEADERS, Environ
 from scaler.access import Action, User, bearer
 from scaler.cluster.api import ClusterApi, ClusterRefused, ClusterUnavailable
@@ -32,11 +33,11 @@ log = logs.get(__name__)
 class DelegatedAccess:
     """Asks `api`; `trust` is the cluster's last word on certificates, None before the first."""
 
-    def __init__(self, api: ClusterApi, trust: Callable[[], Trust | None]) -> None:
+    def __init__(self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock) -> None:
         self._api = api
         self._trust = trust
-        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024)
-        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096)
+        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks)
+        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks)
 
     def identify(self, environ: Environ) -> User:
         """Who asks; raises Denied (401, or 500 while a token can't be reviewed)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from cloudpulse import logs
+from cloudpulse.clock import Clock
 from scaler.cluster.api import ClusterApi, ClusterRefused, ClusterUnavailable
 from scaler.cluster.remembered import Remembered
 from scaler.config import Rule
@@ -28,10 +29,10 @@ log = logs.get(__name__)
 class ClusterObjects:
     """Asks `api`; an answer counts for `KEPT_SECONDS`."""
 
-    def __init__(self, api: ClusterApi) -> None:
+    def __init__(self, api: ClusterApi, ticks: Clock) -> None:
         self._api = api
         self._names: Remembered[tuple[Resource, str | None, str], frozenset[str]] = Remembered(
-            KEPT_SECONDS, MOST_SELECTIONS
+            KEPT_SECONDS, MOST_SELECTIONS, ticks
         )
 
     def chosen(self, rule: Rule, snapshot: Snapshot, kind: Resource, namespace: str | None, asked: Selector) -> Chosen:

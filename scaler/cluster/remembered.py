@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -21,7 +20,7 @@ class Remembered(Generic[K, V]):
     `clock` must not jump.
     """
 
-    def __init__(self, seconds: float, most: int, clock: Clock = time.monotonic) -> None:
+    def __init__(self, seconds: float, most: int, clock: Clock) -> None:
         self._seconds = seconds
         self._most = most
         self._clock = clock

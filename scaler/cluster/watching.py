@@ -65,7 +65,11 @@ class TrustWatch:
                 while not self._stop.is_set():
                     version = self._follow(version)
             except Exception as error:  # a dead thread would mean CAs that are never rotated
-                self._failed(error)
+                problem = _problem(error)
+                if problem != self._problem:
+                    expected = isinstance(error, CloudPulseError)
+                    log.warning("trust not watched", error=str(error), exc_info=not expected)
+                self._problem = problem
             self._stop.wait(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -108,11 +112,9 @@ class TrustWatch:
             log.info("CAs rotated", configmap=f"kube-system/{NAME}")
         self._trust = trust
 
-    def _failed(self, error: Exception) -> None:
-        problem = "the Kubernetes API can't be reached or does not answer"
-        if isinstance(error, ClusterRefused):
-            problem = f"the Kubernetes API answers {error.code}: bind Role extension-apiserver-authentication-reader"
-        if problem != self._problem:
-            expected = isinstance(error, CloudPulseError)
-            log.warning("trust not watched", error=str(error), exc_info=not expected)
-        self._problem = problem
+
+def _problem(error: Exception) -> str:
+    """The cause in words for anyone to see; addresses stay in the log."""
+    if isinstance(error, ClusterRefused):
+        return f"the Kubernetes API answers {error.code}: bind Role extension-apiserver-authentication-reader"
+    return "the Kubernetes API can't be reached or does not answer"
