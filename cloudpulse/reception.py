@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from cheroot import wsgi
-from cheroot.server import HTTPConnection, HTTPRequest, comma_separated_headers
+from cheroot.server import HTTPConnection, HTTPRequest
 
 HEADERS = "cloudpulse.headers"
 """Environ key: every header as (name as sent, value), in order; bytes as latin-1."""
@@ -30,7 +30,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _AT_ONCE = 2**16
 
 
-class WsgiServer(wsgi.Server):  # type: ignore[misc]  # cheroot has no types
+class WsgiServer(wsgi.Server):
     """cheroot's server with the manners above."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -52,11 +52,11 @@ class WsgiServer(wsgi.Server):  # type: ignore[misc]  # cheroot has no types
         if whole:
             super().process_conn(conn)
         else:
-            self._connections.put(conn)
+            self._connections.put(conn)  # type: ignore[attr-defined]  # not in its stubs, and the way back to waiting
 
 
 class _Headers:
-    """cheroot's header reader with the lines kept; its own folds all but a few into the last of a name."""
+    """Reads headers as cheroot's own reader does, with the lines kept: of most names it keeps the last alone."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, bytes]] = []
@@ -73,17 +73,44 @@ class _Headers:
             title = name.title()
             if title == b"Content-Length" and hdict.get(title, value) != value:
                 raise ValueError("Content-Length is given twice.")
-            joins = title in hdict and title in comma_separated_headers
-            hdict[title] = b", ".join((hdict[title], value)) if joins else value
+            hdict[title] = b", ".join((hdict[title], value)) if title in hdict and title in _LISTS else value
         if b"Content-Length" in hdict and (b"Transfer-Encoding" in hdict or not hdict[b"Content-Length"].isdigit()):
             raise ValueError("How long the body is can't be told.")
         return hdict
 
 
-class _Request(HTTPRequest):  # type: ignore[misc]  # cheroot has no types
+_LISTS = frozenset(
+    {
+        b"Accept",
+        b"Accept-Encoding",
+        b"Accept-Language",
+        b"Cache-Control",
+        b"Connection",
+        b"Content-Encoding",
+        b"Expect",
+        b"If-Match",
+        b"If-None-Match",
+        b"Te",
+        b"Transfer-Encoding",
+        b"Vary",
+        b"Via",
+        b"X-Forwarded-For",
+    }
+)
+"""Headers whose several values are one list (RFC 9110, 5.3); of others WSGI sees the last."""
+
+
+class _Request(HTTPRequest):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.header_reader = _Headers()
+
+    def read_request_line(self) -> bool:
+        try:
+            return bool(super().read_request_line())
+        except ValueError:  # urlsplit's for `//[`, which cheroot lets through
+            self.simple_response("400 Bad Request", "Malformed Request-URI")
+            return False
 
     def send_headers(self) -> None:
         if self.chunked_read or any(k.lower() == b"connection" and v == b"close" for k, v in self.outheaders):
@@ -91,14 +118,14 @@ class _Request(HTTPRequest):  # type: ignore[misc]  # cheroot has no types
         super().send_headers()
 
 
-class _Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # cheroot has no types
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
+class _Gateway(wsgi.Gateway_10):
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs have no return types
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]  # the same
         environ[HEADERS] = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in self.req.header_reader.sent]
         return environ
 
 
-class _Connection(HTTPConnection):  # type: ignore[misc]  # cheroot has no types
+class _Connection(HTTPConnection):
     RequestHandlerClass = _Request
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -146,6 +146,12 @@ def test_a_header_that_can_be_read_in_two_ways_is_refused(line: bytes) -> None:
         assert _exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")[0] == 400
 
 
+@pytest.mark.parametrize("target", [b"//[", b"//[::1/", b"http://[x]/", b"/\xff//[", b"*", b"a"])
+def test_a_target_that_is_no_path_is_refused(target: bytes) -> None:
+    with _running() as server:
+        assert _exchange(server, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")[0] in (200, 400)
+
+
 def test_a_head_without_end_is_refused() -> None:
     with _running() as server, _connect(server) as client:
         with contextlib.suppress(ConnectionError):

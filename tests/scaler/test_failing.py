@@ -17,7 +17,7 @@ from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.certificate import Expiry
-from scaler.cluster import api
+from scaler.cluster import api, watching
 from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings
 
@@ -147,12 +147,15 @@ def test_no_more_questions_are_under_way_than_leave_threads_to_answer(setting: S
     assert setting.ask(VALUE, HPA).status == 200
 
 
-def test_a_watch_that_is_too_old_begins_anew(setting: Setting) -> None:
-    setting.kubernetes.oldest = 1000
+@pytest.fixture
+def short_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 1)
+
+
+def test_a_watch_that_is_too_old_to_go_on_begins_anew(short_watches: None, setting: Setting) -> None:
     renewed = trustme.CA()
+    setting.kubernetes.oldest = setting.kubernetes.version = 1000
     setting.kubernetes.data = trust(renewed)  # changed, and no event says so
-    setting.kubernetes.stop()
-    setting.kubernetes.start()
     setting.proxy = renewed.issue_cert("x", common_name="front-proxy-client")
     until(lambda: _succeeds(lambda: setting.ask(VALUE, HPA).status == 200))
 
