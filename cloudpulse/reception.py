@@ -107,7 +107,7 @@ class _Request(HTTPRequest):
 
     def read_request_line(self) -> bool:
         try:
-            return bool(super().read_request_line())
+            return bool(super().read_request_line())  # type: ignore[no-untyped-call]  # no types in the stubs
         except ValueError:  # urlsplit's for `//[`, which cheroot lets through
             self.simple_response("400 Bad Request", "Malformed Request-URI")
             return False

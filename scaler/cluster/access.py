@@ -16,7 +16,7 @@ from cloudpulse.clock import Clock
 from cloudpulse.serving import CLIENT_CERTIFICATE, HEADERS, Environ
 from scaler.access import Action, User, bearer
 from scaler.cluster.api import ClusterApi, ClusterRefused, ClusterUnavailable
-from scaler.cluster.remembered import Remembered
+from scaler.cluster.remembered import Remembered, Turns
 from scaler.cluster.trust import Trust
 from scaler.refusal import Denied, forbidden, unauthorized, uncheckable
 
@@ -33,11 +33,11 @@ log = logs.get(__name__)
 class DelegatedAccess:
     """Asks `api`; `trust` is the cluster's last word on certificates, None before the first."""
 
-    def __init__(self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock) -> None:
+    def __init__(self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock, turns: Turns) -> None:
         self._api = api
         self._trust = trust
-        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks)
-        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks)
+        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks, turns)
+        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks, turns)
 
     def identify(self, environ: Environ) -> User:
         """Who asks; raises Denied (401, or 500 while a token can't be reviewed)."""

@@ -6,7 +6,6 @@ Its generated methods are left aside: they turn answers into models of every fie
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from cloudpulse.errors import CloudPulseError, ConfigError
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
-AT_ONCE = 16
-"""Questions under way; half of the server's threads, so that a hung Kubernetes API leaves the other half to answer."""
+KEPT_CONNECTIONS = 16
 
 
 class ClusterUnavailable(CloudPulseError):
@@ -53,9 +51,8 @@ class ClusterApi:
         except (ConfigException, OSError) as error:
             where = f"kubeconfig {kubeconfig}" if kubeconfig else "not in a pod, and auth.kubeconfig is not set"
             raise ConfigError(f"scaler.auth: mode delegated needs the Kubernetes API: {where}: {error}") from error
-        self._settings.connection_pool_maxsize = AT_ONCE + 1
+        self._settings.connection_pool_maxsize = KEPT_CONNECTIONS
         self._http: urllib3.PoolManager = client.ApiClient(self._settings).rest_client.pool_manager
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def get(self, path: str, query: Mapping[str, str], accept: str = "application/json") -> Any:
         """The JSON at `path`; raises ClusterUnavailable and ClusterRefused."""
@@ -85,15 +82,11 @@ class ClusterApi:
 
     def _asked(self, method: str, target: str, accept: str, body: bytes | None) -> Any:
         patience = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-        if not self._turns.acquire(blocking=False):
-            raise ClusterUnavailable(f"{AT_ONCE} questions to the Kubernetes API are under way already")
         try:
             with self._sent(method, target, accept, body, patience) as answer:
                 return json.loads(answer.read())
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ClusterUnavailable(f"no answer to {method} {target.partition('?')[0]}: {error}") from error
-        finally:
-            self._turns.release()
 
     def _sent(
         self, method: str, target: str, accept: str, body: bytes | None, patience: urllib3.Timeout

@@ -9,6 +9,7 @@ from cloudpulse.clock import Clock
 from scaler.cluster.access import DelegatedAccess
 from scaler.cluster.api import ClusterApi
 from scaler.cluster.objects import ClusterObjects
+from scaler.cluster.remembered import Turns
 from scaler.cluster.watching import TrustWatch
 
 
@@ -20,9 +21,10 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path | None, clock: Clock, ticks: Clock = time.monotonic) -> None:
         self._api = ClusterApi(kubeconfig)
+        self.turns = Turns()
         self.trust = TrustWatch(self._api, clock)
-        self.access = DelegatedAccess(self._api, lambda: self.trust.trust, ticks)
-        self.objects = ClusterObjects(self._api, ticks)
+        self.access = DelegatedAccess(self._api, lambda: self.trust.trust, ticks, self.turns)
+        self.objects = ClusterObjects(self._api, ticks, self.turns)
 
     def start(self) -> None:
         """Learn whom to trust, from now on."""

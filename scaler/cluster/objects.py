@@ -7,7 +7,7 @@ from urllib.parse import quote
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from scaler.cluster.api import ClusterApi, ClusterRefused, ClusterUnavailable
-from scaler.cluster.remembered import Remembered
+from scaler.cluster.remembered import Remembered, Turns
 from scaler.config import Rule
 from scaler.objects import Chosen
 from scaler.refusal import bad_request, unavailable
@@ -29,10 +29,10 @@ log = logs.get(__name__)
 class ClusterObjects:
     """Asks `api`; an answer counts for `KEPT_SECONDS`."""
 
-    def __init__(self, api: ClusterApi, ticks: Clock) -> None:
+    def __init__(self, api: ClusterApi, ticks: Clock, turns: Turns) -> None:
         self._api = api
         self._names: Remembered[tuple[Resource, str | None, str], frozenset[str]] = Remembered(
-            KEPT_SECONDS, MOST_SELECTIONS, ticks
+            KEPT_SECONDS, MOST_SELECTIONS, ticks, turns
         )
 
     def chosen(self, rule: Rule, snapshot: Snapshot, kind: Resource, namespace: str | None, asked: Selector) -> Chosen:

@@ -1,4 +1,4 @@
-"""Answers remembered for a few seconds, each asked for once at a time."""
+"""Answers of the Kubernetes API remembered for a few seconds, each asked for once at a time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,38 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from cloudpulse.clock import Clock
+from scaler.cluster.api import ClusterUnavailable
+
+WAITING_AT_ONCE = 16
+"""Half of the server's threads, so that a hung Kubernetes API leaves the other half to answer discovery."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+class Turns:
+    """How many threads may wait for the Kubernetes API; one for all that is remembered."""
+
+    def __init__(self, most: int = WAITING_AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    def __enter__(self) -> None:
+        if not self._free.acquire(blocking=False):
+            raise ClusterUnavailable("too many requests wait for the Kubernetes API already")
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()
 
 
 class Remembered(Generic[K, V]):
     """Answers by key, none older than `seconds`, at most `most` of them. For several threads.
 
     Who asks while the same is being asked waits for that answer. A failure is raised to all who wait, and not kept.
-    `clock` must not jump.
+    `clock` must not jump. Waiting takes one of `turns`; without one, ClusterUnavailable is raised at once.
     """
 
-    def __init__(self, seconds: float, most: int, clock: Clock) -> None:
+    def __init__(self, seconds: float, most: int, clock: Clock, turns: Turns) -> None:
+        self._turns = turns
         self._seconds = seconds
         self._most = most
         self._clock = clock
@@ -32,8 +51,13 @@ class Remembered(Generic[K, V]):
         """The answer for `key`; raises what `ask` raises."""
         with self._lock:
             kept = self._answers.get(key)
-            if kept is not None and self._clock() < kept[0]:
-                return kept[1]
+        if kept is not None and self._clock() < kept[0]:
+            return kept[1]
+        with self._turns:
+            return self._asked_once(key, ask)
+
+    def _asked_once(self, key: K, ask: Callable[[], V]) -> V:
+        with self._lock:
             under_way = self._asked.get(key)
             if under_way is None:
                 mine = self._asked[key] = Future()

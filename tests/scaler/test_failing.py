@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ import trustme
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
+from scaler.__main__ import THREADS
 from scaler.certificate import Expiry
-from scaler.cluster import api, watching
+from scaler.cluster import api, remembered, watching
 from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings
 
@@ -135,16 +137,23 @@ def test_a_hung_kubernetes_api_holds_up_no_discovery(setting: Setting, monkeypat
     assert setting.ask(VALUE, HPA).status == 200
 
 
-def test_no_more_questions_are_under_way_than_leave_threads_to_answer(setting: Setting) -> None:
-    taken = 0
-    turns = setting.adapter.service._cluster._api._turns
-    while turns.acquire(blocking=False):
-        taken += 1
-    assert taken == api.AT_ONCE
-    assert setting.ask(VALUE, HPA).status == 500
-    for _ in range(taken):
-        turns.release()
-    assert setting.ask(VALUE, HPA).status == 200
+def test_no_more_requests_wait_for_the_kubernetes_api_than_leave_threads_to_answer(setting: Setting) -> None:
+    """Not even those that wait for the same answer."""
+    assert remembered.WAITING_AT_ONCE == THREADS / 2
+    with contextlib.ExitStack() as waiting:
+        for _ in range(remembered.WAITING_AT_ONCE - 1):
+            waiting.enter_context(setting.adapter.service._cluster.turns)
+        setting.kubernetes.hang()
+        first: list[int] = []
+        asking = threading.Thread(target=lambda: first.append(setting.ask(VALUE, HPA).status))
+        asking.start()
+        until(lambda: setting.adapter.service._cluster.access._verdicts._asked)
+        assert setting.ask(VALUE, HPA).status == 500
+        assert setting.discovery_goes_on()
+        setting.kubernetes.answering.set()
+        asking.join(10)
+        assert first == [200]
+    assert setting.ask(OTHER, HPA).status == 200
 
 
 @pytest.fixture

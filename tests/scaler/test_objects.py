@@ -14,7 +14,7 @@ import pytest
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.cluster import objects
-from scaler.cluster.remembered import Remembered
+from scaler.cluster.remembered import Remembered, Turns
 from scaler.config import ScalerSettings
 from scaler.provider import ALL, Provider
 from scaler.refusal import Refused
@@ -151,7 +151,7 @@ def test_the_same_is_asked_once_at_a_time() -> None:
         release.wait(10)
         return len(asked)
 
-    remembered: Remembered[str, int] = Remembered(10, 2, FakeClock())
+    remembered: Remembered[str, int] = Remembered(10, 2, FakeClock(), Turns(8))
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(remembered.get, "a", ask)
         begun.wait(10)
@@ -169,7 +169,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
         release.wait(10)
         raise TimeoutError
 
-    remembered: Remembered[str, int] = Remembered(10, 2, FakeClock())
+    remembered: Remembered[str, int] = Remembered(10, 2, FakeClock(), Turns(8))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(remembered.get, "a", fail)
         begun.wait(10)
@@ -184,7 +184,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
 
 def test_no_more_is_remembered_than_is_allowed() -> None:
     clock = FakeClock()
-    remembered: Remembered[int, int] = Remembered(10, 3, clock)
+    remembered: Remembered[int, int] = Remembered(10, 3, clock, Turns())
     for key in range(10):
         remembered.get(key, lambda key=key: key)  # type: ignore[misc]  # a default binds the loop's value
         clock.advance(1)
