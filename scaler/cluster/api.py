@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.config import ConfigException
 
@@ -45,10 +46,12 @@ class ClusterApi:
         self._settings = client.Configuration()
         try:
             if kubeconfig is None:
-                config.load_incluster_config(client_configuration=self._settings)
+                load: Any = config.load_incluster_config  # it and the next have no types
+                load(client_configuration=self._settings)
             else:
-                config.load_kube_config(str(kubeconfig), client_configuration=self._settings, persist_config=False)
-        except (ConfigException, OSError) as error:
+                load = config.load_kube_config
+                load(str(kubeconfig), client_configuration=self._settings, persist_config=False)
+        except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
             where = f"kubeconfig {kubeconfig}" if kubeconfig else "not in a pod, and auth.kubeconfig is not set"
             raise ConfigError(f"scaler.auth: mode delegated needs the Kubernetes API: {where}: {error}") from error
         self._settings.connection_pool_maxsize = KEPT_CONNECTIONS
@@ -94,7 +97,8 @@ class ClusterApi:
         headers = {"Accept": accept, "User-Agent": "cloudpulse-scaler"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        for credential in self._settings.auth_settings().values():  # reads a service account's token anew when due
+        credentials: Any = self._settings.auth_settings()  # reads a service account's token anew when due
+        for credential in credentials.values():
             headers[credential["key"]] = credential["value"]
         answer = self._http.request(
             method,

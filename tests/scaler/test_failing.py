@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+from kubernetes.config import incluster_config
 
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
@@ -273,12 +274,26 @@ def test_an_expired_server_certificate_is_told_until_it_is_renewed(setting: Sett
     assert setting.probe("/readyz") == (200, "ok")
 
 
+def test_in_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("of-the-pod")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    settings = api.ClusterApi()._settings
+    assert settings.host == "https://10.96.0.1:443"
+    assert settings.ssl_ca_cert == str(tmp_path / "ca.crt")
+    assert settings.auth_settings()["BearerToken"]["value"] == "bearer of-the-pod"
+
+
 def test_without_a_cluster_delegated_mode_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConfigError, match=r"not in a pod, and auth\.kubeconfig is not set"):
         Cluster(None, FakeClock())
     (tmp_path / "kubeconfig").write_text("kind: Config\n")
-    for file in ("missing", "kubeconfig"):
+    (tmp_path / "no-yaml").write_text("{")
+    for file in ("missing", "kubeconfig", "no-yaml"):
         with pytest.raises(ConfigError, match=f"kubeconfig .*{file}"):
             Cluster(tmp_path / file, FakeClock())
 
