@@ -95,6 +95,8 @@ class Face:
             answer = _text("404 Not Found", f"{path} is not here; see / for what is\n")
         status, kind, body = answer
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")]
+        if environ.get("CONTENT_LENGTH", "0") != "0":
+            headers.append(("Connection", "close"))  # nobody waits for a body that nobody reads
         start_response(status, headers)
         return [] if method == "HEAD" else [body]
 

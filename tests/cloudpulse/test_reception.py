@@ -15,7 +15,7 @@ import pytest
 
 from cloudpulse import webconfig
 from cloudpulse.reception import HEADERS
-from cloudpulse.serving import Environ, Server, StartResponse
+from cloudpulse.serving import Environ, Face, Health, Server, StartResponse, WsgiApp
 
 from .conftest import Certificates
 
@@ -32,9 +32,9 @@ def _echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 @contextlib.contextmanager
-def _running(tls: ssl.SSLContext | None = None, timeout: float = 10) -> Iterator[Server]:
+def _running(tls: ssl.SSLContext | None = None, timeout: float = 10, app: WsgiApp | None = None) -> Iterator[Server]:
     """A server with one worker thread, so that one that is held up shows at once."""
-    server = Server(_echo, "127.0.0.1:0", tls=None if tls is None else lambda: tls, threads=1)
+    server = Server(app or _echo, "127.0.0.1:0", tls=None if tls is None else lambda: tls, threads=1)
     server._server.timeout = timeout
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
@@ -171,6 +171,16 @@ def test_an_unread_body_is_never_taken_for_a_request() -> None:
         with contextlib.suppress(ConnectionError):
             client.sendall(REQUEST)
             assert client.recv(1000) == b""
+
+
+def test_a_body_that_never_comes_is_not_waited_for() -> None:
+    face = Face("x", (), lambda: Health(True))
+    with _running(app=face) as server, _connect(server) as client:
+        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert _answer(client)[0] == 405
+        begin = time.monotonic()
+        assert _exchange(server, REQUEST.replace(b"/one", b"/-/healthy"))[0] == 200
+        assert time.monotonic() - begin < 5
 
 
 def test_an_app_that_says_close_is_taken_at_its_word() -> None:
