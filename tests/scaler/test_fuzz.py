@@ -255,6 +255,7 @@ def _exchange(
     if certificate is not None:
         certificate.configure_cert(context)
     plain = socket.create_connection(("127.0.0.1", adapter.port), timeout=10)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as Go's and Python's HTTP clients do
     with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
         connection.sendall(request)
         response = http.client.HTTPResponse(connection, method=method)
