@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cloudpulse import __version__
 from cloudpulse.config import PrometheusSettings, parse
 from scaler.__main__ import DEFAULT_PORT, command
 from scaler.app import ALIVE, READY
@@ -40,6 +43,18 @@ def _settings() -> ScalerSettings:
 @pytest.mark.parametrize("document", _documents(), ids=lambda d: f"{d['kind']}-{d['metadata']['name']}")
 def test_each_manifest_is_valid(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kubectl_builds_the_kustomization() -> None:
+    kubectl = Path(sys.executable).with_name("kubectl")
+    built = subprocess.run([kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=True, timeout=60)
+    documents = list(yaml.safe_load_all(built.stdout))
+    applied = [document for document in _documents() if document["kind"] != "HorizontalPodAutoscaler"]
+    names = [(d["kind"], d["metadata"]["name"]) for d in applied]
+    assert sorted((d["kind"], d["metadata"]["name"]) for d in documents) == sorted(names)
+    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == f"cloudpulse:{__version__}"
 
 
 def test_every_file_is_applied_or_an_example() -> None:
