@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e bench bench-forecast pretrain proto programs clean
+.PHONY: up test format lint types imports rules unit e2e fuzz bench bench-forecast pretrain proto programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -32,6 +32,10 @@ unit: $(VENV)/dev programs
 
 e2e: $(VENV)/dev programs
 	$(BIN)/pytest -q -m e2e
+
+# What `unit` tries with few cases, with many: nothing that a client sends may break the scaler or open it.
+fuzz: $(VENV)/dev
+	CLOUDPULSE_FUZZ_CASES=10000 $(BIN)/pytest -q --timeout=3600 tests/scaler/test_fuzz.py
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

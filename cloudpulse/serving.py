@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cheroot import wsgi
 from cheroot.errors import FatalSSLAlert
 from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.ssl import Adapter
@@ -25,6 +24,8 @@ from prometheus_client.core import Metric
 
 from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.reception import HEADERS as HEADERS
+from cloudpulse.reception import WsgiServer
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -94,6 +95,8 @@ class Face:
             answer = _text("404 Not Found", f"{path} is not here; see / for what is\n")
         status, kind, body = answer
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")]
+        if environ.get("CONTENT_LENGTH", "0") != "0":
+            headers.append(("Connection", "close"))  # nobody waits for a body that nobody reads
         start_response(status, headers)
         return [] if method == "HEAD" else [body]
 
@@ -159,7 +162,7 @@ class Server:
     def __init__(
         self, app: WsgiApp, listen: str, *, tls: Callable[[], ssl.SSLContext] | None = None, threads: int = 16
     ) -> None:
-        self._server = wsgi.Server(
+        self._server = WsgiServer(
             split_address(listen), app, numthreads=threads, server_name="cloudpulse", shutdown_timeout=STOP_SECONDS
         )
         self._server.request_queue_size = 128
@@ -257,9 +260,9 @@ def _log_server_error(msg: str = "", level: int = 20, traceback: bool = False) -
 
 
 class _TlsAdapter(Adapter):
-    """TLS whose handshake happens in the worker thread at the first read.
+    """TLS whose handshake is left to `reception`.
 
-    cheroot's own adapter shakes hands in its one accepting thread, where a single slow client stops all others.
+    cheroot's own adapter waits for it in its one accepting thread, where a single slow client stops all others.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:

@@ -83,48 +83,64 @@ def read(path: Path) -> WebConfig:
     return config
 
 
-def context(tls: TlsServer) -> ssl.SSLContext:
-    """A server context; raises ConfigError when a file can't be used."""
+def context(tls: TlsServer, client_ca: str | None = None) -> ssl.SSLContext:
+    """A server context; raises ConfigError when a file can't be used.
+
+    With `client_ca`, a PEM text, clients may give a certificate, which one of its CAs must have signed; with "" none.
+    """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[tls.min_version]
     made.maximum_version = _VERSIONS[tls.max_version]
-    made.verify_mode = _CLIENT_AUTH[tls.client_auth_type]
+    made.verify_mode = _CLIENT_AUTH[tls.client_auth_type] if client_ca is None else ssl.CERT_OPTIONAL
+    made.set_alpn_protocols(["http/1.1"])
+    if made.verify_mode is not ssl.CERT_NONE:
+        # A resumed session would bring its certificate along unverified.
+        made.options |= ssl.OP_NO_TICKET
+        made.num_tickets = 0
     try:
         made.load_cert_chain(tls.cert_file, tls.key_file)
         if tls.client_ca_file:
             made.load_verify_locations(tls.client_ca_file)
+        if client_ca:
+            made.load_verify_locations(cadata=client_ca)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"TLS files can't be used ({tls.cert_file}, {tls.key_file}): {error}") from error
     return made
 
 
 class ReloadingContext:
-    """Gives the current server context and rebuilds it when one of its files has changed.
+    """Gives the current server context and rebuilds it when one of its files, or what `client_ca` gives, has changed.
 
     A changed file that can't be used keeps the old context: a half-written certificate must not end the service.
     """
 
-    def __init__(self, tls: TlsServer, on_error: Callable[[ConfigError], None]) -> None:
+    def __init__(
+        self,
+        tls: TlsServer,
+        on_error: Callable[[ConfigError], None],
+        client_ca: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._tls = tls
         self._on_error = on_error
+        self._client_ca = client_ca
         self._lock = threading.Lock()
-        self._seen = self._stamps()
-        self._context = context(tls)
+        self._seen = self._current()
+        self._context = context(tls, self._seen[1])
 
     def __call__(self) -> ssl.SSLContext:
         with self._lock:
-            stamps = self._stamps()
-            if stamps != self._seen:
-                self._seen = stamps
+            current = self._current()
+            if current != self._seen:
+                self._seen = current
                 try:
-                    self._context = context(self._tls)
+                    self._context = context(self._tls, current[1])
                 except ConfigError as error:
                     self._on_error(error)
             return self._context
 
-    def _stamps(self) -> tuple[tuple[int, int], ...]:
+    def _current(self) -> tuple[tuple[tuple[int, int], ...], str | None]:
         files = (self._tls.cert_file, self._tls.key_file, self._tls.client_ca_file)
-        return tuple(_stamp(file) for file in files if file is not None)
+        return tuple(_stamp(file) for file in files if file is not None), self._client_ca()
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`cloudpulse scaler`: wires settings, Prometheus, the service and its HTTPS server together."""
+"""`cloudpulse scaler`: wires settings, Prometheus, the rules and everyone who asks for them together."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING
 import click
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from cloudpulse import config, logs, options, webconfig
+from cloudpulse import config, logs, options
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
-from cloudpulse.errors import ConfigError
+from cloudpulse.errors import ConfigError, DependencyMissing
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
-from cloudpulse.serving import Face, Health, Link, Server, WsgiApp
-from scaler.certificate import self_signed
+from cloudpulse.serving import Face, Health, Link
+from scaler import https
+from scaler.certificate import Expiry
 from scaler.config import ScalerSettings
 from scaler.docker.fleet import Fleet
 from scaler.meters import Meters
 from scaler.service import Service
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who needs neither Kubernetes nor KEDA doesn't load them
+    from scaler.cluster.connection import Cluster
     from scaler.keda.server import KedaServer
 
 DEFAULT_PORT = 9813
-THREADS = 32
-"""Each kept-alive connection that has a request under way holds one."""
-
-log = logs.get(__name__)
 
 
 @click.command("scaler")
@@ -47,7 +45,10 @@ def command(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     meters = Meters(registry, time.time)
-    service = Service(settings, source, meters, time.time)
+    web = options.WebOptions(listen, web_config, lifecycle)
+    tls = https.files_of(web, settings)
+    cluster = _cluster(settings)
+    service = Service(settings, source, meters, time.time, cluster, Expiry(tls.cert_file))
     keda = _keda(settings, service, meters)
     fleet = Fleet(
         settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time
@@ -55,19 +56,27 @@ def command(
 
     def apply() -> None:
         anew = config.read(config_path).section("scaler", ScalerSettings)
-        before = (settings.data_dir, settings.tls, settings.auth.client_ca_file, settings.keda)
-        if (anew.data_dir, anew.tls, anew.auth.client_ca_file, anew.keda) != before:
+        if _fixed(anew) != _fixed(settings):
             raise ConfigError(
-                "scaler.data_dir, scaler.tls, scaler.auth.client_ca_file and scaler.keda need a restart to change"
+                "scaler.data_dir, scaler.tls, scaler.keda and scaler.auth's mode, kubeconfig and client_ca_file need a "
+                "restart to change"
             )
         service.apply(anew)
         fleet.apply(anew.docker)
+
+    def health() -> Health:
+        return _together(service.health(), fleet.health(), *((keda.health(),) if keda else ()))
+
+    def close() -> None:
+        if keda is not None:
+            keda.close()
+        fleet.close()
 
     reload = Reload(apply, time.time)
     face = Face(
         "scaler",
         (BuildInfo(), registry, reload),
-        lambda: together(service.health(), fleet.health(), *((keda.health(),) if keda else ())),
+        health,
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,
         reload=reload if lifecycle else None,
@@ -75,53 +84,44 @@ def command(
     try:
         if keda is not None:
             keda.start()  # before the HTTPS server is there, whose threads would outlive a failure
-        server = _server(face, options.WebOptions(listen, web_config, lifecycle), settings)
+        server = https.server(face, web, settings, tls, cluster.trust.pem if cluster else lambda: None)
         service.start()
         fleet.start()
-        options.run(server, "scaler", reload, lambda: _close(keda, fleet))
+        options.run(server, "scaler", reload, close)
     finally:
-        _close(keda, fleet)
+        close()
         service.close()
         source.close()
+
+
+def _fixed(settings: ScalerSettings) -> tuple[object, ...]:
+    auth = settings.auth
+    return settings.data_dir, settings.tls, settings.keda, auth.mode, auth.kubeconfig, auth.client_ca_file
+
+
+def _cluster(settings: ScalerSettings) -> Cluster | None:
+    if settings.auth.mode == "static":
+        return None
+    try:
+        from scaler.cluster.connection import Cluster
+    except ImportError as error:
+        raise DependencyMissing(
+            f"scaler.auth: mode delegated needs {error.name}: pip install cloudpulse[scaler]"
+        ) from error
+    return Cluster(settings.auth.kubeconfig, time.time)
 
 
 def _keda(settings: ScalerSettings, service: Service, meters: Meters) -> KedaServer | None:
     if settings.keda is None:
         return None
-    from scaler.keda.server import KedaServer  # without the section gRPC stays unloaded
+    from scaler.keda.server import KedaServer
 
     return KedaServer(settings.keda, lambda: service.provider, meters, time.time)
 
 
-def _close(keda: KedaServer | None, fleet: Fleet) -> None:
-    if keda is not None:
-        keda.close()
-    fleet.close()
-
-
-def together(*parts: Health) -> Health:
+def _together(*parts: Health) -> Health:
     """Ready when all parts are; the facts of all."""
     return Health(all(part.ready for part in parts), {key: fact for part in parts for key, fact in part.facts.items()})
-
-
-def _server(app: WsgiApp, web: options.WebOptions, settings: ScalerSettings) -> Server:
-    if web.web_config is not None:
-        if webconfig.read(web.web_config).tls_server_config is None:
-            raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
-        if settings.tls or settings.auth.client_ca_file:
-            raise ConfigError(
-                "TLS is set twice: keep either --web.config.file or scaler.tls and scaler.auth.client_ca_file"
-            )
-        return options.serve(app, web, THREADS)
-    files = settings.tls or self_signed(settings.data_dir)
-    tls = webconfig.TlsServer(
-        cert_file=files.cert_file,
-        key_file=files.key_file,
-        client_ca_file=settings.auth.client_ca_file,
-        client_auth_type="VerifyClientCertIfGiven" if settings.auth.client_ca_file else "NoClientCert",
-    )
-    context = webconfig.ReloadingContext(tls, lambda error: log.error("certificate not reloaded", error=str(error)))
-    return Server(app, web.listen, tls=context, threads=THREADS)
 
 
 if __name__ == "__main__":

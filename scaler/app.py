@@ -1,4 +1,4 @@
-"""The API server as a WSGI app: authentication, then discovery or values, every failure a Status object.
+"""The API server as a WSGI app: authentication, authorisation, then discovery or values; every failure a Status object.
 
 Paths are read from the raw request line (`REQUEST_URI`), not from `PATH_INFO`, which is already decoded; that is why
 there is no web framework between.
@@ -7,7 +7,7 @@ there is no web framework between.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -15,17 +15,27 @@ import msgspec
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
-from cloudpulse.serving import Environ, StartResponse
-from scaler.authentication import StaticAuthentication
+from cloudpulse.serving import HEADERS, Environ, StartResponse
+from scaler.access import Access, Action, User
 from scaler.discovery import JSON, Discovery, Document
 from scaler.meters import Meters
-from scaler.protocol import EXTERNAL, MetricRequest, custom_list, external_list, metric_request, split_path, status
+from scaler.protocol import (
+    EXTERNAL,
+    MetricRequest,
+    action,
+    custom_list,
+    external_list,
+    metric_request,
+    split_path,
+    status,
+)
 from scaler.provider import Answer, Provider
-from scaler.refusal import Refused, not_allowed, not_found
+from scaler.refusal import Denied, Refused, ambiguous, not_allowed, not_found
 
-PROBES = ("/livez", "/readyz", "/healthz")
-"""Answered to everyone, and true while the process serves: readiness must not depend on Prometheus, or Kubernetes
-takes discovery away with it."""
+ALIVE = ("/livez", "/healthz")
+READY = "/readyz"
+"""The probes, answered to everyone. Readiness asks for no more than what discovery needs: were it to depend on
+Prometheus, Kubernetes would take discovery away with it. `/-/ready` tells of everything."""
 
 log = logs.get(__name__)
 
@@ -47,13 +57,16 @@ class Api:
         self,
         provider: Provider,
         discovery: Discovery,
-        authentication: StaticAuthentication,
+        access: Access,
         meters: Meters,
         clock: Clock,
+        unready: Callable[[], str] = lambda: "",
     ) -> None:
+        """`unready` says why not even discovery can be answered, "" while it can."""
         self._provider = provider
         self._discovery = discovery
-        self._authentication = authentication
+        self._access = access
+        self._unready = unready
         self._meters = meters
         self._clock = clock
 
@@ -61,6 +74,8 @@ class Api:
         try:
             response = self._respond(environ)
         except Refused as refused:
+            if isinstance(refused, Denied):
+                self._meters.denied(refused.cause)
             response = _refusal(refused)
         headers = [
             ("Content-Type", response.content_type),
@@ -68,6 +83,9 @@ class Api:
             ("X-Content-Type-Options", "nosniff"),
             *response.headers,
         ]
+        if response.code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED) or _has_body(environ):
+            # The next on this connection may be someone else, or the same with a certificate that is known by then.
+            headers.append(("Connection", "close"))
         if response.code != HTTPStatus.NOT_MODIFIED:
             headers.append(("Content-Length", str(len(response.body))))
         start_response(f"{response.code} {HTTPStatus(response.code).phrase}", headers)
@@ -75,28 +93,25 @@ class Api:
 
     def _respond(self, environ: Environ) -> Response:
         path, _, query = environ["REQUEST_URI"].partition("?")
-        if path in PROBES:
-            return Response(200, "text/plain; charset=utf-8", b"ok")
-        user = self._identified(environ)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            raise not_allowed(environ["REQUEST_METHOD"])
+        if path in ALIVE or path == READY:
+            return _probed(self._unready() if path == READY else "")
+        if merging := next((name for name, _ in environ[HEADERS] if "_" in name), None):
+            raise ambiguous(f'the header name "{merging}" holds "_", which WSGI takes for "-": rename it')
+        user, method = self._access.identify(environ), environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            raise not_allowed(method)
         segments = split_path(path)
-        document = self._discovery.find(segments, environ.get("HTTP_ACCEPT", ""))
-        if document is not None:
-            return _unless_known(document, environ.get("HTTP_IF_NONE_MATCH", ""))
         request = metric_request(segments, query)
-        if request is None:
+        if request is not None:
+            self._access.authorize(user, action(request))
+            return self._values(user, request)
+        self._access.authorize(user, Action(method.lower(), path="/" + "/".join(segments)))
+        document = self._discovery.find(segments, environ.get("HTTP_ACCEPT", ""))
+        if document is None:
             raise not_found("there is no such path: see /apis for what is")
-        return self._values(user, request)
+        return _unless_known(document, environ.get("HTTP_IF_NONE_MATCH", ""))
 
-    def _identified(self, environ: Environ) -> str:
-        try:
-            return self._authentication.identify(environ)
-        except Refused:
-            self._meters.denied("wrong_credentials" if "HTTP_AUTHORIZATION" in environ else "no_credentials")
-            raise
-
-    def _values(self, user: str, request: MetricRequest) -> Response:
+    def _values(self, user: User, request: MetricRequest) -> Response:
         started = time.perf_counter()
         api = "external" if request.group == EXTERNAL else "custom"
         try:
@@ -106,7 +121,7 @@ class Api:
         except Refused as refused:
             metric = self._provider.name_of(request.metric, request.kind)
             self._meters.refused(api, metric, refused.code, time.perf_counter() - started)
-            log.info("refused", user=user, api=api, metric=request.metric, code=refused.code, why=refused.message)
+            log.info("refused", user=user.name, api=api, metric=request.metric, code=refused.code, why=refused.message)
             raise
         self._meters.answered(api, answer, time.perf_counter() - started)
         self._audit(user, api, request, answer)
@@ -125,10 +140,11 @@ class Api:
             series=request.series,
         )
 
-    def _audit(self, user: str, api: str, request: MetricRequest, answer: Answer) -> None:
+    def _audit(self, user: User, api: str, request: MetricRequest, answer: Answer) -> None:
         log.info(
             "answered",
-            user=user,
+            user=user.name,
+            groups=list(user.groups),
             api=api,
             metric=answer.rule.name,
             namespace=request.namespace,
@@ -138,6 +154,15 @@ class Api:
             age_seconds=round(self._clock() - answer.oldest, 3),
             source=f"forecast:{answer.rule.forecast}" if answer.rule.forecast else "query",
         )
+
+
+def _has_body(environ: Environ) -> bool:
+    return environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def _probed(unready: str) -> Response:
+    body = f"not ready: {unready}" if unready else "ok"
+    return Response(503 if unready else 200, "text/plain; charset=utf-8", body.encode())
 
 
 def _refusal(refused: Refused) -> Response:

@@ -1,4 +1,4 @@
-"""Who asks, outside a cluster: a verified client certificate or a bearer token from the config.
+"""Who may read, outside a cluster: whoever has a verified client certificate or a bearer token of the config.
 
 `X-Remote-User` and its kin are never believed here.
 """
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import hmac
 import re
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -17,6 +18,7 @@ from cloudpulse.config import secret_text
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ
 from scaler import config
+from scaler.access import Action, User, bearer
 from scaler.refusal import unauthorized
 
 ANONYMOUS = "anonymous"
@@ -24,32 +26,40 @@ ANONYMOUS = "anonymous"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
-class StaticAuthentication:
-    """Identifies callers by what the config names. Raises ConfigError when it names nothing."""
+class StaticAccess:
+    """Knows callers by what the config names, and lets all of them read. Raises ConfigError when it names nothing."""
 
     def __init__(self, settings: config.Authentication) -> None:
         if not (settings.client_ca_file or settings.tokens or settings.anonymous):
             raise ConfigError(
-                "scaler.auth: nothing says who may read: set client_ca_file or tokens, or anonymous: true for everyone"
+                "scaler.auth: nothing says who may read: set mode: delegated in a cluster; elsewhere client_ca_file or "
+                "tokens, or anonymous: true for everyone"
             )
         self._certificates = settings.client_ca_file is not None
         self._anonymous = settings.anonymous
         self._tokens = [(token.name, _digest(_text(token))) for token in settings.tokens]
 
-    def identify(self, environ: Environ) -> str:
-        """The caller's name for the audit log; raises Refused (401) for one that is not known."""
+    def identify(self, environ: Environ) -> User:
+        """The caller, named for the audit log; raises Denied (401) for one that is not known."""
         if self._certificates and (certificate := environ.get(CLIENT_CERTIFICATE)) is not None:
-            return f"certificate:{_common_name(certificate)}"
+            name, ends = _holder(certificate)
+            if datetime.now(UTC) > ends:  # TLS looks at it once, and a connection may outlive it
+                raise unauthorized("the client certificate has expired", "wrong_credentials")
+            return User(f"certificate:{name}")
         header = environ.get("HTTP_AUTHORIZATION")
         if header is None and self._anonymous:
-            return ANONYMOUS
+            return User(ANONYMOUS)
         if header is None:
-            raise unauthorized("who asks is not known: a client certificate or a bearer token is needed")
-        scheme, _, token = header.partition(" ")
-        name = self._owner(token.strip()) if scheme.lower() == "bearer" else None
-        if name is None:
-            raise unauthorized("the credentials are not among those of scaler.auth")
-        return f"token:{name}"
+            raise unauthorized(
+                "who asks is not known: a client certificate or a bearer token is needed", "no_credentials"
+            )
+        owner = self._owner(bearer(header))
+        if owner is None:
+            raise unauthorized("the credentials are not among those of scaler.auth", "wrong_credentials")
+        return User(f"token:{owner}")
+
+    def authorize(self, user: User, action: Action) -> None:
+        """Whoever is known may read everything."""
 
     def _owner(self, token: str) -> str | None:
         """Compares with every token, whichever fits, so that the time taken tells nothing."""
@@ -73,6 +83,8 @@ def _digest(token: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _common_name(certificate: bytes) -> str:
-    names = x509.load_der_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else "without a common name"
+def _holder(certificate: bytes) -> tuple[str, datetime]:
+    """The common name and the end of a certificate that TLS verified."""
+    read = x509.load_der_x509_certificate(certificate)
+    names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else "without a common name", read.not_valid_after_utc

@@ -35,6 +35,28 @@ def self_signed(data_dir: Path) -> TlsFiles:
     return files
 
 
+class Expiry:
+    """Says when the certificate in a file, which may be replaced, has expired."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seen: tuple[int, int] | None = None
+        self._ends = datetime.max.replace(tzinfo=UTC)
+
+    def problem(self) -> str:
+        """What is wrong, for people; "" while clients can trust it."""
+        try:
+            found = self._file.stat()
+            if self._seen != (found.st_mtime_ns, found.st_ino):
+                self._ends = x509.load_pem_x509_certificate(self._file.read_bytes()).not_valid_after_utc
+                self._seen = (found.st_mtime_ns, found.st_ino)
+        except (OSError, ValueError):
+            pass  # half-written: the one before is still served
+        if datetime.now(UTC) < self._ends:
+            return ""
+        return f"the server certificate expired at {self._ends:%Y-%m-%d %H:%M} UTC: nobody can trust it, renew it"
+
+
 def _usable(files: TlsFiles) -> bool:
     try:
         certificate = x509.load_pem_x509_certificate(files.cert_file.read_bytes())

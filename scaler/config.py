@@ -135,13 +135,25 @@ class Token(Section, frozen=True):
 
 
 class Authentication(Section, frozen=True):
-    """Who may read: any certificate that the CA signed, any of the tokens, or, said in so many words, everyone."""
+    """Who may read.
 
+    static: any certificate that the CA signed, any of the tokens, or, said in so many words, everyone. delegated: whom
+    the Kubernetes cluster knows and lets; `kubeconfig` leads to it from outside of a pod.
+    """
+
+    mode: Literal["static", "delegated"] = "static"
+    kubeconfig: Path | None = None
     client_ca_file: Path | None = None
     tokens: tuple[Token, ...] = ()
     anonymous: bool = False
 
     def __post_init__(self) -> None:
+        if self.mode == "static" and self.kubeconfig is not None:
+            raise ValueError("kubeconfig goes with mode: delegated")
+        if self.mode == "delegated" and (self.client_ca_file or self.tokens or self.anonymous):
+            raise ValueError(
+                "client_ca_file, tokens and anonymous go with mode: static; with delegated the cluster says who reads"
+            )
         names = [token.name for token in self.tokens]
         if len(set(names)) != len(names):
             raise ValueError(f"tokens: expected each name once, got {', '.join(names)}")

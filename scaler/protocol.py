@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from scaler import selector
+from scaler.access import Action
 from scaler.evaluation import Item
 from scaler.provider import Answer
 from scaler.refusal import Refused, bad_request, not_found
@@ -112,6 +113,23 @@ def _selector(parameters: dict[str, list[str]], name: str) -> Selector:
         return selector.parse(texts[0])
     except ValueError as error:
         raise bad_request(f"{name}: {error}") from None
+
+
+def action(request: MetricRequest) -> Action:
+    """What kube-apiserver authorises before it passes `request` on, and what a caller needs to be allowed."""
+    place = {"group": request.group, "version": request.version}
+    if request.group == EXTERNAL:
+        return Action("list", **place, namespace=request.namespace or "", resource=request.metric)
+    if request.kind == NAMESPACE.name:
+        return Action("get", **place, namespace=request.name, resource="metrics", name=request.metric)
+    return Action(
+        "get",
+        **place,
+        namespace=request.namespace or "",
+        resource=request.kind,
+        subresource=request.metric,
+        name=request.name,
+    )
 
 
 def external_list(answer: Answer) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from scaler.config import Rule
 from scaler.evaluation import Item
+from scaler.objects import CarriedLabels, Objects
 from scaler.quantity import LARGEST
 from scaler.refusal import bad_request, not_found, unavailable
 from scaler.resources import NAMESPACE, Resource
-from scaler.selector import EVERYTHING, Selector, carries
-from scaler.watch import Snapshot, Watch
+from scaler.selector import EVERYTHING, Selector
+from scaler.watch import Watch
 
 ALL = "*"
 """The name that stands for every object of a kind."""
@@ -49,8 +50,9 @@ class Answer:
 class Provider:
     """Answers for the rules under `watches`. Any number of threads may ask."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
+    def __init__(self, watches: Sequence[Watch], objects: Objects | None = None) -> None:
         self._watches = watches
+        self._objects = objects or CarriedLabels()
         self._external = {watch.rule.name.lower(): watch for watch in watches if watch.rule.api == "external"}
         self._custom = {(watch.rule.name, kind): watch for watch in watches for kind in watch.rule.objects}
 
@@ -79,8 +81,7 @@ class Provider:
     ) -> Answer:
         """One item for each object: `name` of `kind` (as in a path: `deployments.apps`), or `ALL`. Raises Refused.
 
-        `objects` selects by the objects' own labels. Without the Kubernetes API those are known only as far as the
-        series carry them, so that a label that no series of the rule carries is refused instead of guessed.
+        `objects` selects by the objects' own labels, as `Objects` knows them.
         """
         watch = self._custom.get((metric, kind))
         if watch is None:
@@ -88,13 +89,14 @@ class Provider:
         rule, snapshot = watch.rule, watch.snapshot()
         if (namespace is None) is not (rule.namespace_label is None or kind == NAMESPACE.name):
             raise not_found(f"{rule.title}: {kind} {'belong to a' if namespace is None else 'belong to no'} namespace")
-        _check_carried(rule, snapshot, objects)
+        resource = rule.objects[kind][0]
+        chosen = self._objects.chosen(rule, snapshot, resource, namespace, objects)
         named = snapshot.places.get((kind, namespace), {})
         found = [
             (owner, item)
             for owner, items in (named.items() if name == ALL else [(name, named.get(name, ()))])
             for item in items
-            if series.matches(item.labels) and objects.matches(item.labels)
+            if series.matches(item.labels) and chosen(owner, item)
         ]
         what = f" for {kind}{'' if name == ALL else f' {name}'}{_in(namespace)}{_with(objects)}{_with(series)}"
         items, owners = [item for _, item in found], [owner for owner, _ in found]
@@ -104,7 +106,7 @@ class Provider:
                 f"{rule.title}{what}: several series describe the same object, and adding them up may be wrong: "
                 "aggregate in the rule's query, or select one with metricLabelSelector"
             )
-        return Answer(rule, items, owners, rule.objects[kind][0])
+        return Answer(rule, items, owners, resource)
 
     def external_watch(self, metric: str) -> Watch:
         """The rule behind an external metric, under watch; raises Refused where there is none."""
@@ -123,15 +125,6 @@ class Provider:
     def problems(self) -> list[str]:
         """What is wrong with the rules that have no value to serve now."""
         return [problem for watch in self._watches if (problem := watch.problem())]
-
-
-def _check_carried(rule: Rule, snapshot: Snapshot, objects: Selector) -> None:
-    for requirement in objects.requirements:
-        if snapshot.items and not carries(snapshot.carried, requirement.key):
-            raise not_found(
-                f"{rule.title}: no series carries the label {requirement.key}, so that objects can't be selected by "
-                "it: keep that label in the rule's query"
-            )
 
 
 def _in(namespace: str | None) -> str:

@@ -19,14 +19,40 @@ class Refused(CloudPulseError):
         self.message = message
 
 
+class Denied(Refused):
+    """Refused for who asks, not for what; `cause` is the label that it is counted under."""
+
+    def __init__(self, code: int, reason: str, message: str, cause: str) -> None:
+        super().__init__(code, reason, message)
+        self.cause = cause
+
+
 def bad_request(message: str) -> Refused:
     """The request can't be understood."""
     return Refused(400, "BadRequest", message)
 
 
-def unauthorized(message: str) -> Refused:
+def ambiguous(message: str) -> Denied:
+    """The request's headers could be read in two ways, so that nothing they say is believed."""
+    return Denied(400, "BadRequest", message, "ambiguous_headers")
+
+
+def unauthorized(message: str, cause: str) -> Denied:
     """The caller is not known."""
-    return Refused(401, "Unauthorized", message)
+    return Denied(401, "Unauthorized", message, cause)
+
+
+def forbidden(message: str) -> Denied:
+    """The caller is known and may not."""
+    return Denied(403, "Forbidden", message, "forbidden")
+
+
+def uncheckable(message: str, cause: str) -> Denied:
+    """Who the caller is or what they may can't be found out now.
+
+    500 and not 503, with which kube-apiserver would list the API group without its resources.
+    """
+    return Denied(500, "InternalError", message, cause)
 
 
 def not_found(message: str) -> Refused:

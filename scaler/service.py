@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.promql import MetricSource
 from cloudpulse.serving import Environ, Health, StartResponse
+from scaler.access import Access
 from scaler.app import Api
-from scaler.authentication import StaticAuthentication
+from scaler.authentication import StaticAccess
+from scaler.certificate import Expiry
 from scaler.config import Rule, ScalerSettings
 from scaler.discovery import Discovery
 from scaler.meters import Meters
 from scaler.provider import Provider
 from scaler.watch import Watch
 
+if TYPE_CHECKING:  # outside of a cluster the package `kubernetes` stays unloaded, 40 MB of it
+    from scaler.cluster.connection import Cluster
+
 log = logs.get(__name__)
 
 
 class Service:
-    """A WSGI app. Nothing is asked of Prometheus before `start`."""
+    """A WSGI app. Nothing is asked of Prometheus or Kubernetes before `start`.
 
-    def __init__(self, settings: ScalerSettings, source: MetricSource, meters: Meters, clock: Clock) -> None:
+    `cluster` goes with auth mode delegated; `expiry` is that of the server certificate.
+    """
+
+    def __init__(
+        self,
+        settings: ScalerSettings,
+        source: MetricSource,
+        meters: Meters,
+        clock: Clock,
+        cluster: Cluster | None = None,
+        expiry: Expiry | None = None,
+    ) -> None:
         self._source = source
+        self._cluster = cluster
+        self._expiry = expiry
         self._meters = meters
         self._clock = clock
         self._settings = settings
@@ -34,7 +53,9 @@ class Service:
         return self._api(environ, start_response)
 
     def start(self) -> None:
-        """Evaluate from now on."""
+        """Evaluate from now on, and learn whom to trust."""
+        if self._cluster is not None:
+            self._cluster.start()
         for watch in self._watches:
             watch.start(float(self._settings.interval))
 
@@ -61,21 +82,42 @@ class Service:
         return self._provider
 
     def health(self) -> Health:
-        """Ready while Prometheus answers every rule; metrics that have no value now are facts, each by itself."""
-        facts = {"metrics": len(self._watches), "without a value": self._provider.problems()}
-        return Health(all(watch.asked() for watch in self._watches), facts)
+        """Ready while Prometheus answers every rule, the cluster is known, and the certificate can be trusted.
+
+        Metrics that have no value now are facts, each by itself.
+        """
+        facts: dict[str, object] = {"metrics": len(self._watches), "without a value": self._provider.problems()}
+        problems = [problem for problem in (self._certificate(), self._trust()) if problem]
+        if problems:
+            facts["problems"] = problems
+        return Health(not problems and all(watch.asked() for watch in self._watches), facts)
+
+    def unready(self) -> str:
+        """Why not even discovery can be answered, "" while it can: neither Prometheus nor a restart of the Kubernetes
+        API changes it."""
+        return self._certificate() or (self._cluster.unready() if self._cluster is not None else "")
 
     def close(self) -> None:
-        """End the evaluations."""
+        """End the evaluations and the watch of the cluster."""
         for watch in self._watches:
             watch.stop()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def _certificate(self) -> str:
+        return self._expiry.problem() if self._expiry is not None else ""
+
+    def _trust(self) -> str:
+        return self._cluster.trust.problem if self._cluster is not None else ""
 
     def _watch(self, rule: Rule) -> Watch:
         return Watch(rule, self._source, self._clock)
 
     def _over(self, settings: ScalerSettings, watches: list[Watch]) -> tuple[Provider, Api]:
-        authentication = StaticAuthentication(settings.auth)
+        cluster = self._cluster
+        access: Access = StaticAccess(settings.auth) if cluster is None else cluster.access
         if settings.auth.anonymous:
             log.warning("anyone who reaches the port may read the metrics: scaler.auth.anonymous is true")
-        provider = Provider(watches)
-        return provider, Api(provider, Discovery(settings.metrics), authentication, self._meters, self._clock)
+        provider = Provider(watches, None if cluster is None else cluster.objects)
+        api = Api(provider, Discovery(settings.metrics), access, self._meters, self._clock, self.unready)
+        return provider, api

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,13 @@ from cloudpulse.config import parse
 from cloudpulse.promql import Series
 from cloudpulse.serving import Face, Server
 from cloudpulse.testing import FakeClock, FakeSource
+from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings
 from scaler.evaluation import SAMPLED
 from scaler.meters import Meters
 from scaler.service import Service
+
+from .fake_kubernetes import FakeKubernetes
 
 TOKEN = "sesame-0123456789"
 
@@ -126,14 +130,51 @@ def forecast(sample: Callable[..., Series]) -> Callable[..., list[Series]]:
     return make
 
 
+def _fail(error: Exception) -> None:
+    raise AssertionError from error
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for what a thread of the program does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="session")
-def serve(authority: trustme.CA) -> Callable[..., contextlib.AbstractContextManager[Adapter]]:
-    """Serves settings over HTTPS after one evaluation of every rule; client certificates of `authority` are known."""
+def connected() -> Callable[..., contextlib.AbstractContextManager[Cluster]]:
+    """Starts a fake Kubernetes API and gives the cluster as the scaler knows it, once it knows whom to trust."""
 
     @contextlib.contextmanager
-    def run(settings: ScalerSettings, source: FakeSource, clock: FakeClock, folder: Path) -> Iterator[Adapter]:
+    def run(kubernetes: FakeKubernetes, folder: Path, ticks: Callable[[], float] = time.monotonic) -> Iterator[Cluster]:
+        kubernetes.start()
+        cluster = Cluster(kubernetes.kubeconfig(folder), time.time, ticks)
+        cluster.trust._shortest_pause = 0.05
+        cluster.start()
+        try:
+            until(lambda: cluster.trust.trust)
+            yield cluster
+        finally:
+            cluster.close()
+            kubernetes.stop()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def serve(authority: trustme.CA) -> Callable[..., contextlib.AbstractContextManager[Adapter]]:
+    """Serves settings over HTTPS after one evaluation of every rule.
+
+    Client certificates of `authority` are known; with `cluster`, those that it names.
+    """
+
+    @contextlib.contextmanager
+    def run(
+        settings: ScalerSettings, source: FakeSource, clock: FakeClock, folder: Path, cluster: Cluster | None = None
+    ) -> Iterator[Adapter]:
         registry = CollectorRegistry()
-        service = Service(settings, source, Meters(registry, clock), clock)
+        service = Service(settings, source, Meters(registry, clock), clock, cluster)
         for watch in service._watches:
             watch.evaluate()
         files = {name: folder / name for name in ("server.crt", "server.key", "ca.crt")}
@@ -144,11 +185,12 @@ def serve(authority: trustme.CA) -> Callable[..., contextlib.AbstractContextMana
         tls = webconfig.TlsServer(
             cert_file=files["server.crt"],
             key_file=files["server.key"],
-            client_ca_file=files["ca.crt"],
-            client_auth_type="VerifyClientCertIfGiven",
+            client_ca_file=None if cluster else files["ca.crt"],
+            client_auth_type="NoClientCert" if cluster else "VerifyClientCertIfGiven",
         )
         face = Face("scaler", (registry,), service.health, app=service)
-        server = Server(face, "127.0.0.1:0", tls=lambda: webconfig.context(tls), threads=4)
+        context = webconfig.ReloadingContext(tls, _fail, cluster.trust.pem if cluster else lambda: None)
+        server = Server(face, "127.0.0.1:0", tls=context, threads=4)
         stop = threading.Event()
         thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
         thread.start()

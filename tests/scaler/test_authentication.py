@@ -14,7 +14,7 @@ import trustme
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
-from scaler.authentication import StaticAuthentication
+from scaler.authentication import StaticAccess
 from scaler.config import ScalerSettings
 
 RULE = "metrics: [{name: m, api: external, query: sum(m)}]\n"
@@ -90,7 +90,7 @@ def test_health_needs_no_credentials(adapter_for: Callable[[str], Any]) -> None:
 
 def test_without_a_word_on_who_may_read_nothing_starts(settings_of: Read) -> None:
     with pytest.raises(ConfigError, match="nothing says who may read"):
-        StaticAuthentication(settings_of(RULE).auth)
+        StaticAccess(settings_of(RULE).auth)
 
 
 @pytest.mark.parametrize("content", ["", "two words", "é"])
@@ -98,4 +98,4 @@ def test_a_token_file_that_holds_no_token_is_refused(settings_of: Read, tmp_path
     file = tmp_path / "token"
     file.write_text(content)
     with pytest.raises(ConfigError, match="hpa: expected visible ASCII"):
-        StaticAuthentication(settings_of(f"auth: {{tokens: [{{name: hpa, token_file: '{file}'}}]}}").auth)
+        StaticAccess(settings_of(f"auth: {{tokens: [{{name: hpa, token_file: '{file}'}}]}}").auth)

@@ -80,3 +80,19 @@ def test_custom_names_keep_their_case(settings_of: Read) -> None:
         "{name: A, api: custom, query: q, resource: {node: n}}, {name: a, api: custom, query: r, resource: {node: n}}"
     )
     assert len(settings_of(f"metrics: [{rules}]").metrics) == 2
+
+
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        ("{mode: cluster}", "auth.mode"),
+        ("{kubeconfig: k}", "kubeconfig goes with mode: delegated"),
+        ("{mode: delegated, tokens: [{name: a, token: b}]}", "go with mode: static"),
+        ("{mode: delegated, anonymous: true}", "go with mode: static"),
+        ("{mode: delegated, client_ca_file: ca.pem}", "go with mode: static"),
+    ],
+)
+def test_the_two_ways_to_say_who_may_read_are_not_mixed(settings_of: Read, auth: str, message: str) -> None:
+    with pytest.raises(ConfigError, match="scaler") as caught:
+        settings_of(f"auth: {auth}")
+    assert message in str(caught.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import os
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import trustme
 
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.promql import Prometheus
@@ -26,6 +29,8 @@ from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.testing import serving
 from scaler.config import ScalerSettings
 from scaler.evaluation import items_of, query_of
+
+from .fake_kubernetes import FakeKubernetes, trust
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 TOKEN = "sesame-0123456789"
@@ -69,7 +74,9 @@ def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def _process(folder: Path, prometheus: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def _process(
+    folder: Path, prometheus: str, auth: str = f"{{tokens: [{{name: hpa, token: {TOKEN}}}]}}"
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     config = folder / "cloudpulse.yaml"
     config.write_text(f"""
 prometheus: {{url: {prometheus}}}
@@ -79,7 +86,7 @@ scaler:
   metrics:
     - {{name: WebAhead, api: external, forecast: web_rps, horizon: 15m, max_age: 2m}}
     - {{name: ahead, api: custom, forecast: web_rps, horizon: 15m, resource: {{namespace: namespace, deployment: app}}}}
-  auth: {{tokens: [{{name: hpa, token: {TOKEN}}}]}}
+  auth: {auth}
 """)
     port = _free_port()
     listen = ["--web.listen-address", f"127.0.0.1:{port}", "--log-format", "json"]
@@ -161,6 +168,61 @@ def test_kubectl_reads_forecasts_and_reads_why_there_are_none(tmp_path: Path) ->
     }
     assert 15 < audit["age_seconds"] < 40
     assert TOKEN not in (tmp_path / "log").read_text()
+
+
+def test_in_a_cluster_the_front_proxy_is_believed_and_a_rotated_ca_needs_no_restart(tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    kubernetes = FakeKubernetes(trust(old), permits=lambda spec: spec["user"] == "hpa")
+    kubernetes.start()
+    auth = f"{{mode: delegated, kubeconfig: {kubernetes.kubeconfig(tmp_path)}}}"
+    value = "/apis/external.metrics.k8s.io/v1beta1/namespaces/demo/webahead"
+
+    def asked(ca: trustme.CA, user: str) -> int:
+        context = ssl.create_default_context(cafile=str(tmp_path / "data" / "tls.crt"))
+        ca.issue_cert("x", common_name="front-proxy-client").configure_cert(context)
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=5)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", value, headers={"X-Remote-User": user})
+                return connection.getresponse().status
+            except OSError:
+                return 0
+
+    try:
+        with serving(FakePrometheus()) as url, _process(tmp_path, url, auth) as (process, port):
+            _until(lambda: (tmp_path / "data" / "tls.crt").exists() and _get(tmp_path, port, "/-/ready") == 200)
+            assert (asked(old, "hpa"), asked(old, "bob"), asked(new, "hpa")) == (200, 403, 0)
+            kubernetes.rotate(trust(new))
+            _until(lambda: asked(new, "hpa") == 200)
+            assert asked(old, "hpa") == 0
+            config = tmp_path / "cloudpulse.yaml"
+            config.write_text(config.read_text().replace(auth, "{anonymous: true}"))
+            process.send_signal(signal.SIGHUP)
+            _until(lambda: "need a restart to change" in (tmp_path / "log").read_text())
+            assert asked(new, "bob") == 403
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+    finally:
+        kubernetes.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ([], "not in a pod, and auth.kubeconfig is not set"),
+        (["--web.config.file", "web.yml"], "use scaler.tls instead"),
+    ],
+)
+def test_what_delegated_mode_lacks_is_said_at_start(tmp_path: Path, options: list[str], why: str) -> None:
+    (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: a, key_file: b}\n")
+    (tmp_path / "c.yaml").write_text("scaler: {auth: {mode: delegated}}\n")
+    argv = [sys.executable, "-m", "cloudpulse", "scaler", "--config", "c.yaml", *options]
+    path = {"PYTHONPATH": os.environ.get("PYTHONPATH", "") and str(Path.cwd())}
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=os.environ | path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert why in done.stderr
 
 
 def test_https_is_not_optional(tmp_path: Path) -> None:

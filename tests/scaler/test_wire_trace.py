@@ -1,5 +1,7 @@
 """What a real kube-apiserver and HPA asked (data/hpa-wire-trace.jsonl), asked of our adapter over real HTTPS.
 
+Once with tokens and certificates of the config, once in a cluster: headers, paths and queries byte for byte.
+
 The stub of the capture failed on purpose in many scenes; ours must not, so that the expectation comes from the request.
 """
 
@@ -7,23 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import trustme
 
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.config import ScalerSettings
 
+from .fake_kubernetes import FakeKubernetes, trust
+
+HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
+
 LINES = (Path(__file__).parent / "data" / "hpa-wire-trace.jsonl").read_text().splitlines()
-TRACE = [
-    line
-    for line in map(json.loads, LINES)
-    if line["scene"] != "http2"  # another API group on HTTP/2; over ALPN we take HTTP/1.1
-]
+TRACE = [json.loads(line) for line in LINES]
+HTTP2 = "http2"
+"""The scene of another API group on HTTP/2: its headers are asked over HTTP/1.1, which is what ALPN agrees on."""
 KINDS = {
     "deployments.apps": "deployment",
     "services": "service",
@@ -56,19 +63,12 @@ def _metrics() -> dict[tuple[str, str], str]:
             case ["apis", "custom.metrics.k8s.io", _, "namespaces", "demo", "metrics", metric]:
                 found[metric, "namespaces"] = "demo"
             case ["apis", "custom.metrics.k8s.io", _, "namespaces", "demo", kind, name, metric] if kind in KINDS:
-                found[metric, kind] = "pod-1" if name == "*" else name
+                found[metric, kind] = ("pod-2" if metric == "ReqPerSec" else "pod-1") if name == "*" else name
     return found
 
 
-@pytest.fixture(scope="module")
-def adapter(
-    serve: Callable[..., contextlib.AbstractContextManager[Any]],
-    settings_of: Callable[[str], ScalerSettings],
-    sampled: Callable[..., list[Series]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Any]:
+def _rules(clock: FakeClock, sampled: Callable[..., list[Series]]) -> tuple[str, FakeSource]:
     rules, answers = [], {}
-    clock = FakeClock()
     for i, ((metric, kind), name) in enumerate(_metrics().items()):
         # Config names may be written as people like; the HPA asks for external ones in lower case.
         named = "QueueDepth" if metric == "queuedepth" else metric
@@ -83,17 +83,70 @@ def adapter(
         rules.append(rule)
         answers[f"trace_{i}"] = sampled(float(i), clock.now, **labels)
     source = FakeSource(lambda query: answers[query.partition(" or ")[0]], clock)
-    with serve(
-        settings_of(f"metrics: {json.dumps(rules)}\nauth: {{client_ca_file: ca.pem}}"),
-        source,
-        clock,
-        tmp_path_factory.mktemp("adapter"),
-    ) as served:
+    return f"metrics: {json.dumps(rules)}\n", source
+
+
+@pytest.fixture(scope="module")
+def adapter(
+    serve: Callable[..., contextlib.AbstractContextManager[Any]],
+    settings_of: Callable[[str], ScalerSettings],
+    sampled: Callable[..., list[Series]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    clock = FakeClock()
+    rules, source = _rules(clock, sampled)
+    settings = settings_of(f"{rules}auth: {{client_ca_file: ca.pem}}")
+    with serve(settings, source, clock, tmp_path_factory.mktemp("adapter")) as served:
         yield served
 
 
-def test_every_request_of_the_trace_is_answered_as_kubernetes_needs_it(adapter: Any) -> None:
-    certificate = adapter.authority.issue_cert("front-proxy-client", common_name="front-proxy-client")
+@pytest.fixture(scope="module")
+def kubernetes() -> FakeKubernetes:
+    """The HPA may read metrics everywhere and bob all of his own namespace; everyone who is known may discover.
+
+    The pods have the labels that the captured selectors ask for; the series need not.
+    """
+
+    def permits(spec: dict[str, Any]) -> bool:
+        resource = spec.get("resourceAttributes")
+        if resource is None:
+            return "system:authenticated" in spec["groups"] and spec["nonResourceAttributes"]["verb"] == "get"
+        if spec["user"] == HPA:
+            return resource["verb"] in ("get", "list")
+        return bool(spec["user"] == "bob" and resource["namespace"] == "demo")
+
+    proxies = trustme.CA()
+    pods = {"pod-1": {"app": "web-pods", "tier": "front"}, "pod-2": {"app": "pcase"}}
+    made = FakeKubernetes(trust(proxies), permits=permits, objects={"/api/v1/namespaces/demo/pods": pods})
+    made.proxies = proxies  # type: ignore[attr-defined]  # for the test's own use
+    return made
+
+
+@pytest.fixture(scope="module")
+def delegated(
+    kubernetes: FakeKubernetes,
+    connected: Callable[..., Any],
+    serve: Callable[..., contextlib.AbstractContextManager[Any]],
+    settings_of: Callable[[str], ScalerSettings],
+    sampled: Callable[..., list[Series]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    clock, folder = FakeClock(), tmp_path_factory.mktemp("delegated")
+    rules, source = _rules(clock, sampled)
+    settings = settings_of(f"{rules}auth: {{mode: delegated}}")
+    with connected(kubernetes, folder) as cluster, serve(settings, source, clock, folder, cluster) as served:
+        yield served
+
+
+@pytest.mark.parametrize("mode", ["static", "delegated"])
+def test_every_request_of_the_trace_is_answered_as_kubernetes_needs_it(
+    mode: str, adapter: Any, delegated: Any, kubernetes: FakeKubernetes
+) -> None:
+    if mode == "static":
+        certificate = adapter.authority.issue_cert("front-proxy-client", common_name="front-proxy-client")
+    else:
+        adapter = delegated
+        certificate = kubernetes.proxies.issue_cert("x", common_name="front-proxy-client")  # type: ignore[attr-defined]
     asked: dict[str, Any] = {}
     for line in TRACE:
         request, captured = line["request"], line["response"]
@@ -108,8 +161,9 @@ def test_every_request_of_the_trace_is_answered_as_kubernetes_needs_it(adapter: 
         target = request["path"] + (f"?{request['query']}" if request["query"] else "")
         headers = [(name, value) for name, value in request["headers"] if name != "Content-Length"]
         reply = adapter.ask(request["method"], target, headers, certificate)
-        expected = _expected_status(request)
+        expected = _expected_status(request, mode)
         assert reply.status == expected, (target, reply.body)
+        assert "Retry-After" not in reply.headers
         if request["method"] == "HEAD":
             assert reply.body == b""
             continue
@@ -127,13 +181,51 @@ def test_every_request_of_the_trace_is_answered_as_kubernetes_needs_it(adapter: 
     assert kinds >= {"ExternalMetricValueList", "MetricValueList", "APIResourceList", "APIGroupDiscoveryList", None}
 
 
-def _expected_status(request: dict[str, Any]) -> int:
+def test_the_trace_was_authorised_as_the_fixtures_table_says(delegated: Any, kubernetes: FakeKubernetes) -> None:
+    """README, "Metrics requests": verb and resource; and for paths the path as it is."""
+    certificate = kubernetes.proxies.issue_cert("x", common_name="front-proxy-client")  # type: ignore[attr-defined]
+    seen = 0
+    for line in TRACE:
+        request = line["request"]
+        users = {value for name, value in request["headers"] if name == "X-Remote-User"}
+        parts = [unquote(part) for part in request["path"].split("/")[1:]]
+        if users != {HPA} or _expected_status(request, "delegated") != 200:
+            continue
+        kubernetes.asked.clear()
+        delegated.service._cluster.access._verdicts._answers.clear()
+        target = request["path"] + (f"?{request['query']}" if request["query"] else "")
+        assert delegated.ask("GET", target, request["headers"], certificate).status == 200
+        (spec,) = kubernetes.reviews("SubjectAccessReview")
+        expected = {"group": parts[1], "version": parts[2], "namespace": "demo"}
+        match parts[5:]:
+            case [metric]:
+                expected |= {"verb": "list", "resource": metric}
+            case ["metrics", metric]:
+                expected |= {"verb": "get", "resource": "metrics", "name": metric}
+            case [resource, name, metric]:
+                expected |= {"verb": "get", "resource": resource, "subresource": metric, "name": name}
+        assert spec["resourceAttributes"] == expected
+        assert spec["groups"] == [
+            "system:serviceaccounts",
+            "system:serviceaccounts:kube-system",
+            "system:authenticated",
+        ]
+        assert list(spec["extra"]) == ["authentication.kubernetes.io/credential-id"]
+        assert spec["uid"] == dict(request["headers"])["X-Remote-Uid"]
+        seen += 1
+    assert seen > 50
+
+
+def _expected_status(request: dict[str, Any], mode: str) -> int:
     path = request["path"]
+    users = {value for name, value in request["headers"] if name.lower() == "x-remote-user"}
     if request["method"] not in ("GET", "HEAD"):
         return 405
     if ".." in path or "//" in path or path.endswith("/"):
         return 404
-    if "/nodes/" in path:  # a node belongs to no namespace
+    if users == {"alice"} and mode == "delegated":
+        return 403  # kube-apiserver let her pass in the capture; this cluster has no role for her
+    if "/nodes/" in path or "/h2test.example.org/" in path:  # a node belongs to no namespace; a group of others
         return 404
     return 200
 
@@ -153,6 +245,22 @@ def _same_shape(theirs: Any, ours: Any, place: str) -> None:
             _same_shape(theirs[0], ours[0], f"{place}[0]")
     else:
         assert type(ours) is type(theirs), place
+
+
+@pytest.mark.parametrize(("offered", "agreed"), [(["h2", "http/1.1"], "http/1.1"), (["h2"], None)])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_http_1_1_is_agreed_on(
+    delegated: Any, kubernetes: FakeKubernetes, version: ssl.TLSVersion, offered: list[str], agreed: str | None
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(offered)
+    delegated.authority.configure_trust(context)
+    plain = socket.create_connection(("127.0.0.1", delegated.port), timeout=10)
+    with context.wrap_socket(plain, server_hostname="adapter.cloudpulse.svc") as connection:
+        assert connection.selected_alpn_protocol() == agreed
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 @pytest.mark.parametrize("version", ["v2", "v2beta1"])

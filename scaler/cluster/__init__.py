@@ -1,0 +1,1 @@
+"""What the scaler asks of the Kubernetes API: whom to trust, who asks, what they may, which objects there are."""

@@ -1,0 +1,194 @@
+"""How requests are taken in: slow clients, odd headers, bodies that nobody reads."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from cloudpulse import webconfig
+from cloudpulse.reception import HEADERS
+from cloudpulse.serving import Environ, Face, Health, Server, StartResponse, WsgiApp
+
+from .conftest import Certificates
+
+REQUEST = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def _echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    body = json.dumps([environ["REQUEST_URI"], environ[HEADERS]]).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    if environ["REQUEST_URI"] == "/close":
+        headers.append(("Connection", "close"))
+    start_response("200 OK", headers)
+    return [body]
+
+
+@contextlib.contextmanager
+def _running(tls: ssl.SSLContext | None = None, timeout: float = 10, app: WsgiApp | None = None) -> Iterator[Server]:
+    """A server with one worker thread, so that one that is held up shows at once."""
+    server = Server(app or _echo, "127.0.0.1:0", tls=None if tls is None else lambda: tls, threads=1)
+    server._server.timeout = timeout
+    stop = threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        stop.set()
+        thread.join(15)
+
+
+def _connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), 15)
+
+
+def _answer(client: socket.socket) -> tuple[int, bytes]:
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, response.read()
+
+
+def _exchange(server: Server, request: bytes) -> tuple[int, bytes]:
+    with _connect(server) as client:
+        client.sendall(request)
+        return _answer(client)
+
+
+def test_clients_that_send_nothing_or_half_a_request_hold_up_nobody() -> None:
+    with _running() as server, contextlib.ExitStack() as clients:
+        for start in (b"", b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+            clients.enter_context(_connect(server)).sendall(start)
+        begin = time.monotonic()
+        assert _exchange(server, REQUEST)[0] == 200
+        assert time.monotonic() - begin < 5, "waited for a slow client (each has 10 s)"
+
+
+def test_tls_clients_that_stop_at_any_point_hold_up_nobody(certificates: Certificates) -> None:
+    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    trusting = certificates.context()
+    with _running(context) as server, contextlib.ExitStack() as clients:
+        clients.enter_context(_connect(server))
+        clients.enter_context(_connect(server)).sendall(b"\x16\x03\x01\x02\x00\x01")  # the start of a ClientHello
+        for start in (b"", b"GET / HT"):
+            slow = trusting.wrap_socket(_connect(server), server_hostname="127.0.0.1")
+            clients.enter_context(slow).sendall(start)
+        begin = time.monotonic()
+        with trusting.wrap_socket(_connect(server), server_hostname="127.0.0.1") as client:
+            client.sendall(REQUEST)
+            assert _answer(client)[0] == 200
+        assert time.monotonic() - begin < 5
+
+
+def test_a_client_that_drips_is_let_go_in_the_time_of_one_request() -> None:
+    with _running(timeout=1) as server, _connect(server) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX: ")
+        with pytest.raises(ConnectionError):  # noqa: PT012  the drops before it succeed
+            for _ in range(200):
+                client.sendall(b"x")
+                time.sleep(0.05)
+
+
+def test_a_request_that_comes_byte_by_byte_is_answered() -> None:
+    with _running() as server, _connect(server) as client:
+        for i in range(len(REQUEST)):
+            client.sendall(REQUEST[i : i + 1])
+        assert _answer(client)[0] == 200
+
+
+def test_pipelined_requests_are_answered_in_turn() -> None:
+    with _running() as server, _connect(server) as client, client.makefile("rb") as answers:
+
+        def path() -> str:
+            assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+            length = int(http.client.parse_headers(answers)["Content-Length"])
+            return str(json.loads(answers.read(length))[0])
+
+        client.sendall(REQUEST + REQUEST.replace(b"one", b"two") + REQUEST[:9])
+        assert [path(), path()] == ["/one", "/two"]
+        assert _exchange(server, REQUEST)[0] == 200  # what half a third one waits for, waits alone
+        client.sendall(REQUEST[9:])
+        assert path() == "/one"
+
+
+def test_headers_reach_the_app_as_they_were_sent() -> None:
+    sent = [["Host", "x"], ["X-Group", "a, b"], ["x-group", "ü"], ["X_Group", ""], ["X-%2f.", "1:2"]]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent)
+    with _running() as server:
+        status, body = _exchange(server, f"GET / HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+    assert (status, json.loads(body)[1]) == (200, sent)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-Remote-User : admin",
+        b"X-Remote-User: a\r\n admin",
+        b" X-Remote-User: admin",
+        b"X-Remote\tUser: admin",
+        b": admin",
+        b"admin",
+        b"X: a\rX-Remote-User: admin",
+        b"Content-Length: 1\r\nContent-Length: 2",
+        b"Content-Length: -1",
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_a_header_that_can_be_read_in_two_ways_is_refused(line: bytes) -> None:
+    with _running() as server:
+        assert _exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")[0] == 400
+
+
+@pytest.mark.parametrize("target", [b"//[", b"//[::1/", b"http://[x]/", b"/\xff//[", b"*", b"a"])
+def test_a_target_that_is_no_path_is_refused(target: bytes) -> None:
+    with _running() as server:
+        assert _exchange(server, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")[0] in (200, 400)
+
+
+def test_a_head_without_end_is_refused() -> None:
+    with _running() as server, _connect(server) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 2**20 + b"x" * 2**17)
+        with contextlib.suppress(ConnectionError):
+            assert _answer(client)[0] in (400, 413)
+        assert _exchange(server, REQUEST)[0] == 200
+
+
+def test_an_unread_body_is_never_taken_for_a_request() -> None:
+    """Behind a proxy that shares connections, the next caller would get an answer made for a forged header."""
+    smuggled = REQUEST.replace(b"one", b"smuggled")
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+    with _running() as server, _connect(server) as client:
+        client.sendall(chunked % (len(smuggled), smuggled))
+        assert json.loads(_answer(client)[1])[0] == "/"
+        with contextlib.suppress(ConnectionError):
+            client.sendall(REQUEST)
+            assert client.recv(1000) == b""
+
+
+def test_a_body_that_never_comes_is_not_waited_for() -> None:
+    face = Face("x", (), lambda: Health(True))
+    with _running(app=face) as server, _connect(server) as client:
+        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert _answer(client)[0] == 405
+        begin = time.monotonic()
+        assert _exchange(server, REQUEST.replace(b"/one", b"/-/healthy"))[0] == 200
+        assert time.monotonic() - begin < 5
+
+
+def test_an_app_that_says_close_is_taken_at_its_word() -> None:
+    with _running() as server, _connect(server) as client:
+        client.sendall(REQUEST.replace(b"/one", b"/close"))
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        assert response.headers["Connection"] == "close"
+        response.read()
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(1000) == b""
