@@ -16,7 +16,7 @@ from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Face, Link, Server, WsgiApp
 from scaler.certificate import self_signed
-from scaler.config import ScalerSettings
+from scaler.config import ScalerSettings, read
 from scaler.meters import Meters
 from scaler.service import Service
 
@@ -37,14 +37,14 @@ def command(
     """Answer the Kubernetes HPA's custom and external metrics from PromQL, over HTTPS."""
     logs.configure(log_level, log_format)
     file = config.read(config_path)
-    settings = file.section("scaler", ScalerSettings)
+    settings = read(file)
     source = Prometheus(file.section("prometheus", PrometheusSettings))
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     service = Service(settings, source, Meters(registry, time.time), time.time)
 
     def apply() -> None:
-        anew = config.read(config_path).section("scaler", ScalerSettings)
+        anew = read(config.read(config_path))
         before = (settings.data_dir, settings.tls, settings.auth.client_ca_file)
         if (anew.data_dir, anew.tls, anew.auth.client_ca_file) != before:
             raise ConfigError("scaler.data_dir, scaler.tls and scaler.auth.client_ca_file need a restart to change")

@@ -27,8 +27,9 @@ class Service:
         self._meters = meters
         self._clock = clock
         self._settings = settings
-        self._watches = [self._watch(rule) for rule in settings.metrics]
+        self._watches = [self._watch(rule, settings) for rule in settings.metrics]
         self._provider, self._api = self._over(settings, self._watches)
+        meters.show(self._watches)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self._api(environ, start_response)
@@ -45,7 +46,7 @@ class Service:
         """
         same = settings.interval == self._settings.interval
         kept = [watch for watch in self._watches if same and watch.rule in settings.metrics]
-        made = [self._watch(rule) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
+        made = [self._watch(rule, settings) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
         provider, api = self._over(settings, [*kept, *made])
         for watch in made:
             watch.start(float(settings.interval))
@@ -54,10 +55,13 @@ class Service:
                 watch.stop()
         self._settings, self._watches = settings, [*kept, *made]
         self._provider, self._api = provider, api
+        self._meters.show(self._watches)
 
     def health(self) -> Health:
         """Ready while Prometheus answers every rule; metrics that have no value now are facts, each by itself."""
-        facts = {"metrics": len(self._watches), "without a value": self._provider.problems()}
+        facts: dict[str, object] = {"metrics": len(self._watches), "without a value": self._provider.problems()}
+        if notes := [note for watch in self._watches for note in watch.notes()]:
+            facts["notes"] = notes
         return Health(all(watch.asked() for watch in self._watches), facts)
 
     def close(self) -> None:
@@ -65,8 +69,8 @@ class Service:
         for watch in self._watches:
             watch.stop()
 
-    def _watch(self, rule: Rule) -> Watch:
-        return Watch(rule, self._source, self._clock)
+    def _watch(self, rule: Rule, settings: ScalerSettings) -> Watch:
+        return Watch(rule, self._source, self._clock, float(settings.interval))
 
     def _over(self, settings: ScalerSettings, watches: list[Watch]) -> tuple[Provider, Api]:
         authentication = StaticAuthentication(settings.auth)
