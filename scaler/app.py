@@ -136,7 +136,7 @@ class Api:
             value=answer.total,
             items=len(answer.items),
             age_seconds=round(self._clock() - answer.oldest, 3),
-            source=f"forecast:{answer.rule.forecast}" if answer.rule.forecast else "query",
+            source=answer.source,
         )
 
 

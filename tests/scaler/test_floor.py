@@ -134,7 +134,7 @@ def test_the_gate_shuts_stays_shut_in_its_band_and_opens_again(stand: Stand) -> 
         stand.predict(7, mase=mase)
         stand.evaluate()
         seen.append(stand.served()[0][0])
-        assert stand.metrics()['cloudpulse_scaler_gated_series{kind="",metric="ahead"}'] == (seen[-1] == "5")
+        assert stand.metrics()['cloudpulse_scaler_gated_series{metric="ahead",kind=""}'] == (seen[-1] == "5")
     assert seen == ["7", "5", "5", "5", "5", "7", "7"]
 
 
@@ -276,12 +276,12 @@ def test_shadow_serves_what_is_measured_and_shows_what_it_would(settings_of: Rea
     assert stand.served() == [("5", 5, "reactive"), ("4", 5, "reactive")]
     shown = stand.metrics()
     parts = {
-        p: shown[f'cloudpulse_scaler_part_value{{kind="",metric="ahead",part="{p}"}}']
+        p: shown[f'cloudpulse_scaler_part_value{{metric="ahead",kind="",part="{p}"}}']
         for p in ("measured", "forecast", "ahead")
     }
     assert parts == {"measured": 9, "forecast": 9, "ahead": 11}
-    assert shown['cloudpulse_scaler_horizon_seconds{kind="",metric="ahead"}'] == 900
-    assert shown['cloudpulse_scaler_series{kind="",metric="ahead"}'] == 2
+    assert shown['cloudpulse_scaler_horizon_seconds{metric="ahead",kind=""}'] == 900
+    assert shown['cloudpulse_scaler_series{metric="ahead",kind=""}'] == 2
 
 
 def test_a_horizon_that_is_not_exported_is_said_and_what_is_measured_is_served(settings_of: Read) -> None:
