@@ -36,5 +36,5 @@ class ByLabels(Generic[T]):
         return None
 
 
-def _nothing(labels: Labels) -> Hashable:
+def _nothing(_: Labels) -> Hashable:
     return ()
