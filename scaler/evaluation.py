@@ -78,30 +78,25 @@ def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float) -
     """The evaluation of `rule` at Unix time `now`, of the answer to its question."""
     measured = _measured(rule, parts, now)
     if rule.forecast is None:
-        items = tuple(_item(rule, one, "query") for one in measured)
-        return Evaluation(items, items, measured=_sum(measured))
+        plain = tuple(_item(rule, one, "query") for one in measured)
+        return Evaluation(plain, plain, measured=_sum(measured))
     forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now)
-    pairs, alone = _paired(measured, forecasts)
-    notes = []
-    if measured and forecasts and not any(pairs):
-        notes.append(
-            "no series of the forecast has the labels of what is measured now: write reactive: with the labels that "
-            "the forecast has, and scrape the forecaster with honor_labels: true"
-        )
-        if rule.needs_measured:
-            alone = []
-        else:
-            measured, pairs = [], []
-    if any(len(found) > 1 for found in pairs):
-        notes.append("several series of the forecast belong to one that is measured: the highest counts")
+    matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
-    ahead = [_combined(rule, one, found, fallbacks) for one, found in zip(measured, pairs, strict=True)]
-    ahead += [_item(rule, one, "forecast", measured=False) for one in alone if not (one.fault and rule.needs_measured)]
-    items: list[Item] = ahead
-    if rule.mode == "shadow":
-        items = [_item(rule, one, "reactive") for one in measured]
+    ahead = [_combined(rule, one, found, fallbacks) for one, found in matched.pairs]
+    ahead += [
+        _item(rule, one, "forecast", measured=False) for one in matched.alone if not (one.fault and rule.needs_measured)
+    ]
+    served = [_item(rule, one, "reactive") for one in measured] if rule.mode == "shadow" else ahead
     return Evaluation(
-        tuple(items), tuple(ahead), fallbacks, _sum(measured), _sum(forecasts), tuple(figures), shut, tuple(notes)
+        items=tuple(served),
+        ahead=tuple(ahead),
+        fallbacks=fallbacks,
+        measured=_sum(measured),
+        forecast=_sum(forecasts),
+        figures=tuple(figures),
+        shut=shut,
+        notes=matched.notes,
     )
 
 
@@ -138,10 +133,18 @@ def _fault(rule: Rule, value: float, time: float, now: float) -> str:
     return "invalid" if _problem(rule, value) else ""
 
 
-def _paired(measured: list[_Reading], forecasts: list[_Reading]) -> tuple[list[list[_Reading]], list[_Reading]]:
-    """For each measured series its forecasts, several where several forecasters make them; and those without one."""
+@dataclass(frozen=True)
+class _Matched:
+    """Each measured series with its forecasts, several where several forecasters make them; forecasts without one."""
+
+    pairs: list[tuple[_Reading, list[_Reading]]]
+    alone: list[_Reading]
+    notes: tuple[str, ...] = ()
+
+
+def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) -> _Matched:
     index = ByLabels(((one.labels, i) for i, one in enumerate(measured)), min)
-    pairs: list[list[_Reading]] = [[] for _ in measured]
+    found: list[list[_Reading]] = [[] for _ in measured]
     alone = []
     for one in forecasts:
         i = index.of(one.labels)
@@ -150,8 +153,19 @@ def _paired(measured: list[_Reading], forecasts: list[_Reading]) -> tuple[list[l
         if i is None:
             alone.append(one)
         else:
-            pairs[i].append(one)
-    return pairs, alone
+            found[i].append(one)
+    pairs = list(zip(measured, found, strict=True))
+    if measured and forecasts and len(alone) == len(forecasts):
+        # Both at once would count the same load twice.
+        return _Matched(pairs, [], (_STRANGERS,)) if rule.needs_measured else _Matched([], alone, (_STRANGERS,))
+    return _Matched(pairs, alone, (_SEVERAL,) if any(len(one) > 1 for one in found) else ())
+
+
+_STRANGERS = (
+    "no series of the forecast has the labels of what is measured now: write reactive: with the labels that the "
+    "forecast has, and scrape the forecaster with honor_labels: true"
+)
+_SEVERAL = "several series of the forecast belong to one that is measured: the highest counts"
 
 
 def _as_at_source(labels: Labels) -> Labels:

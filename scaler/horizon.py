@@ -13,7 +13,10 @@ from cloudpulse import names
 from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import SourceError
 from cloudpulse.promql import MetricSource, Series
-from scaler.config import DEFAULT_LEVEL, Rule
+from scaler.config import Rule
+
+DEFAULT_LEVEL = 0.9
+"""The level of a rule that names none: room for nine cases of ten."""
 
 DEFAULT_READY_SECONDS = 120.0
 """What a new pod is taken to need where nothing says it; never silently."""

@@ -37,7 +37,7 @@ class Service:
     def start(self) -> None:
         """Evaluate from now on."""
         for watch in self._watches:
-            watch.start(float(self._settings.interval))
+            watch.start()
 
     def apply(self, settings: ScalerSettings) -> None:
         """Take new rules, tokens and interval; raises ConfigError, and then the old go on.
@@ -49,7 +49,7 @@ class Service:
         made = [self._watch(rule, settings) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
         provider, api = self._over(settings, [*kept, *made])
         for watch in made:
-            watch.start(float(settings.interval))
+            watch.start()
         for watch in self._watches:
             if watch not in kept:
                 watch.stop()

@@ -58,6 +58,7 @@ class Watch:
         self.rule = rule
         self._source = source
         self._clock = clock
+        self._interval = interval
         self._horizons = Horizons(rule, source, interval)
         self._gate = Gate(rule.gate)
         self._snapshot: Snapshot | None = None
@@ -65,13 +66,13 @@ class Watch:
         self._fallbacks: Counter[str] = Counter()
         self._stop = threading.Event()
 
-    def start(self, interval: float) -> None:
-        """Evaluate now and each `interval` seconds, in a thread of its own, so that a slow query delays no other rule.
+    def start(self) -> None:
+        """Evaluate now and each interval, in a thread of its own, so that a slow query delays no other rule.
 
         The source bounds how many queries run at once.
         """
         name = f"evaluate {self.rule.name}"
-        threading.Thread(target=self._repeat, args=(interval,), name=name, daemon=True).start()
+        threading.Thread(target=self._repeat, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """End the evaluations; one under way is not waited for."""
@@ -106,10 +107,6 @@ class Watch:
         self._snapshot = _placed(self.rule, Snapshot(now, query, choice, evaluation, {}, frozenset()))
         return self._snapshot
 
-    def last(self) -> Snapshot | None:
-        """The last answer of Prometheus, of any age."""
-        return self._snapshot
-
     def fallbacks(self) -> Mapping[str, int]:
         """Reason -> series that fell back for it, added up over the evaluations so far."""
         return self._fallbacks
@@ -129,6 +126,10 @@ class Watch:
             *([f"{fallen} ({', '.join(counts)})"] if counts else []),
         ]
         return [f"{self.rule.title}: {note}" for note in found]
+
+    def last(self) -> Snapshot | None:
+        """The last answer of Prometheus, of any age; each evaluation that succeeds makes a new one."""
+        return self._snapshot
 
     def snapshot(self) -> Snapshot:
         """The last answer of Prometheus, of any age; raises Refused before the first."""
@@ -179,11 +180,11 @@ class Watch:
             return refused.message
         return ""
 
-    def _repeat(self, interval: float) -> None:
+    def _repeat(self) -> None:
         while not self._stop.is_set():
             with logs.correlation("round"):
                 self.evaluate()
-            self._stop.wait(interval)
+            self._stop.wait(self._interval)
 
     def _stale(self, what: str) -> Refused:
         cause = self._failure or self._look_at()
@@ -195,8 +196,9 @@ class Watch:
         if (before.choice if before else Choice()) != choice:
             facts = {"horizon": choice.horizon, "level": choice.level, "notes": choice.notes, "problem": choice.problem}
             log.info("horizon chosen", metric=name, **facts)
-        if (dict(before.evaluation.fallbacks) if before else {}).keys() != evaluation.fallbacks.keys():
-            log.warning("fallback", metric=name, series=len(evaluation.items), **evaluation.fallbacks)
+        if (set(before.evaluation.fallbacks) if before else set()) != set(evaluation.fallbacks):
+            tell, what = (log.warning, "fallback") if evaluation.fallbacks else (log.info, "no fallback any more")
+            tell(what, metric=name, series=len(evaluation.items), **evaluation.fallbacks)
         if self.rule.mode == "shadow":
             served, ahead = (sum(item.value for item in items) for items in (evaluation.items, evaluation.ahead))
             log.info("shadow", metric=name, served=served, would_be=ahead)
