@@ -53,10 +53,6 @@ class Parts:
 def text(rule: Rule, choice: Choice) -> str:
     """The PromQL of `rule`, "" where there is nothing to ask for; `choice` says which horizon and level to read."""
     parts = []
-    if rule.measured is not None:
-        parts.append(rule.measured)
-        if is_plain(rule.measured):
-            parts.append(_marked(f"timestamp({rule.measured})", "sampled"))
     if rule.forecast is not None and choice.horizon:
         forecast = {"forecast": rule.forecast}
         horizon = {**forecast, "horizon": choice.horizon}
@@ -67,6 +63,9 @@ def text(rule: Rule, choice: Choice) -> str:
             _marked(_selected(names.FORECAST_MASE, horizon), "mase"),
             _marked(_selected(names.FORECAST_COVERAGE, level), "coverage"),
         ]
+    if rule.measured is not None:  # the last, since people's own PromQL may end in a comment
+        sampled = f" or {_marked(f'timestamp({rule.measured})', 'sampled')}" if is_plain(rule.measured) else ""
+        parts.append(f"{rule.measured}{sampled}")
     return "\nor ".join(parts)
 
 

@@ -141,7 +141,7 @@ class Morning:
         return answer.total, answer.source
 
 
-@pytest.mark.parametrize("query", ["load", "sum by (app, instance, job) (load)"])
+@pytest.mark.parametrize("query", ["load", "sum by (app, instance, job) (load) # in total"])
 def test_a_morning_of_a_rule(settings_of: Callable[..., ScalerSettings], source: Prometheus, query: str) -> None:
     rules = "metrics: [{name: ahead, api: external, forecast: web_rps}]"
     morning = Morning(settings_of(rules, f"[{{name: web_rps, query: '{query}'}}]"), source)

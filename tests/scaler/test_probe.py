@@ -101,7 +101,8 @@ def test_a_rule_that_is_fine_is_explained(check: Check) -> None:
         "ok level 0.9, where a unit too little costs 5 and one too much 1 (0.833 costs least)"
     )
     assert line(done, "query").startswith("ok query 2 series, 1 namespace, in ")
-    assert "sum by (app, namespace) (rps)\nor label_replace(cloudpulse_forecast_value{" in done.stdout
+    assert "label_replace(cloudpulse_forecast_value{" in done.stdout
+    assert "\nor sum by (app, namespace) (rps)\n" in done.stdout
     assert line(done, "gate") == "ok gate MASE 0.70 (shut above 1.2), coverage 0.92 (shut below 0.7)"
     assert line(done, "fallback") == "warn fallback 1 series served as measured now, the forecast being missing"
     answer = 'ok answer 120 {app="a", namespace="shop"}, 50 {app="b", namespace="shop"}; 1 by forecast, 1 by reactive'
