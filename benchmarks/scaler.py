@@ -34,20 +34,36 @@ NAMESPACES = 20
 
 
 def prometheus(series: int) -> Any:
-    """A WSGI app that answers every instant query with forecasts for `series` deployments in 20 namespaces."""
+    """A WSGI app that answers a rule: `series` deployments in 20 namespaces, measured, forecast and scored."""
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        now = float(parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())["time"][0])
-        result = []
-        for i in range(series):
-            labels = {"forecast": "rps", "namespace": f"ns{i % NAMESPACES}", "deployment": f"web-{i}", "job": "f"}
-            value = {"__name__": "cloudpulse_forecast_value", "horizon": "15m", "level": "0.9", **labels}
-            made = {"__name__": "cloudpulse_forecast_timestamp_seconds", **labels}
-            result += [{"metric": value, "value": [now, f"{i}.25"]}, {"metric": made, "value": [now, f"{now - 5}"]}]
+        form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
+        now = float(form["time"][0])
+        result: list[dict[str, Any]] = []
+        if form["query"][0].startswith("group by"):
+            result = [{"metric": {"horizon": "15m", "level": "0.9"}, "value": [now, "1"]}]
+        else:
+            for i in range(series):
+                source = {"deployment": f"web-{i}", "namespace": f"ns{i % NAMESPACES}"}
+                result += [{"metric": source, "value": [now, f"{i}.125"]}, *forecast(source, now, f"{i}.25")]
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()]
 
     return app
+
+
+def forecast(source: dict[str, str], now: float, value: str) -> list[dict[str, Any]]:
+    """A forecast of one series, when it was made, and its figures, as the rule's question marks them."""
+    own = {"forecast": "rps", "job": "f", **source}
+    horizon = {"horizon": "15m", **own}
+    level = {"level": "0.9", **horizon}
+    parts = (
+        ("forecast", level, value),
+        ("made", own, f"{now - 5}"),
+        ("mase", horizon, "0.7"),
+        ("coverage", level, "0.9"),
+    )
+    return [{"metric": {"cloudpulse_part": part, **labels}, "value": [now, text]} for part, labels, text in parts]
 
 
 @contextlib.contextmanager
@@ -55,6 +71,7 @@ def scaler(url: str, folder: Path, core: int) -> Iterator[int]:
     """The process, on one core; yields its port once it is ready."""
     (folder / "cloudpulse.yaml").write_text(f"""
 prometheus: {{url: {url}}}
+forecaster: {{forecasts: [{{name: rps, query: 'sum by (namespace, deployment) (rate(requests_total[5m]))'}}]}}
 scaler:
   data_dir: {folder}
   metrics:

@@ -22,11 +22,12 @@ KINDS = {
     "exporter": "exporter.config:ExporterSettings",
     "forecaster": "forecaster.config:ForecasterSettings",
     "alert_bridge": "alert_bridge.config:AlertBridgeSettings",
-    "scaler": "scaler.config:ScalerSettings",
+    "scaler": "scaler.config:read",
 }
-"""Section -> the type that describes it, by name: the shared ground imports no service."""
+"""Section -> the type that describes it, or what reads it where it leans on another section; by name: the shared ground
+imports no service."""
 
-PROBES = {"forecaster": "forecaster.probe:examine"}
+PROBES = {"forecaster": "forecaster.probe:examine", "scaler": "scaler.probe:examine"}
 """Section -> the Probe that asks Prometheus about it, by name for the same reason."""
 
 _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
@@ -39,7 +40,7 @@ def command(online: bool, config_path: Path | None) -> None:
     """Validate the config file: every section, every key."""
     logs.configure("warning")
     file = config.read(config_path)
-    sections = {section: file.section(section, _named(kind)) for section, kind in KINDS.items()}
+    sections = {section: _read(file, section, _named(kind)) for section, kind in KINDS.items()}
     found = ", ".join(file.tree) or "nothing: every default applies"
     click.echo(f"{file.path} is fine ({found})")
     if not online:
@@ -51,7 +52,13 @@ def command(online: bool, config_path: Path | None) -> None:
             failed |= finding.grade == "fail"
             grade = click.style(f"{finding.grade:<4}", fg=_COLOURS[finding.grade])
             click.echo(f"  {grade}  {finding.subject:<10}  {finding.text}")
+            if finding.block:
+                click.echo(f"\n{finding.block}")
     sys.exit(1 if failed else 0)
+
+
+def _read(file: ConfigFile, section: str, kind: Any) -> Any:
+    return file.section(section, kind) if isinstance(kind, type) else kind(file)
 
 
 def _named(place: str) -> Any:

@@ -15,11 +15,12 @@ Grade = Literal["ok", "note", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One clear message: what was looked at, how it is, what to do."""
+    """One clear message: what was looked at, how it is, what to do; `block` is text to copy, such as a manifest."""
 
     grade: Grade
     subject: str
     text: str
+    block: str = ""
 
 
 @dataclass(frozen=True)

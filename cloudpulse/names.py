@@ -221,8 +221,21 @@ SCALER_REQUEST_DURATION = _histogram("scaler_request_duration_seconds", "Time to
 SCALER_VALUE = _gauge("scaler_value", "Value last served: the sum over the items.", "metric")
 SCALER_VALUE_AGE = _gauge("scaler_value_age_seconds", "Age of the oldest sample behind the metric.", "metric")
 SCALER_FALLBACK = _counter(
-    "scaler_fallback_total", "Evaluations that served the reactive value instead.", "metric", "reason"
+    "scaler_fallback_total",
+    "Series that fell back to what is measured now, by reason, counted at each evaluation.",
+    "metric",
+    "reason",
 )
+SCALER_PART = _gauge(
+    "scaler_part_value",
+    "At the last evaluation, summed over all series: measured now, forecast, and ahead, what the rule makes of both.",
+    "metric",
+    "kind",
+    "part",
+)
+SCALER_SERIES = _gauge("scaler_series", "Series at the last evaluation.", "metric", "kind")
+SCALER_GATED = _gauge("scaler_gated_series", "Series whose forecast is not good enough to be used.", "metric", "kind")
+SCALER_HORIZON = _gauge("scaler_horizon_seconds", "How far ahead the forecast in use looks.", "metric", "kind")
 SCALER_DENIED = _counter("scaler_denied_total", "Requests refused for lack of authentication or permission.", "reason")
 SCALER_DOCKER_REPLICAS = _gauge(
     "scaler_docker_replicas", "Replicas that the service on Docker is to have, as the Engine says.", "service"

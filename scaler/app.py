@@ -16,6 +16,7 @@ import msgspec
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.serving import HEADERS, Environ, StartResponse
+from scaler import audit
 from scaler.access import Access, Action, User
 from scaler.discovery import JSON, Discovery, Document
 from scaler.meters import Meters
@@ -124,7 +125,16 @@ class Api:
             log.info("refused", user=user.name, api=api, metric=request.metric, code=refused.code, why=refused.message)
             raise
         self._meters.answered(api, answer, time.perf_counter() - started)
-        self._audit(user, api, request, answer)
+        about = f"{request.kind}/{request.name}" if request.kind else None
+        audit.answered(
+            user.name,
+            api,
+            answer,
+            self._clock(),
+            groups=list(user.groups),
+            namespace=request.namespace,
+            object=about,
+        )
         return Response(200, JSON, body)
 
     def _answer(self, request: MetricRequest) -> Answer:
@@ -138,21 +148,6 @@ class Api:
             request.name,
             objects=request.objects,
             series=request.series,
-        )
-
-    def _audit(self, user: User, api: str, request: MetricRequest, answer: Answer) -> None:
-        log.info(
-            "answered",
-            user=user.name,
-            groups=list(user.groups),
-            api=api,
-            metric=answer.rule.name,
-            namespace=request.namespace,
-            object=f"{request.kind}/{request.name}" if request.kind else None,
-            value=answer.total,
-            items=len(answer.items),
-            age_seconds=round(self._clock() - answer.oldest, 3),
-            source=f"forecast:{answer.rule.forecast}" if answer.rule.forecast else "query",
         )
 
 

@@ -19,5 +19,5 @@ def answered(user: str, api: str, answer: Answer, now: float, **asked: object) -
         value=answer.total,
         items=len(answer.items),
         age_seconds=round(now - answer.oldest, 3),
-        source=f"forecast:{answer.rule.forecast}" if answer.rule.forecast else "query",
+        source=answer.source,
     )

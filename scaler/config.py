@@ -2,61 +2,48 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from cloudpulse.config import Secret, Section, exactly_one
+from cloudpulse.config import ConfigFile, Secret, Section, exactly_one
 from cloudpulse.durations import Duration
+from cloudpulse.errors import ConfigError
 from scaler.docker.config import DockerSettings
+from scaler.gate import Thresholds
 from scaler.keda.config import Keda
-from scaler.quantity import LARGEST
 from scaler.resources import NAMESPACE, Resource, resource
+from scaler.terms import Clamp, Cost, ReadyQuery
 
-DEFAULT_LEVEL = 0.9
-"""The level of a forecast rule that names none: room for nine cases of ten."""
+INTERVAL_SECONDS = 15.0
+AUTO = "auto"
 
 _FORECAST = re.compile(r"[a-z][a-z0-9_]*")
-
-
-class Clamp(Section, frozen=True):
-    """Bounds that each value is held within; NaN and Inf are refused before, never clamped."""
-
-    min: float | None = None
-    max: float | None = None
-
-    def __post_init__(self) -> None:
-        for key, bound in (("min", self.min), ("max", self.max)):
-            if bound is not None and not (math.isfinite(bound) and abs(bound) <= LARGEST):
-                raise ValueError(f"{key}: expected a number within ±2^53, got {bound:g}")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"expected min not above max, got {self.min:g} and {self.max:g}")
-
-    def apply(self, value: float) -> float:
-        """`value`, or the bound that it is beyond."""
-        if self.min is not None and value < self.min:
-            return self.min
-        if self.max is not None and value > self.max:
-            return self.max
-        return value
 
 
 class Rule(Section, frozen=True):
     """One metric: where its values come from and which objects they describe.
 
-    `forecast` with `horizon` and `level` is short for a query over `cloudpulse_forecast_value`. `resource` maps
-    `namespace` and kinds to the labels that name them; an external metric takes `namespace` alone, and without it
-    has the same series in every namespace.
+    Either `query`, whose values are served as they are, or `forecast`: then what is served is the larger of the
+    forecast and of what is measured now (`floor: none`: the forecast), and what is measured now wherever the forecast
+    can't be used. `reactive` is the PromQL of what is measured now; the forecast's own query, where it is in the same
+    file. `resource` maps `namespace` and kinds to the labels that name them; an external metric takes `namespace`
+    alone, and without it has the same series in every namespace.
     """
 
     name: str
     api: Literal["external", "custom"]
     forecast: str | None = None
-    horizon: Duration | None = None
+    horizon: str = AUTO
+    ready: str | ReadyQuery | None = None
     level: float | None = None
+    cost: Cost | None = None
+    floor: Literal["reactive", "none"] = "reactive"
+    reactive: str | None = None
+    gate: Thresholds = Thresholds()
+    mode: Literal["active", "shadow"] = "active"
     query: str | None = None
     resource: dict[str, str] = msgspec.field(default_factory=dict)
     clamp: Clamp = Clamp()
@@ -66,24 +53,60 @@ class Rule(Section, frozen=True):
         if not self.name or self.name in (".", "..") or set(self.name) & set("/%") or not self.name.isprintable():
             raise ValueError(f'name: expected a text without "/" and "%", as it stands in a path, got "{self.name}"')
         exactly_one(forecast=self.forecast, query=self.query)
-        self._check_source()
+        for key, text in (("query", self.query), ("reactive", self.reactive), ("ready.query", self.ready_query)):
+            if text is not None and not text.strip():
+                raise ValueError(f"{key}: expected a PromQL expression, got nothing")
+        if self.query is not None:
+            self._check_plain()
+        else:
+            self._check_forecast()
         self._check_resource()
         if self.max_age < 1:
             raise ValueError(f"max_age: expected at least 1s, got {self.max_age}")
 
-    def _check_source(self) -> None:
-        if self.query is not None:
-            if not self.query.strip():
-                raise ValueError("query: expected a PromQL expression, got nothing")
-            if self.horizon is not None or self.level is not None:
-                raise ValueError("horizon and level go with forecast; select them inside the query instead")
-            return
+    def _check_plain(self) -> None:
+        for key in _WITH_FORECAST:
+            if getattr(self, key) != getattr(_DEFAULTS, key):
+                raise ValueError(f"{key} goes with forecast: the values of a query are served as they are")
+
+    def _check_forecast(self) -> None:
         if self.forecast is None or not _FORECAST.fullmatch(self.forecast):
             raise ValueError(f'forecast: expected the name of a forecast such as web_rps, got "{self.forecast}"')
-        if self.horizon is None:
-            raise ValueError("horizon: missing; it must be one of the forecast's horizons, such as 15m")
+        for key, written in (("horizon", self.fixed_horizon), ("ready", self.fixed_ready)):
+            if written is not None and written <= 0:
+                raise ValueError(f"{key}: expected more than 0s, got {written}")
+        if self.fixed_horizon is not None and self.ready is not None:
+            raise ValueError("ready goes with horizon: auto")
+        if self.level is not None and self.cost is not None:
+            raise ValueError("expected level or cost, got both: cost picks the level")
         if self.level is not None and not 0 < self.level < 1:
             raise ValueError(f"level: expected a number between 0 and 1, got {self.level:g}")
+
+    @property
+    def fixed_horizon(self) -> Duration | None:
+        """The horizon that is written; None where it is `auto`."""
+        return None if self.horizon == AUTO else _duration("horizon", self.horizon)
+
+    @property
+    def fixed_ready(self) -> Duration | None:
+        """The time that a new pod needs, where it is written."""
+        return _duration("ready", self.ready) if isinstance(self.ready, str) else None
+
+    @property
+    def ready_query(self) -> str | None:
+        """What to ask for that time, where it is written."""
+        return self.ready.query if isinstance(self.ready, ReadyQuery) else None
+
+    @property
+    def measured(self) -> str | None:
+        """The PromQL of what is measured now; None where nothing says it."""
+        found = self.query if self.query is not None else self.reactive
+        return None if found is None else found.strip()
+
+    @property
+    def needs_measured(self) -> bool:
+        """Whether nothing may be served without what is measured now."""
+        return self.floor == "reactive" or self.mode == "shadow"
 
     def _check_resource(self) -> None:
         for key, label in self.resource.items():
@@ -121,6 +144,17 @@ class Rule(Section, frozen=True):
     def title(self) -> str:
         """What messages call it."""
         return f'{self.api} metric "{self.name}"'
+
+
+_WITH_FORECAST = ("horizon", "ready", "level", "cost", "floor", "reactive", "gate", "mode")
+_DEFAULTS = Rule(name="defaults", api="external", forecast="defaults")
+
+
+def _duration(key: str, text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 class Token(Section, frozen=True):
@@ -174,7 +208,7 @@ class ScalerSettings(Section, frozen=True):
     auth: Authentication = Authentication()
     tls: TlsFiles | None = None
     keda: Keda | None = None
-    interval: Duration = Duration(15)
+    interval: Duration = Duration(INTERVAL_SECONDS)
     docker: DockerSettings | None = None
 
     def __post_init__(self) -> None:
@@ -196,3 +230,37 @@ class ScalerSettings(Section, frozen=True):
             self.docker.check(
                 {rule.name.lower(): rule.namespace_label for rule in self.metrics if rule.api == "external"}
             )
+
+
+class _Forecast(msgspec.Struct):
+    name: str = ""
+    query: str | None = None
+
+
+class _Forecasts(msgspec.Struct):
+    """As much of the forecaster's section as the scaler reads; what else is in it is the forecaster's to check."""
+
+    forecasts: tuple[_Forecast, ...] = ()
+
+
+def read(file: ConfigFile) -> ScalerSettings:
+    """The section of `file`; a forecast's own query is what is measured now, for the rules that don't say it.
+
+    Raises ConfigError, also where nothing says what is measured now and a rule can't do without.
+    """
+    settings = file.section("scaler", ScalerSettings)
+    if not any(rule.forecast for rule in settings.metrics):
+        return settings
+    queries = {one.name: one.query for one in file.section("forecaster", _Forecasts).forecasts}
+    rules = []
+    for i, rule in enumerate(settings.metrics):
+        if rule.forecast is not None and rule.reactive is None:
+            rule = msgspec.structs.replace(rule, reactive=queries.get(rule.forecast))
+        if rule.forecast is not None and rule.reactive is None and rule.needs_measured:
+            raise ConfigError(
+                f"{file.path}: scaler.metrics[{i}]: what is measured now is not known, since this file's "
+                f"forecaster.forecasts has no {rule.forecast}: add reactive: with the PromQL that is forecast, "
+                "answering the same labels, or floor: none to serve the forecast alone"
+            )
+        rules.append(rule)
+    return msgspec.structs.replace(settings, metrics=tuple(rules))

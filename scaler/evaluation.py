@@ -1,36 +1,39 @@
-"""One rule's question to Prometheus, and the answer as items that can be served.
+"""What a rule serves, made of what is measured now and of a forecast.
 
-An instant query stamps every sample with the time asked for, so that a value of five minutes ago looks new. The age
-that counts is therefore asked for in the same query:
+The law is *do no harm*: with `floor: reactive` an answer is never less than the measured values would give, and there
+is none where they would give none. So, series by series:
 
-- forecast: when the forecast was made, `cloudpulse_forecast_timestamp_seconds`;
-- a plain selector such as `queue_depth{env="prod"}`: when each sample was taken, `timestamp(…)`;
-- any other expression: Prometheus can't tell; it is the time of evaluation, and Prometheus' look-back (5 minutes by
-  default) comes on top. A rule that needs better names a forecast or a plain selector.
+- both are known: the larger, as old as the older of the two;
+- the forecast is missing, stale, no usable number, or its gate is shut: what is measured now, and the reason counts;
+- what is measured is no usable number: nothing, which refuses every answer that the series is part of;
+- there is only a forecast: it may add to a sum in which something is measured (its source may be gone for a moment, or
+  for good), but it never stands for a series, an object or a sum by itself.
+
+With `floor: none` the forecast is served wherever it can be used, and what is measured now where it can't.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from cloudpulse import names
-from cloudpulse.promql import Labels, Series
-from scaler.config import DEFAULT_LEVEL, Rule
-from scaler.quantity import quantity
-
-SAMPLED = "cloudpulse_sampled"
-"""Label that marks the second half of the answer: the times of the samples."""
-
-_PLAIN_SELECTOR = re.compile(r"""[a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{([^{}"']|"([^"\\]|\\.)*"|'([^'\\]|\\.)*')*\})?""")
+from cloudpulse.promql import Labels
+from scaler.config import Rule
+from scaler.gate import Figures, Gate
+from scaler.horizon import Choice
+from scaler.matching import ByLabels
+from scaler.quantity import LARGEST, quantity
+from scaler.question import Parts, Sample, is_plain
 
 
 @dataclass(frozen=True)
 class Item:
     """One series as it would be answered: `time` is the sample's own, Unix seconds, NaN when it isn't known.
 
-    `problem` says why there is no quantity, in words that follow "the value of …".
+    `problem` says why there is no quantity, in words that follow "the value of …". `measured` is False for a forecast
+    whose series isn't measured now. `labels` are those of what is measured, else those of the forecast.
     """
 
     labels: Labels
@@ -38,78 +41,184 @@ class Item:
     time: float
     quantity: str
     problem: str = ""
+    measured: bool = True
+    source: str = "query"
 
 
-def query_of(rule: Rule) -> str:
-    """The one PromQL query of a rule: its values, and beside them the times that their age is judged by."""
-    if rule.forecast is not None:
-        level = DEFAULT_LEVEL if rule.level is None else rule.level
-        value = f'{names.FORECAST_VALUE.name}{{forecast="{rule.forecast}",horizon="{rule.horizon}",level="{level:g}"}}'
-        return f'{value} or {names.FORECAST_TIMESTAMP.name}{{forecast="{rule.forecast}"}}'
-    query = (rule.query or "").strip()
-    if _is_plain(rule):
-        return f'{query} or label_replace(timestamp({query}), "{SAMPLED}", "1", "", "")'
-    return query
+@dataclass(frozen=True)
+class Evaluation:
+    """A rule's items, and what became of its forecast.
 
-
-def items_of(rule: Rule, answer: Iterable[Series], asked_at: float) -> tuple[Item, ...]:
-    """The answer to `query_of(rule)` as items; `asked_at` is the Unix time of the evaluation."""
-    times: list[Series] = []
-    values: list[Series] = []
-    for series in answer:
-        (times if _tells_time(rule, series) else values).append(series)
-    if rule.forecast is None and not _is_plain(rule):
-        return tuple(_item(rule, series, asked_at) for series in values)
-    made = _Times(times)
-    return tuple(_item(rule, series, made.of(series.labels)) for series in values)
-
-
-def _is_plain(rule: Rule) -> bool:
-    return _PLAIN_SELECTOR.fullmatch((rule.query or "").strip()) is not None
-
-
-def _tells_time(rule: Rule, series: Series) -> bool:
-    if rule.forecast is not None:
-        return series.labels.get("__name__") == names.FORECAST_TIMESTAMP.name
-    return SAMPLED in series.labels
-
-
-def _item(rule: Rule, series: Series, time: float) -> Item:
-    labels = {name: value for name, value in series.labels.items() if name != "__name__"}
-    value = float(series.values[-1])
-    try:
-        quantity(value)  # a value that can't be meant is judged before a bound could hide it
-    except ValueError as error:
-        return Item(labels, value, time, "", str(error))
-    value = rule.clamp.apply(value)
-    if rule.api == "external" and value < 0:
-        # The HPA adds external values up, and takes a negative sum for infinite: it would scale to the maximum.
-        return Item(labels, value, time, "", f"{value:g} is negative, and the HPA adds external values up")
-    return Item(labels, value, time, quantity(value))
-
-
-class _Times:
-    """Finds the time that belongs to a value: that of the series whose labels the value carries, too.
-
-    A forecast's own labels may hide those of its scrape (`honor_labels`), so that none fits; then it is the oldest.
+    `ahead` are the items that a rule in shadow mode would serve, else `items`. `fallbacks` counts series by reason.
+    The sums are over all series, NaN where there is none. `figures` has one entry for each series of the forecast,
+    whose gate is shut in `shut` of them. `notes` are for people.
     """
 
-    def __init__(self, series: Iterable[Series]) -> None:
-        self._by_names: dict[tuple[str, ...], dict[tuple[str, ...], float]] = {}
-        self._oldest = float("nan")
-        for one in series:
-            time = float(one.values[-1])
-            labels = {name: value for name, value in one.labels.items() if name not in ("__name__", SAMPLED)}
-            key = tuple(sorted(labels))
-            found = self._by_names.setdefault(key, {})
-            place = tuple(labels[name] for name in key)
-            found[place] = min(time, found.get(place, time))
-            self._oldest = min(time, self._oldest) if self._oldest == self._oldest else time
+    items: tuple[Item, ...] = ()
+    ahead: tuple[Item, ...] = ()
+    fallbacks: Mapping[str, int] = field(default_factory=dict)
+    measured: float = math.nan
+    forecast: float = math.nan
+    figures: tuple[Figures, ...] = ()
+    shut: int = 0
+    notes: tuple[str, ...] = ()
 
-    def of(self, labels: Mapping[str, str]) -> float:
-        """Unix seconds; NaN when no time is known at all."""
-        for key, found in self._by_names.items():
-            time = found.get(tuple(labels.get(name, "") for name in key))
-            if time is not None:
-                return time
-        return self._oldest
+
+@dataclass(frozen=True)
+class _Reading:
+    """A value and when it was taken, or why it can't be used (`stale`, `invalid`, `accuracy`, `coverage`)."""
+
+    labels: Labels
+    value: float
+    time: float
+    fault: str = ""
+
+
+def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float) -> Evaluation:
+    """The evaluation of `rule` at Unix time `now`, of the answer to its question."""
+    measured = _measured(rule, parts, now)
+    if rule.forecast is None:
+        plain = tuple(_item(rule, one, "query") for one in measured)
+        return Evaluation(plain, plain, measured=_sum(measured))
+    forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now)
+    matched = _matched(rule, measured, forecasts)
+    fallbacks: Counter[str] = Counter()
+    ahead = [_combined(rule, one, found, fallbacks) for one, found in matched.pairs]
+    ahead += [
+        _item(rule, one, "forecast", measured=False) for one in matched.alone if not (one.fault and rule.needs_measured)
+    ]
+    served = [_item(rule, one, "reactive") for one in measured] if rule.mode == "shadow" else ahead
+    return Evaluation(
+        items=tuple(served),
+        ahead=tuple(ahead),
+        fallbacks=fallbacks,
+        measured=_sum(measured),
+        forecast=_sum(forecasts),
+        figures=tuple(figures),
+        shut=shut,
+        notes=matched.notes,
+    )
+
+
+def _measured(rule: Rule, parts: Parts, now: float) -> list[_Reading]:
+    if rule.measured is None or not is_plain(rule.measured):
+        return [_Reading(one.labels, one.value, now) for one in parts.measured]
+    sampled = _by_labels(parts.sampled)
+    return [_Reading(one.labels, one.value, _or_nan(sampled.of(one.labels))) for one in parts.measured]
+
+
+def _forecasts(
+    rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float
+) -> tuple[list[_Reading], list[Figures], int]:
+    made, mase, coverage = _by_labels(parts.made), _by_labels(parts.mase), _by_labels(parts.coverage)
+    # A forecast's own labels may hide those of its scrape, so that no time fits; then the oldest is taken.
+    oldest = min((one.value for one in parts.made), default=math.nan)
+    level = float(choice.level) if choice.level else math.nan
+    readings, known, count = [], [], 0
+    for one in parts.forecast:
+        found = made.of(one.labels)
+        time = oldest if found is None else found
+        figures = Figures(_or_nan(mase.of(one.labels)), _or_nan(coverage.of(one.labels)))
+        shut = gate.shut(frozenset(one.labels.items()), figures, level, now)
+        readings.append(_Reading(one.labels, one.value, time, _fault(rule, one.value, time, now) or shut))
+        count += bool(shut)
+        known.append(figures)
+    gate.forget(now)
+    return readings, known, count
+
+
+def _fault(rule: Rule, value: float, time: float, now: float) -> str:
+    if not abs(now - time) <= rule.max_age:
+        return "stale"
+    return "invalid" if _problem(rule, value) else ""
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Each measured series with its forecasts, several where several forecasters make them; forecasts without one."""
+
+    pairs: list[tuple[_Reading, list[_Reading]]]
+    alone: list[_Reading]
+    notes: tuple[str, ...] = ()
+
+
+def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) -> _Matched:
+    index = ByLabels(((one.labels, i) for i, one in enumerate(measured)), min)
+    found: list[list[_Reading]] = [[] for _ in measured]
+    alone = []
+    for one in forecasts:
+        i = index.of(one.labels)
+        if i is None:
+            i = index.of(_as_at_source(one.labels))
+        if i is None:
+            alone.append(one)
+        else:
+            found[i].append(one)
+    pairs = list(zip(measured, found, strict=True))
+    if measured and forecasts and len(alone) == len(forecasts):
+        # Both at once would count the same load twice.
+        return _Matched(pairs, [], (_STRANGERS,)) if rule.needs_measured else _Matched([], alone, (_STRANGERS,))
+    return _Matched(pairs, alone, (_SEVERAL,) if any(len(one) > 1 for one in found) else ())
+
+
+_STRANGERS = (
+    "no series of the forecast has the labels of what is measured now: write reactive: with the labels that the "
+    "forecast has, and scrape the forecaster with honor_labels: true"
+)
+_SEVERAL = "several series of the forecast belong to one that is measured: the highest counts"
+
+
+def _as_at_source(labels: Labels) -> Labels:
+    """Without `honor_labels`, Prometheus renames what a scrape's own labels hide."""
+    renamed = {name.removeprefix("exported_"): labels[name] for name in labels if name.startswith("exported_")}
+    return {**labels, **renamed}
+
+
+def _combined(rule: Rule, measured: _Reading, found: list[_Reading], fallbacks: Counter[str]) -> Item:
+    usable = [one for one in found if not one.fault]
+    if not usable:
+        fallbacks[found[0].fault if found else "missing"] += 1
+        return _item(rule, measured, "reactive")
+    forecast = max(usable, key=lambda one: one.value)
+    if rule.floor == "none":
+        return _item(rule, _Reading(measured.labels, forecast.value, forecast.time), "forecast")
+    if _problem(rule, measured.value):
+        return _item(rule, measured, "reactive")
+    higher = forecast.value > measured.value
+    value = forecast.value if higher else measured.value
+    older = min(forecast.time, measured.time) if math.isfinite(measured.time) else math.nan
+    return _item(rule, _Reading(measured.labels, value, older), "forecast" if higher else "reactive")
+
+
+def _item(rule: Rule, one: _Reading, source: str, *, measured: bool = True) -> Item:
+    problem = _problem(rule, one.value)
+    if not problem and one.fault in ("accuracy", "coverage"):
+        problem = f"the forecast is not good enough to be used by its {one.fault}, and nothing is measured now"
+    value = one.value if problem else rule.clamp.apply(one.value)
+    return Item(one.labels, value, one.time, "" if problem else quantity(value), problem, measured, source)
+
+
+def _problem(rule: Rule, value: float) -> str:
+    if not abs(value) <= LARGEST:  # judged before a bound could hide it
+        try:
+            quantity(value)
+        except ValueError as error:
+            return str(error)
+    if rule.api == "external" and rule.clamp.apply(value) < 0:
+        # The HPA adds external values up, and takes a negative sum for infinite: it would scale to the maximum.
+        return f"{value:g} is negative, and the HPA adds external values up"
+    return ""
+
+
+def _by_labels(samples: list[Sample]) -> ByLabels[float]:
+    return ByLabels(((one.labels, one.value) for one in samples), min)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _sum(readings: list[_Reading]) -> float:
+    """Of what could be used, were it not for a gate."""
+    values = [one.value for one in readings if one.fault not in ("stale", "invalid") and math.isfinite(one.value)]
+    return math.fsum(values) if values else math.nan

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -10,6 +12,7 @@ from prometheus_client.core import Metric
 from cloudpulse import names
 from cloudpulse.clock import Clock
 from scaler.provider import Answer
+from scaler.watch import Watch
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1)
 
@@ -22,7 +25,13 @@ class Meters:
         self._duration = names.SCALER_REQUEST_DURATION.histogram(registry, SECONDS)
         self._denied = names.SCALER_DENIED.counter(registry)
         self._served = _Served(clock)
+        self._rules = _Rules()
         registry.register(self._served)
+        registry.register(self._rules)
+
+    def show(self, watches: Sequence[Watch]) -> None:
+        """Tell of these rules from now on."""
+        self._rules.watches = watches
 
     def answered(self, api: str, answer: Answer, seconds: float) -> None:
         """A metric request got its values."""
@@ -60,3 +69,37 @@ class _Served:
             age.add_sample(age.name, {"metric": metric}, now - oldest)
         yield value
         yield age
+
+
+class _Rules:
+    """Collects what became of each rule at its last evaluation; a figure that isn't known is left out."""
+
+    def __init__(self) -> None:
+        self.watches: Sequence[Watch] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        fallback, part = names.SCALER_FALLBACK.family(), names.SCALER_PART.family()
+        series, gated = names.SCALER_SERIES.family(), names.SCALER_GATED.family()
+        horizon = names.SCALER_HORIZON.family()
+        counts: Counter[tuple[str, str]] = Counter()
+        for watch in self.watches:
+            counts += Counter({(watch.rule.name, reason): count for reason, count in watch.fallbacks().items()})
+            snapshot = watch.last()
+            if snapshot is None:
+                continue
+            evaluation = snapshot.evaluation
+            labels = {"metric": watch.rule.name, "kind": ",".join(watch.rule.objects)}
+            series.add_sample(series.name, labels, len(evaluation.items))
+            if watch.rule.forecast is None:
+                continue
+            ahead = math.fsum(item.value for item in evaluation.ahead if not item.problem)
+            sums = {"measured": evaluation.measured, "forecast": evaluation.forecast, "ahead": ahead}
+            for name, value in sums.items():
+                if not math.isnan(value):
+                    part.add_sample(part.name, {**labels, "part": name}, value)
+            gated.add_sample(gated.name, labels, evaluation.shut)
+            if snapshot.choice.horizon:
+                horizon.add_sample(horizon.name, labels, snapshot.choice.seconds)
+        for (metric, reason), count in sorted(counts.items()):
+            fallback.add_sample(names.SCALER_FALLBACK.name, {"metric": metric, "reason": reason}, count)
+        yield from (fallback, part, series, gated, horizon)

@@ -46,6 +46,12 @@ class Answer:
         """Unix time of the oldest sample."""
         return min(item.time for item in self.items)
 
+    @property
+    def source(self) -> str:
+        """Where the values are from, for audits: `query`, `forecast:web_rps`, `reactive`, or both with a + between."""
+        sources = sorted({item.source for item in self.items})
+        return "+".join(f"forecast:{self.rule.forecast}" if source == "forecast" else source for source in sources)
+
 
 class Provider:
     """Answers for the rules under `watches`. Any number of threads may ask."""

@@ -46,8 +46,9 @@ class Service:
         self._meters = meters
         self._clock = clock
         self._settings = settings
-        self._watches = [self._watch(rule) for rule in settings.metrics]
+        self._watches = [self._watch(rule, settings) for rule in settings.metrics]
         self._provider, self._api = self._over(settings, self._watches)
+        meters.show(self._watches)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self._api(environ, start_response)
@@ -57,7 +58,7 @@ class Service:
         if self._cluster is not None:
             self._cluster.start()
         for watch in self._watches:
-            watch.start(float(self._settings.interval))
+            watch.start()
 
     def apply(self, settings: ScalerSettings) -> None:
         """Take new rules, tokens and interval; raises ConfigError, and then the old go on.
@@ -66,15 +67,16 @@ class Service:
         """
         same = settings.interval == self._settings.interval
         kept = [watch for watch in self._watches if same and watch.rule in settings.metrics]
-        made = [self._watch(rule) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
+        made = [self._watch(rule, settings) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
         provider, api = self._over(settings, [*kept, *made])
         for watch in made:
-            watch.start(float(settings.interval))
+            watch.start()
         for watch in self._watches:
             if watch not in kept:
                 watch.stop()
         self._settings, self._watches = settings, [*kept, *made]
         self._provider, self._api = provider, api
+        self._meters.show(self._watches)
 
     @property
     def provider(self) -> Provider:
@@ -87,6 +89,8 @@ class Service:
         Metrics that have no value now are facts, each by itself.
         """
         facts: dict[str, object] = {"metrics": len(self._watches), "without a value": self._provider.problems()}
+        if notes := [note for watch in self._watches for note in watch.notes()]:
+            facts["notes"] = notes
         problems = [problem for problem in (self._certificate(), self._trust()) if problem]
         if problems:
             facts["problems"] = problems
@@ -110,8 +114,8 @@ class Service:
     def _trust(self) -> str:
         return self._cluster.trust.problem if self._cluster is not None else ""
 
-    def _watch(self, rule: Rule) -> Watch:
-        return Watch(rule, self._source, self._clock)
+    def _watch(self, rule: Rule, settings: ScalerSettings) -> Watch:
+        return Watch(rule, self._source, self._clock, float(settings.interval))
 
     def _over(self, settings: ScalerSettings, watches: list[Watch]) -> tuple[Provider, Api]:
         cluster = self._cluster

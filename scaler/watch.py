@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.durations import format_duration
 from cloudpulse.errors import AnswerUnusable, CloudPulseError, QueryRejected, SourceUnavailable
 from cloudpulse.promql import MetricSource
-from scaler.config import Rule
-from scaler.evaluation import Item, items_of, query_of
+from scaler import question
+from scaler.config import INTERVAL_SECONDS, Rule
+from scaler.evaluation import Evaluation, Item, evaluate
+from scaler.gate import Gate
+from scaler.horizon import Choice, Horizons
 from scaler.refusal import Refused, not_found, unavailable
 from scaler.resources import NAMESPACE
 
@@ -30,34 +34,45 @@ Place = tuple[str, str | None]
 class Snapshot:
     """A rule's items as Prometheus answered at `evaluated_at` (Unix seconds), found by place and object name.
 
-    The object name of external metrics is "". `carried` are the names of all labels.
+    The object name of external metrics is "". `carried` are the names of all labels. `choice` is what was read of the
+    forecast, by `query`.
     """
 
     evaluated_at: float
-    items: tuple[Item, ...]
+    query: str
+    choice: Choice
+    evaluation: Evaluation
     places: Mapping[Place, Mapping[str, Sequence[Item]]]
     carried: frozenset[str]
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All of them."""
+        return self.evaluation.items
+
 
 class Watch:
-    """Keeps `rule`'s last answer. One thread evaluates, any number may ask."""
+    """Keeps `rule`'s last answer. One thread evaluates, any number may ask. `interval` is that of the evaluations."""
 
-    def __init__(self, rule: Rule, source: MetricSource, clock: Clock) -> None:
+    def __init__(self, rule: Rule, source: MetricSource, clock: Clock, interval: float = INTERVAL_SECONDS) -> None:
         self.rule = rule
         self._source = source
         self._clock = clock
-        self._query = query_of(rule)
+        self._interval = interval
+        self._horizons = Horizons(rule, source)
+        self._gate = Gate(rule.gate)
         self._snapshot: Snapshot | None = None
         self._failure = ""
+        self._fallbacks: Counter[str] = Counter()
         self._stop = threading.Event()
 
-    def start(self, interval: float) -> None:
-        """Evaluate now and each `interval` seconds, in a thread of its own, so that a slow query delays no other rule.
+    def start(self) -> None:
+        """Evaluate now and each interval, in a thread of its own, so that a slow query delays no other rule.
 
         The source bounds how many queries run at once.
         """
         name = f"evaluate {self.rule.name}"
-        threading.Thread(target=self._repeat, args=(interval,), name=name, daemon=True).start()
+        threading.Thread(target=self._repeat, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """End the evaluations; one under way is not waited for."""
@@ -65,9 +80,8 @@ class Watch:
 
     def evaluate(self) -> None:
         """Ask Prometheus once. A failure keeps the answer before it, which ages; it is logged as it begins and ends."""
-        asked_at = self._clock()
         try:
-            items = items_of(self.rule, self._source.instant(self._query, asked_at), asked_at)
+            snapshot = self.ask()
         except Exception as error:  # a dead thread would mean a metric that never comes back
             reason = _reason(error)
             if reason != self._failure:
@@ -75,10 +89,43 @@ class Watch:
                 log.warning("not evaluated", metric=self.rule.name, error=str(error), exc_info=not expected)
             self._failure = reason
             return
-        self._snapshot = _placed(self.rule, items, asked_at)
         if self._failure:
-            log.info("evaluated again", metric=self.rule.name, series=len(items))
+            log.info("evaluated again", metric=self.rule.name, series=len(snapshot.items))
         self._failure = ""
+
+    def ask(self) -> Snapshot:
+        """Evaluate once and keep the answer; raises errors.SourceError."""
+        before, now = self._snapshot, self._clock()
+        missing = before is not None and not before.evaluation.figures
+        choice = self._horizons.at(now, missing=missing)
+        query = question.text(self.rule, choice)
+        parts = question.split(self._source.instant(query, now) if query else ())
+        evaluation = evaluate(self.rule, parts, choice, self._gate, now)
+        self._tell(before, choice, evaluation)
+        # A new object each time: it is read by other threads.
+        self._fallbacks = self._fallbacks + Counter(evaluation.fallbacks)
+        self._snapshot = _placed(self.rule, Snapshot(now, query, choice, evaluation, {}, frozenset()))
+        return self._snapshot
+
+    def fallbacks(self) -> Mapping[str, int]:
+        """Reason -> series that fell back for it, added up over the evaluations so far."""
+        return self._fallbacks
+
+    def notes(self) -> list[str]:
+        """What was taken for granted or is odd, for people, without any series' labels."""
+        snapshot = self._snapshot
+        if snapshot is None or self.rule.forecast is None:
+            return []
+        series = len(snapshot.evaluation.items)
+        counts = [f"{reason} {count}" for reason, count in sorted(snapshot.evaluation.fallbacks.items())]
+        fallen = f"the forecast is not used for {sum(snapshot.evaluation.fallbacks.values())} of {series} series"
+        found = [
+            *([snapshot.choice.problem] if snapshot.choice.problem else []),
+            *snapshot.choice.notes,
+            *snapshot.evaluation.notes,
+            *([f"{fallen} ({', '.join(counts)})"] if counts else []),
+        ]
+        return [f"{self.rule.title}: {note}" for note in found]
 
     def last(self) -> Snapshot | None:
         """The last answer of Prometheus, of any age; each evaluation that succeeds makes a new one."""
@@ -100,13 +147,19 @@ class Watch:
             if now - snapshot.evaluated_at > limit:
                 raise self._stale(f"Prometheus answered {_age(now, snapshot.evaluated_at)}")
             raise not_found(f"{title} has no series{what}: {self._look_at()}")
+        if self.rule.needs_measured and not any(item.measured for item in items):
+            raise unavailable(
+                f"{title}{what}: nothing is measured now, and a forecast alone could shrink the service: "
+                "try the rule's reactive query in Prometheus"
+            )
         if bad := next((item for item in items if item.problem), None):
-            raise unavailable(f"{title}{what}: {bad.problem} (series {_shown(bad)})")
+            raise unavailable(f"{title}{what}: {bad.problem} (series {shown(bad)})")
         times = [item.time for item in items]
         if not all(map(math.isfinite, times)):
             raise unavailable(f"{title}{what}: how old its values are is not known: {self._look_at()}")
         if now - min(times) > limit:
-            made = f"forecast {self.rule.forecast} was made" if self.rule.forecast else "the value is from"
+            alone = self.rule.forecast is not None and not self.rule.needs_measured
+            made = f"forecast {self.rule.forecast} was made" if alone else "the value is from"
             raise self._stale(f"{made} {_age(now, min(times))}")
         if max(times) - now > limit:
             raise unavailable(f"{title}{what}: its values are from the future: the clocks of the hosts differ")
@@ -127,36 +180,56 @@ class Watch:
             return refused.message
         return ""
 
-    def _repeat(self, interval: float) -> None:
+    def _repeat(self) -> None:
         while not self._stop.is_set():
             with logs.correlation("round"):
                 self.evaluate()
-            self._stop.wait(interval)
+            self._stop.wait(self._interval)
 
     def _stale(self, what: str) -> Refused:
         cause = self._failure or self._look_at()
         return unavailable(f"{self.rule.title}: {what}, more than max_age {self.rule.max_age}: {cause}")
 
+    def _tell(self, before: Snapshot | None, choice: Choice, evaluation: Evaluation) -> None:
+        """Log what changes, and in shadow mode what would be served."""
+        name = self.rule.name
+        if (before.choice if before else Choice()) != choice:
+            facts = {"horizon": choice.horizon, "level": choice.level, "notes": choice.notes, "problem": choice.problem}
+            log.info("horizon chosen", metric=name, **facts)
+        if (set(before.evaluation.fallbacks) if before else set()) != set(evaluation.fallbacks):
+            tell, what = (log.warning, "fallback") if evaluation.fallbacks else (log.info, "no fallback any more")
+            tell(what, metric=name, series=len(evaluation.items), **evaluation.fallbacks)
+        if self.rule.mode == "shadow":
+            served, ahead = (sum(item.value for item in items) for items in (evaluation.items, evaluation.ahead))
+            log.info("shadow", metric=name, served=served, would_be=ahead)
+
     def _look_at(self) -> str:
+        if self._snapshot is not None and self._snapshot.choice.problem:
+            return self._snapshot.choice.problem
+        if self.rule.needs_measured and self.rule.forecast:
+            return "try the rule's reactive query in Prometheus"
         if self.rule.forecast:
             return f"see what the forecaster says of forecast {self.rule.forecast}"
         return "try the rule's query in Prometheus"
 
 
-def _placed(rule: Rule, items: tuple[Item, ...], evaluated_at: float) -> Snapshot:
+def _placed(rule: Rule, bare: Snapshot) -> Snapshot:
+    """`bare` with its items found by place."""
     places: dict[Place, dict[str, list[Item]]] = {}
     objects = [(kind, label) for kind, (_, label) in rule.objects.items()]
-    for item in items:
+    for item in bare.items:
         namespace = item.labels.get(rule.namespace_label, "") if rule.namespace_label else None
         if namespace == "":
             continue
         if rule.api == "external":
             places.setdefault(("", namespace), {}).setdefault("", []).append(item)
+        if rule.needs_measured and not item.measured:
+            continue  # a forecast alone stands for no object
         for kind, label in objects:
             if name := item.labels.get(label):
                 place = (kind, None if kind == NAMESPACE.name else namespace)
                 places.setdefault(place, {}).setdefault(name, []).append(item)
-    return Snapshot(evaluated_at, items, places, frozenset(name for item in items for name in item.labels))
+    return replace(bare, places=places, carried=frozenset(name for item in bare.items for name in item.labels))
 
 
 def _reason(error: Exception) -> str:
@@ -174,5 +247,6 @@ def _age(now: float, then: float) -> str:
     return f"{format_duration(round(now - then))} ago"
 
 
-def _shown(item: Item) -> str:
+def shown(item: Item) -> str:
+    """An item's labels, as PromQL writes them."""
     return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(item.labels.items())) + "}"

@@ -155,7 +155,7 @@ class Control:
             "metric": answer.rule.name,
             "value": answer.total,
             "age_seconds": round(self._clock() - answer.oldest, 3),
-            "source": f"forecast:{answer.rule.forecast}" if answer.rule.forecast else "query",
+            "source": answer.source,
             "reason": decision.reason,
             "dry_run": self._dry_run,
         }

@@ -78,8 +78,13 @@ def test_a_predictive_alert_reaches_the_pager_exactly_once(running: Running) -> 
 
 
 def test_the_scaler_answers_what_promql_says(running: Running) -> None:
+    """The forecast, or what is measured now where that is more."""
+
     def both() -> tuple[dict[str, float], dict[str, float]] | None:
-        expression = 'cloudpulse_forecast_value{forecast="demand",horizon="1h",level="0.9"}'
+        forecast = 'cloudpulse_forecast_value{forecast="demand",horizon="1h",level="0.9"}'
+        expression = (
+            f'max by (app) (label_replace({forecast}, "of", "f", "", "") or cloudpulse_demo_requests_per_minute)'
+        )
         asked = {x["metric"]["app"]: float(x["value"][1]) for x in running.query(expression)}
         answer = running.scaler(EXTERNAL)
         if answer.status_code != 200:

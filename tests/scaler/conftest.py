@@ -24,9 +24,9 @@ from cloudpulse.promql import Series
 from cloudpulse.serving import Face, Server
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.cluster.connection import Cluster
-from scaler.config import ScalerSettings
-from scaler.evaluation import SAMPLED
+from scaler.config import ScalerSettings, read
 from scaler.meters import Meters
+from scaler.question import PART
 from scaler.service import Service
 
 from .fake_kubernetes import FakeKubernetes
@@ -87,13 +87,14 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def settings_of() -> Callable[[str], ScalerSettings]:
-    """Settings from the YAML of the `scaler` section, as a user writes it."""
+    """Settings from the YAML of the `scaler` section, as a user writes it, and of `forecaster.forecasts` beside it."""
 
-    def read(text: str) -> ScalerSettings:
+    def settings(text: str, forecasts: str = "[]") -> ScalerSettings:
         indented = "".join(f"  {line}\n" for line in text.splitlines())
-        return parse(f"scaler:\n{indented}", Path("cloudpulse.yaml"), {}).section("scaler", ScalerSettings)
+        whole = f"scaler:\n{indented}\nforecaster: {{forecasts: {forecasts}}}\n"
+        return read(parse(whole, Path("cloudpulse.yaml"), {}))
 
-    return read
+    return settings
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +112,7 @@ def sampled(sample: Callable[..., Series]) -> Callable[..., list[Series]]:
     """What Prometheus answers to the query of a plain selector, for one series: the value, and its time beside it."""
 
     def make(value: float, at: float, **labels: str) -> list[Series]:
-        return [sample(value, at, __name__="m", **labels), sample(at, at, **{SAMPLED: "1"}, **labels)]
+        return [sample(value, at, __name__="m", **labels), sample(at, at, **{PART: "sampled"}, **labels)]
 
     return make
 
@@ -123,8 +124,8 @@ def forecast(sample: Callable[..., Series]) -> Callable[..., list[Series]]:
     def make(value: float, now: float, made: float, **labels: str) -> list[Series]:
         labels = {"forecast": "web_rps", "job": "forecaster", **labels}
         return [
-            sample(value, now, __name__="cloudpulse_forecast_value", horizon="15m", level="0.9", **labels),
-            sample(made, now, __name__="cloudpulse_forecast_timestamp_seconds", **labels),
+            sample(value, now, **{PART: "forecast"}, horizon="15m", level="0.9", **labels),
+            sample(made, now, **{PART: "made"}, **labels),
         ]
 
     return make

@@ -18,11 +18,11 @@ from kubernetes.config import incluster_config
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
-from scaler.https import THREADS
 from scaler.certificate import Expiry
 from scaler.cluster import api, remembered, watching
 from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings
+from scaler.https import THREADS
 
 from .conftest import until
 from .fake_kubernetes import CONFIGMAPS, FakeKubernetes, trust

@@ -28,7 +28,7 @@ from cloudpulse.promql import Prometheus
 from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.testing import serving
 from scaler.config import ScalerSettings
-from scaler.evaluation import items_of, query_of
+from scaler.watch import Watch
 
 from .fake_kubernetes import FakeKubernetes, trust
 
@@ -37,7 +37,7 @@ TOKEN = "sesame-0123456789"
 
 
 class FakePrometheus:
-    """Answers instant queries with a forecast of 1234.5 that was made `age` seconds ago; `down` answers 503."""
+    """Answers instant queries with 1000 measured, and a forecast of 1234.5 made `age` seconds ago; `down`: 503."""
 
     def __init__(self) -> None:
         self.age = 20.0
@@ -46,13 +46,16 @@ class FakePrometheus:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
         now = float(form["time"][0])
-        labels = {"forecast": "web_rps", "app": "web", "namespace": "demo"}
-        value = {"__name__": "cloudpulse_forecast_value", "horizon": "15m", "level": "0.9", **labels}
-        made = {"__name__": "cloudpulse_forecast_timestamp_seconds", **labels}
+        source = {"app": "web", "namespace": "demo"}
+        labels = {"forecast": "web_rps", **source}
+        value = {"cloudpulse_part": "forecast", "horizon": "15m", "level": "0.9", **labels}
         result = [
+            {"metric": source, "value": [now, "1000"]},
             {"metric": value, "value": [now, "1234.5"]},
-            {"metric": made, "value": [now, f"{now - self.age}"]},
+            {"metric": {"cloudpulse_part": "made", **labels}, "value": [now, f"{now - self.age}"]},
         ]
+        if form["query"][0].startswith("group by"):
+            result = [{"metric": {"horizon": "15m", "level": "0.9"}, "value": [now, "1"]}]
         answer = {"status": "success", "data": {"resultType": "vector", "result": result}}
         if self.down:
             answer = {"status": "error", "errorType": "unavailable", "error": "shutting down"}
@@ -80,6 +83,7 @@ def _process(
     config = folder / "cloudpulse.yaml"
     config.write_text(f"""
 prometheus: {{url: {prometheus}}}
+forecaster: {{forecasts: [{{name: web_rps, query: 'sum by (app, namespace) (rps)'}}]}}
 scaler:
   data_dir: {folder / "data"}
   interval: 1s
@@ -145,10 +149,9 @@ def test_kubectl_reads_forecasts_and_reads_why_there_are_none(tmp_path: Path) ->
         assert (item["value"], item["describedObject"]["kind"]) == ("1234500m", "Deployment")
         assert "not among those of scaler.auth" in _kubectl(tmp_path, port, external, "wrong").stderr
 
-        # Prometheus answers, and the forecast in it is old: an error that says so, not an old number.
+        # Prometheus answers, and the forecast in it is old: what is measured now, not an old number.
         prometheus.age = 600
-        _until(lambda: "more than max_age 2m" in _kubectl(tmp_path, port, external).stderr)
-        assert "forecast web_rps was made 10m" in _kubectl(tmp_path, port, external).stderr
+        _until(lambda: '"value":"1k"' in _kubectl(tmp_path, port, external).stdout)
 
         # Prometheus is away: discovery and the probes don't mind.
         prometheus.down = True
@@ -254,7 +257,7 @@ def test_a_real_prometheus_tells_the_age_of_what_it_answers(
 
     rules = settings_of("""
 metrics:
-  - {name: f, api: external, forecast: web_rps, horizon: 15m}
+  - {name: f, api: external, forecast: web_rps, horizon: 15m, floor: none}
   - {name: q, api: external, query: 'queue_depth{env="prod",queue=~".*}|b"}'}
   - {name: s, api: external, query: 'sum(queue_depth)'}
 """).metrics
@@ -265,7 +268,7 @@ metrics:
         later = time.time() + 100
 
         def items(rule: Any) -> dict[str, tuple[str, float]]:
-            found = items_of(rule, source.instant(query_of(rule), later), later)
+            found = Watch(rule, source, lambda: later).ask().items
             return {item.labels.get("queue", ""): (item.quantity, item.time) for item in found}
 
         forecast, plain, expression = map(items, rules)

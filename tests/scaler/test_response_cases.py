@@ -15,6 +15,7 @@ from kubernetes.utils.quantity import parse_quantity
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.config import ScalerSettings
+from scaler.question import PART
 
 PATHS = {
     "external": "/apis/external.metrics.k8s.io/v1beta1/namespaces/demo/m",
@@ -25,6 +26,13 @@ SETTINGS = """
 metrics:
   - {name: m, api: external, query: sum(m)}
   - {name: m, api: custom, query: sum(m), resource: {namespace: namespace, service: service, pod: pod}}
+  - {name: ahead, api: external, forecast: f, reactive: sum(m), horizon: 5m}
+  - name: ahead
+    api: custom
+    forecast: f
+    reactive: sum(m)
+    horizon: 5m
+    resource: {namespace: namespace, service: service, pod: pod}
 auth: {tokens: [{name: hpa, token: sesame-0123456789}]}
 """
 
@@ -103,6 +111,33 @@ def test_prometheus_with_those_values_gives_the_truth_or_a_status(
     served = [float(parse_quantity(item["value"])) for item in reply.json["items"]]
     assert sum(served) == pytest.approx(sum(known), abs=0.001 * len(known))
     assert [item["timestamp"] for item in reply.json["items"]] == ["2023-11-14T22:13:20Z"] * len(known)
+
+
+@pytest.mark.parametrize(("case", "values"), [*_cases()])
+def test_as_forecasts_they_never_serve_less_than_what_is_measured(
+    stand: tuple[Any, Callable[[list[Series]], None]],
+    sample: Callable[..., Series],
+    case: dict[str, Any],
+    values: list[float | None],
+) -> None:
+    adapter, hold = stand
+    kind = case["metric_type"]
+    names = {"object": {"service": "web"}, "external": {}}
+    series = []
+    for i, value in enumerate(values[:1] if kind == "object" else values):
+        labels = {"namespace": "demo", "n": str(i), **names.get(kind, {"pod": f"web-{i}"})}
+        own = {"forecast": "f", **labels}
+        series += [sample(3, 1_700_000_000, **labels), sample(1_700_000_000, 1_700_000_000, **{PART: "made"}, **own)]
+        if value is not None:
+            series.append(sample(value, 1_700_000_000, **{PART: "forecast"}, horizon="5m", level="0.9", **own))
+    hold(series)
+    reply = adapter.get(PATHS[kind].removesuffix("m") + "ahead")
+    if reply.status != 200:
+        assert (reply.status, not series or sum(value or 0 for value in values) > 2**53) in {(404, True), (503, True)}
+        return
+    served = [float(parse_quantity(item["value"])) for item in reply.json["items"]]
+    assert all(3 <= one <= 2**53 for one in served)
+    assert len(served) == len(values[:1] if kind == "object" else values)
 
 
 def test_the_captured_traps_are_among_the_cases() -> None:

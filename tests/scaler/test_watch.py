@@ -15,7 +15,7 @@ from scaler.provider import Answer, Provider
 from scaler.refusal import Refused
 from scaler.watch import Watch
 
-FORECAST = "metrics: [{name: ahead, api: external, forecast: web_rps, horizon: 15m}]"
+FORECAST = "metrics: [{name: ahead, api: external, forecast: web_rps, floor: none, horizon: 15m}]"
 Samples = Callable[..., list[Series]]
 
 
@@ -49,8 +49,11 @@ def stand(settings_of: Callable[[str], ScalerSettings]) -> Stand:
 
 def test_one_query_asks_for_the_value_and_when_it_was_made(stand: Stand, forecast: Samples) -> None:
     stand.evaluate(forecast(42.0, stand.clock.now, stand.clock.now - 50))
+    exported, question = stand.source.asked
+    assert exported == 'group by (horizon, level) (cloudpulse_forecast_value{forecast="web_rps"})'
     value = 'cloudpulse_forecast_value{forecast="web_rps",horizon="15m",level="0.9"}'
-    assert stand.source.asked == [f'{value} or cloudpulse_forecast_timestamp_seconds{{forecast="web_rps"}}']
+    assert question.startswith(f'label_replace({value}, "cloudpulse_part", "forecast", "", "")\nor label_replace(')
+    assert 'label_replace(cloudpulse_forecast_timestamp_seconds{forecast="web_rps"}, "cloudpulse_part"' in question
     (item,) = stand.answer().items
     assert (item.quantity, item.time) == ("42", stand.clock.now - 50)
 
