@@ -32,7 +32,7 @@ from forecaster.simulation import Choice, Outcome, Setup, simulate
 SETS = ("web", "apps-crane")
 WEIGHTS = Path(__file__).parent / "weights"
 POD, MEAN_PODS, READY_SECONDS = 100.0, 10, 120.0
-"""Units of load are arbitrary in the recordings: a pod serves so many, and the mean load is scaled to need that many."""
+"""The recordings' units are arbitrary: each is scaled so that its mean needs ten pods, which serve 100 each."""
 LEVELS = (0.5, 0.7, 0.75, 0.8, 0.9)
 FEWER_SHORT, MORE_POD_HOURS, WORSE = 0.5, 0.05, 0.05
 """Bars: short minutes against reactive, pod-hours against reactive, both as means over the loads; worst load."""
@@ -68,8 +68,8 @@ def report(names: Sequence[str], outcomes: Sequence[Outcome]) -> None:
         reactive, mine = outcome.reactive.figures, outcome.predictive[0].figures
         short, pods, scalings = ratios(outcome, 0)
         print(
-            f"{name:18} {reactive.hours / 24:5.1f} {reactive.short_minutes:10.1f} {mine.short_minutes:8.1f} {short:6.2f} "
-            f"{100 * (pods - 1):+9.1f}% {100 * (scalings - 1):+8.0f}%"
+            f"{name:18} {reactive.hours / 24:5.1f} {reactive.short_minutes:10.1f} {mine.short_minutes:8.1f} "
+            f"{short:6.2f} {100 * (pods - 1):+9.1f}% {100 * (scalings - 1):+8.0f}%"
         )
     print(f"\nmeans over {len(names)} loads against reactive; the first line are the defaults")
     for i, course in enumerate(outcomes[0].predictive):

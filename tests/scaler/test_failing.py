@@ -245,7 +245,8 @@ def test_a_hung_query_ages_its_own_metric_alone(setting: Setting, sample: Callab
 
     setting.source.samples = samples
     for watch in setting.adapter.service._watches:
-        watch.start(0.02)
+        watch._interval = 0.02
+        watch.start()
     assert hung.wait(10)
     setting.clock.advance(61)
     until(lambda: setting.ask(OTHER, HPA).status == 200)

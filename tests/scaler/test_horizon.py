@@ -97,7 +97,7 @@ class World:
 
 def test_auto_follows_what_pods_take(settings_of: Read) -> None:
     world = World(rule(settings_of, ""))
-    assert (world.choice().horizon, world.horizons.choice.lead) == ("5m", 145)
+    assert (world.choice().horizon, world.horizons.choice.lead) == ("5m", 280)
     assert "kube_pod_status_ready_time" in world.source.asked[1]
     world.ready = [300.0, 10.0]  # of several the slowest
     assert world.choice(299).horizon == "5m"
@@ -110,7 +110,7 @@ def test_without_a_measured_time_two_minutes_are_assumed_and_said(settings_of: R
     world = World(rule(settings_of, ""))
     world.ready = ready
     choice = world.choice()
-    assert (choice.horizon, choice.lead) == ("5m", 165)
+    assert (choice.horizon, choice.lead) == ("5m", 300)
     assert choice.notes == ("kube-state-metrics tells no time in which pods became ready: 2m assumed",)
 
 

@@ -175,4 +175,4 @@ def test_the_time_that_pods_take_is_measured(settings_of: Callable[..., ScalerSe
     morning.clock.now = START + 160 * 60
     choice = morning.watch.ask().choice
     assert (choice.horizon, choice.level, choice.notes, choice.problem) == ("5m", "0.9", (), "")
-    assert choice.lead == pytest.approx(91 + 15 + 30)
+    assert choice.lead == pytest.approx(91 + 180)

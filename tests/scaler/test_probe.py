@@ -96,7 +96,7 @@ def pasted(done: Result) -> dict[str, Any]:
 def test_a_rule_that_is_fine_is_explained(check: Check) -> None:
     done = check(FULL % ", cost: {short: 5, idle: 1}, resource: {namespace: namespace}")
     assert done.exit_code == 0, (done.output, done.exception)
-    assert line(done, "horizon").startswith("ok horizon 15m, the nearest beyond the 5m45s that a new pod takes")
+    assert line(done, "horizon").startswith("ok horizon 15m, the nearest beyond the 8m that a new pod takes")
     assert line(done, "level") == (
         "ok level 0.9, where a unit too little costs 5 and one too much 1 (0.833 costs least)"
     )

@@ -22,7 +22,9 @@ from scaler.refusal import unavailable
 from scaler.selector import Selector
 
 Read = Callable[[str], ScalerSettings]
-METRICS = "metrics: [{name: Ahead, api: external, forecast: web_rps, horizon: 15m}]\nauth: {anonymous: true}\n"
+METRICS = (
+    "metrics: [{name: Ahead, api: external, forecast: web_rps, horizon: 15m, floor: none}]\nauth: {anonymous: true}\n"
+)
 
 
 class FakeWorkload:
@@ -67,7 +69,9 @@ class Bench:
         assert (metric, str(series)) == ("ahead", "app=web")
         if isinstance(self.load, Exception):
             raise self.load
-        return Answer(self.rule, [Item({"app": "web"}, self.load, self.clock.now - 20, f"{self.load}")])
+        return Answer(
+            self.rule, [Item({"app": "web"}, self.load, self.clock.now - 20, f"{self.load}", source="forecast")]
+        )
 
     def look(self, load: float | Exception, seconds: float = 15) -> int:
         """One look under `load`, `seconds` after the last; the replicas after it."""

@@ -97,7 +97,7 @@ prometheus: {{url: {url}}}
 scaler:
   data_dir: {folder}/data
   interval: 1s
-  metrics: [{{name: ahead, api: external, forecast: web_rps, horizon: 15m, max_age: 2m}}]
+  metrics: [{{name: ahead, api: external, forecast: web_rps, horizon: 15m, floor: none, max_age: 2m}}]
   auth: {{anonymous: true}}
   docker:
     host: unix://{engine}

@@ -26,7 +26,7 @@ from tests.scaler.keda.conftest import Keda, Port
 
 RULES = """
 metrics:
-  - {name: Ahead, api: external, forecast: web_rps, horizon: 15m, resource: {namespace: namespace}, max_age: 2m}
+  - {name: Ahead, api: external, forecast: web_rps, horizon: 15m, floor: none, resource: {namespace: namespace}}
   - {name: shared, api: external, query: 'queue_depth'}
   - {name: pods, api: custom, query: 'busy', resource: {namespace: namespace, pod: pod}}
 """

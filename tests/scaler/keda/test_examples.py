@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -140,7 +141,10 @@ def test_our_triggers_get_their_values_from_the_rules_beside_them(
         lambda query: [
             series
             for (namespace, app), value in apps.items()
-            for series in forecast(value, clock(), clock() - 20, namespace=namespace, app=app)
+            for series in [
+                *forecast(value, clock(), clock() - 20, namespace=namespace, app=app),
+                Series({"namespace": namespace, "app": app}, np.array([clock()]), np.array([1.0])),
+            ]
         ],
         clock,
     )
