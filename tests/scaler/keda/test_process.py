@@ -54,7 +54,8 @@ prometheus: {{url: {prometheus}}}
 scaler:
   data_dir: {folder / "data"}
   interval: 1s
-  metrics: [{{name: {name}, api: external, forecast: web_rps, horizon: 15m, floor: none, resource: {{namespace: namespace}}}}]
+  metrics:
+    - {{name: {name}, api: external, forecast: web_rps, horizon: 15m, floor: none, resource: {{namespace: namespace}}}}
   auth: {{anonymous: true}}
   keda: {{listen: '{keda}'}}
 """)
