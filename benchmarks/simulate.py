@@ -3,9 +3,9 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/simulate.py ../shared/data [--every 1m] [--workers 2] [--only app02]
 
 The loads are requests per minute of web sites and load of applications at 1 min (`web` and `apps-crane`). A pod needs
-2 min to be ready and serves a tenth of the mean load, the HPA aims at 70 % and has its own defaults. The first three
-days of each are learnt from; then a forecast is made every minute by `models: auto`, trained anew every 6 h, with
-networks that never saw the data set. Two hours with two workers; `--every 5m` takes half an hour and shows less.
+2 min to be ready and serves a tenth of the mean load; the HPA aims at 70 % and has the default behavior. The first
+three days of each are learnt from; then a forecast is made every minute by `models: auto`, trained anew every 6 h, with
+networks that never saw the data set. It takes an hour with two workers; with `--every 5m` a quarter of that.
 """
 
 from __future__ import annotations

@@ -14,7 +14,11 @@ MARGIN_SECONDS = 120.0
 come by and to double its way up."""
 
 
-def horizon_seconds(ready_seconds: float, step_seconds: float = 60.0) -> float:
+DEFAULT_STEP_SECONDS = 60.0
+"""Of a forecast, where nobody says another."""
+
+
+def horizon_seconds(ready_seconds: float, step_seconds: float = DEFAULT_STEP_SECONDS) -> float:
     """`horizon: auto`: how far ahead to look so that what is started now is ready when it is needed.
 
     A forecast's value describes the step that ends at its time, and pods must be there as that begins.

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
+from cloudpulse import ahead
 from cloudpulse.config import Section
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
@@ -49,6 +52,10 @@ class Threshold(Section, frozen=True):
         return f"{self.value:g}"
 
 
+_HORIZONS = tuple(map(Duration.parse, ("5m", "15m", "1h", "24h")))
+"""Unless others are named, of these the ones that a step reaches."""
+
+
 class Target(Section, frozen=True):
     """A query to forecast, with its step, history and horizons."""
 
@@ -56,8 +63,8 @@ class Target(Section, frozen=True):
     query: str
     step: Duration = Duration(60)
     history: Duration = Duration(14 * 86400)
-    horizons: tuple[Duration, ...] = (Duration.parse("15m"), Duration.parse("1h"), Duration.parse("24h"))
-    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+    horizons: tuple[Duration, ...] = _HORIZONS
+    levels: tuple[float, ...] = (0.1, 0.5, ahead.DEFAULT_LEVEL, 0.9)
     bounds: Bounds = Bounds()
     thresholds: tuple[float | Threshold, ...] = ()
     models: Literal["auto"] | tuple[str, ...] = "auto"
@@ -75,6 +82,8 @@ class Target(Section, frozen=True):
                 raise ValueError(f"{key}: expected at least 1s, got {duration}")
         if self.history < 2 * self.step:
             raise ValueError(f"history: expected at least two steps of {self.step}, got {self.history}")
+        if self.horizons is _HORIZONS:
+            msgspec.structs.force_setattr(self, "horizons", tuple(one for one in _HORIZONS if one >= self.step))
         if not self.horizons:
             raise ValueError("horizons: expected at least one, such as 1h")
         for i, horizon in enumerate(self.horizons):

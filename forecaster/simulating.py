@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def command(
         raise click.UsageError("expected either a PROMQL expression or --csv FILE")
     names = arguments.models(models)
     build(names, timezone)  # a name that doesn't exist is refused before anything is read
+    prices = Prices(price_pod_hour, price_short_minute, price_unserved)
+    if not all(map(math.isfinite, astuple(prices))):
+        raise click.UsageError("--price-...: expected numbers, got one that is none")
+    if html is not None and not html.parent.is_dir():
+        raise click.UsageError(f"--html {html}: there is no folder {html.parent}")
     asked = Asked(**scaling)
     manifest = asked.check()
     title = promql or ("stdin" if csv_path == csvfile.STDIN else str(csv_path))
@@ -113,15 +119,17 @@ def command(
     far = [one or ahead.horizon_seconds(asked.ready, load.step) for one in horizons]
     steps = sorted({math.ceil(seconds / load.step - 1e-9) for seconds in far})
     rhythm = _rhythm(load, every)
+    if steps[-1] > load.length - rhythm.warm_up:
+        raise ConfigError(f"--horizons: {format_duration(steps[-1] * load.step)} is longer than what is simulated")
     with progress.shown("forecasting", load.length - rhythm.warm_up, "steps") as done:
         train = functools.partial(fit, names, timezone)
-        replayed = replay.replay(load, train, steps, levels, rhythm, done)
+        curve = sorted({one + later for one in steps for later in range(rhythm.every)})
+        replayed = replay.replay(load, train, curve, levels, rhythm, done)
     try:
         choices = [Choice(one, level) for one in steps for level in levels]
         outcome = simulation.simulate(load, replayed, choices, setup)
     except ValueError as error:
         raise ConfigError(f"{title}: {error}") from error
-    prices = Prices(price_pod_hour, price_short_minute, price_unserved)
     if html is not None:
         from forecaster import simulation_report
 

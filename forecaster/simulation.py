@@ -116,7 +116,9 @@ class Outcome:
 def simulate(load: Frame, replayed: Replayed, choices: Sequence[Choice], setup: Setup) -> Outcome:
     """Let the HPA scale for the one series of `load`, from the first forecast on.
 
-    Raises ValueError where no forecast is left to simulate with, a choice was not replayed, or a load is below 0.
+    A forecast stands until the next one is there, and the service goes on along its curve meanwhile: of forecasts that
+    are made every third step, a choice of 5 steps needs those of 5, 6 and 7. Raises ValueError where no forecast is
+    left to simulate with, a choice was not replayed, or a load is below 0.
     """
     if len(load.labels) != 1:
         raise ValueError(f"a simulation is of one load, not of {len(load.labels)}")
@@ -131,10 +133,12 @@ def simulate(load: Frame, replayed: Replayed, choices: Sequence[Choice], setup: 
         raise ValueError("the load ends before the first forecast is there")
     measured = _measured(load, syncs - setup.lag_seconds)
     began = _last_known(load.values[0, : 1 + int((start - load.start) // load.step)])
-    at = np.searchsorted(replayed.times, syncs - 2 * setup.lag_seconds + 1e-6, side="right") - 1
+    there = syncs - 2 * setup.lag_seconds + 1e-6
+    at = np.searchsorted(replayed.times, there, side="right") - 1
+    passed = ((there - replayed.times[at]) // load.step).astype(np.intp)
 
     def course(choice: Choice | None) -> Course:
-        served = measured if choice is None else _floored(_forecast(replayed, choice)[at], measured)
+        served = measured if choice is None else _floored(_forecast(replayed, choice, at, passed), measured)
         scale = _scaled(syncs, served, setup, began)
         return Course(choice, scale, _figures(load, scale, start, setup))
 
@@ -176,10 +180,14 @@ def _measured(load: Frame, times: Floats) -> Floats:
     return found
 
 
-def _forecast(replayed: Replayed, choice: Choice) -> Floats:
+def _forecast(replayed: Replayed, choice: Choice, at: NDArray[np.intp], passed: NDArray[np.intp]) -> Floats:
+    """What the forecasts `at` say of `choice` as seen so many steps later; NaN beyond their curve."""
     if choice.steps not in replayed.horizons or choice.level not in replayed.levels:
         raise ValueError(f"{choice.steps} steps at level {choice.level:g} were not replayed")
-    found: Floats = replayed.values[:, replayed.horizons.index(choice.steps), replayed.levels.index(choice.level)]
+    curve = replayed.values[:, :, replayed.levels.index(choice.level)]
+    place = {steps: i for i, steps in enumerate(replayed.horizons)}
+    columns = np.array([place.get(choice.steps + more, -1) for more in range(int(passed.max()) + 1)])[passed]
+    found: Floats = np.where(columns >= 0, curve[at, columns], np.nan)
     return found
 
 

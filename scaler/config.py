@@ -28,9 +28,9 @@ class Rule(Section, frozen=True):
 
     Either `query`, whose values are served as they are, or `forecast`: then what is served is the larger of the
     forecast and of what is measured now (`floor: none`: the forecast), and what is measured now wherever the forecast
-    can't be used. `reactive` is the PromQL of what is measured now; the forecast's own query, where it is in the same
-    file. `resource` maps `namespace` and kinds to the labels that name them; an external metric takes `namespace`
-    alone, and without it has the same series in every namespace.
+    can't be used. `reactive` is the PromQL of what is measured now, and `step` the forecast's; both are the forecast's
+    own where it is in the same file. `resource` maps `namespace` and kinds to the labels that name them; an external
+    metric takes `namespace` alone, and without it has the same series in every namespace.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Rule(Section, frozen=True):
     cost: Cost | None = None
     floor: Literal["reactive", "none"] = "reactive"
     reactive: str | None = None
+    step: Duration | None = None
     gate: Thresholds = Thresholds()
     mode: Literal["active", "shadow"] = "active"
     query: str | None = None
@@ -146,7 +147,7 @@ class Rule(Section, frozen=True):
         return f'{self.api} metric "{self.name}"'
 
 
-_WITH_FORECAST = ("horizon", "ready", "level", "cost", "floor", "reactive", "gate", "mode")
+_WITH_FORECAST = ("horizon", "ready", "level", "cost", "floor", "reactive", "step", "gate", "mode")
 _DEFAULTS = Rule(name="defaults", api="external", forecast="defaults")
 
 
@@ -235,6 +236,7 @@ class ScalerSettings(Section, frozen=True):
 class _Forecast(msgspec.Struct):
     name: str = ""
     query: str | None = None
+    step: str = ""
 
 
 class _Forecasts(msgspec.Struct):
@@ -251,11 +253,11 @@ def read(file: ConfigFile) -> ScalerSettings:
     settings = file.section("scaler", ScalerSettings)
     if not any(rule.forecast for rule in settings.metrics):
         return settings
-    queries = {one.name: one.query for one in file.section("forecaster", _Forecasts).forecasts}
+    forecasts = {one.name: one for one in file.section("forecaster", _Forecasts).forecasts}
     rules = []
     for i, rule in enumerate(settings.metrics):
-        if rule.forecast is not None and rule.reactive is None:
-            rule = msgspec.structs.replace(rule, reactive=queries.get(rule.forecast))
+        if (own := forecasts.get(rule.forecast or "")) is not None:
+            rule = msgspec.structs.replace(rule, reactive=rule.reactive or own.query, step=rule.step or _step(own))
         if rule.forecast is not None and rule.reactive is None and rule.needs_measured:
             raise ConfigError(
                 f"{file.path}: scaler.metrics[{i}]: what is measured now is not known, since this file's "
@@ -264,3 +266,10 @@ def read(file: ConfigFile) -> ScalerSettings:
             )
         rules.append(rule)
     return msgspec.structs.replace(settings, metrics=tuple(rules))
+
+
+def _step(own: _Forecast) -> Duration | None:
+    try:
+        return Duration.parse(own.step)
+    except ValueError:
+        return None  # unsaid, or wrong, which the forecaster says

@@ -69,7 +69,11 @@ def choose(rule: Rule, exported: Iterable[tuple[str, str]], ready: Ready) -> Cho
         if seconds > 0:
             horizons[seconds] = horizon
             levels.setdefault(horizon, {})[share] = level
-    lead = math.nan if rule.fixed_horizon is not None else ahead.horizon_seconds(ready.seconds)
+    lead = (
+        math.nan
+        if rule.fixed_horizon is not None
+        else ahead.horizon_seconds(ready.seconds, rule.step or ahead.DEFAULT_STEP_SECONDS)
+    )
     if not horizons:
         return Choice(lead=lead, problem=f"Prometheus has no forecast {rule.forecast} now: is the forecaster scraped?")
     notes = []

@@ -71,8 +71,7 @@ class Provider:
         what = _in(namespace if rule.namespace_label else None) + _with(series)
         watch.trusted(snapshot, items, what)
         answer = Answer(rule, items)
-        if answer.total > LARGEST:
-            raise unavailable(f"{rule.title}{what}: the sum {answer.total:g} is beyond 2^53, too large for the HPA")
+        _check_sum(answer, what)
         return answer
 
     def custom(
@@ -112,7 +111,9 @@ class Provider:
                 f"{rule.title}{what}: several series describe the same object, and adding them up may be wrong: "
                 "aggregate in the rule's query, or select one with metricLabelSelector"
             )
-        return Answer(rule, items, owners, resource)
+        answer = Answer(rule, items, owners, resource)
+        _check_sum(answer, what)
+        return answer
 
     def external_watch(self, metric: str) -> Watch:
         """The rule behind an external metric, under watch; raises Refused where there is none."""
@@ -131,6 +132,12 @@ class Provider:
     def problems(self) -> list[str]:
         """What is wrong with the rules that have no value to serve now."""
         return [problem for watch in self._watches if (problem := watch.problem())]
+
+
+def _check_sum(answer: Answer, what: str) -> None:
+    """The HPA adds up what it gets, external series and the values of pods alike."""
+    if abs(answer.total) > LARGEST:
+        raise unavailable(f"{answer.rule.title}{what}: the sum {answer.total:g} is beyond 2^53, too large for the HPA")
 
 
 def _in(namespace: str | None) -> str:

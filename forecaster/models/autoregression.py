@@ -147,7 +147,7 @@ def _fit(history: Frame, leads: Leads) -> dict[str, Array]:
     scaled = scale.apply(values)
     past = past_of(scaled, np.abs(values) / scale.spread[:, None], grid)
     seen = ~np.isnan(scaled)
-    first = int(np.argmax(seen.any(0)))
+    first = min(int(np.argmax(seen.any(0))), grid.length - 2)
     at = np.arange(first, grid.length - 1, max(1, (grid.length - first) // _MOST_ROWS))
     now, unrest, here = past.now(at), past.unrest(at), past.filled[:, at]
     calm = np.exp(-unrest[:, :, 1])
@@ -166,9 +166,11 @@ def _fit(history: Frame, leads: Leads) -> dict[str, Array]:
 
 
 def _carried(learned: dict[str, Array], seen: NDArray[np.intp], leads: Leads) -> dict[str, Array]:
-    """A lead of which too little was seen, [N, lead], is the longest one before it, its band grown by the root."""
-    enough = seen >= np.clip(seen[:, :1], 1, _FEWEST_SEEN)
-    source = np.maximum.accumulate(np.where(enough, np.arange(len(leads)), 0), 1)
+    """A lead of which too little was seen, [N, lead], is the longest one before it, its band grown by the root; without
+    one it is the first that was seen."""
+    enough = seen >= np.clip(seen.max(1, keepdims=True), 1, _FEWEST_SEEN)
+    first = enough.argmax(1)[:, None]  # a series that is scraped more seldom than each step has no shorter ones
+    source = np.maximum.accumulate(np.where(enough, np.arange(len(leads)), first), 1)
     found = {name: np.take_along_axis(part, source[:, :, None], 1) for name, part in learned.items()}
     found["band"] *= np.minimum(np.sqrt(leads / leads[source]), _MOST_GROWTH)[:, :, None]
     return {name: part.astype(np.float32) for name, part in found.items()}

@@ -48,8 +48,8 @@ class Past:
         for days in (1, 7):
             back = -(-(lead + _SMOOTH) // (days * self.day)) * days * self.day
             known = at >= back
-            earlier = np.where(known, at - back, 0)
-            change = self.smoothed[:, earlier + lead] - self.smoothed[:, earlier]
+            earlier, then = np.where(known, at - back, 0), np.where(known, at - back + lead, 0)
+            change = self.smoothed[:, then] - self.smoothed[:, earlier]
             found.append(np.where(known, change, np.nan))
         return np.nan_to_num(np.stack(found, -1))
 

@@ -101,3 +101,29 @@ def test_a_gap_is_bridged_by_the_last_value() -> None:
     said = predictor.predict(frame(cut), 5, LEVELS).values[0]
     assert np.isfinite(said).all()
     assert abs(said[0, 1] - load[-5]) < 150
+
+
+def test_series_that_have_just_begun_and_horizons_beyond_all_history_are_no_error() -> None:
+    load = np.full(4 * DAY, np.nan)
+    load[-1] = 5.0
+    predictor = Autoregression().fit(frame(load), 5)
+    assert np.isnan(predictor.predict(frame(load), 5, LEVELS).values).all()
+    coarse = frame(np.sin(np.arange(400) / 24), step=3600.0)
+    far = Autoregression().fit(coarse, 500)
+    assert np.isfinite(far.predict(coarse, 500, LEVELS).values).all()
+
+
+def test_a_series_that_is_scraped_every_fifth_step_is_forecast() -> None:
+    load = ramps(6)
+    load[np.arange(len(load)) % 5 != 4] = np.nan
+    history = frame(load)
+    said = Autoregression().fit(history, 10).predict(history, 10, LEVELS).values[0]
+    assert np.isfinite(said).all()
+
+
+@pytest.mark.parametrize("values", [np.full(3 * DAY, 7.5), np.arange(3.0 * DAY), 1e15 + ramps(3), 1e-30 * ramps(3)])
+def test_constants_counters_and_odd_sizes_are_forecast(values: NDArray[np.float64]) -> None:
+    history = frame(values)
+    said = Autoregression().fit(history, 5).predict(history, 5, LEVELS).values[0]
+    spread = values.max() - values.min()
+    assert (np.abs(said - values[-1]) <= spread + 1e-9 * abs(values[-1])).all()

@@ -18,7 +18,7 @@ def settings(**forecast: object) -> ForecasterSettings:
 
 def test_the_shortest_config_is_a_name_and_a_query() -> None:
     target = settings().forecasts[0]
-    assert [str(h) for h in target.horizons] == ["15m", "1h", "24h"]
+    assert [str(h) for h in target.horizons] == ["5m", "15m", "1h", "24h"]
     assert target.models == "auto"
     assert target.steps == 1441, "a day, and a step for the time until the next prediction"
 

@@ -32,7 +32,7 @@ def test_the_first_round_forecasts_at_once(bench: Any) -> None:
     assert issue is not None
     assert issue.forecast.labels == ({"app": "a"},)
     assert issue.version == 0
-    assert issue.forecast.values.shape == (1, bench.target.steps, 3)
+    assert issue.forecast.values.shape == (1, bench.target.steps, len(bench.target.levels))
     assert not np.isnan(issue.forecast.values).any()
 
 

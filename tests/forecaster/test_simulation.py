@@ -72,6 +72,19 @@ def test_a_forecast_as_far_ahead_as_pods_and_samples_need_is_never_short() -> No
     assert course.figures.pod_hours == pytest.approx((2 * 480 + 4 * 15 + 8 * 705) / 3600)
 
 
+def test_a_forecast_that_stands_is_followed_along_its_curve() -> None:
+    """Made every third step: what was said for 3, 4 and 5 steps later is what a new one would have said each step."""
+    values = STAIR.values[0]
+    made = np.arange(0, STAIR.length, 3)
+    curve = np.stack([np.append(values[steps:], [np.nan] * steps)[made] for steps in (3, 4, 5)], 1)
+    seldom = Replayed(START + STEP * made, (3, 4, 5), (0.9,), np.nan_to_num(curve, nan=40.0)[:, :, None])
+    (course,) = run(STAIR, seldom).predictive
+    (often,) = run(STAIR, known(STAIR)).predictive
+    assert course.figures == often.figures
+    (held,) = run(STAIR, Replayed(seldom.times, (3,), (0.9,), seldom.values[:, :1])).predictive
+    assert held.figures.pod_hours <= often.figures.pod_hours, "beyond its curve a forecast says nothing"
+
+
 def test_what_is_measured_comes_a_lag_later_and_a_forecast_two() -> None:
     outcome = run(STAIR, known(STAIR), replace(SETUP, lag_seconds=30))
     assert outcome.start == START + 60

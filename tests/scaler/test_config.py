@@ -124,5 +124,9 @@ def test_what_is_measured_is_the_forecasts_own_query_unless_the_rule_says_it(set
     forecasts = "[{name: f, query: 'sum(rps)', step: not the scaler's to check}, {query: x}, {name: g}]"
     rules = "{name: a, api: external, forecast: f}, {name: b, api: external, forecast: f, reactive: other}"
     assert [rule.measured for rule in settings_of(f"metrics: [{rules}]", forecasts).metrics] == ["sum(rps)", "other"]
+    assert [rule.step for rule in settings_of(f"metrics: [{rules}]", forecasts).metrics] == [None, None]
+    rules = "{name: a, api: external, forecast: f}, {name: b, api: external, forecast: f, step: 30s}"
+    read = settings_of(f"metrics: [{rules}]", "[{name: f, query: x, step: 5m}]").metrics
+    assert [str(rule.step) for rule in read] == ["5m", "30s"]
     with pytest.raises(ConfigError, match=r"scaler.metrics\[0\]: what is measured now .* has no h: add reactive:"):
         settings_of("metrics: [{name: a, api: external, forecast: h}]", forecasts)

@@ -44,6 +44,11 @@ def test_the_smallest_that_is_enough_is_chosen(
     assert (choice.horizon, choice.level, choice.notes, choice.problem) == (horizon, level, (), "")
 
 
+@pytest.mark.parametrize(("step", "horizon"), [("1m", "5m"), ("5m", "15m")])
+def test_a_coarser_step_must_be_looked_beyond(settings_of: Read, step: str, horizon: str) -> None:
+    assert choose(rule(settings_of, f", step: {step}"), EXPORTED, Ready(120)).horizon == horizon
+
+
 def test_what_falls_short_is_used_and_said(settings_of: Read) -> None:
     far = choose(rule(settings_of, ""), EXPORTED, Ready(200_000))
     assert (far.horizon, far.seconds) == ("1d", 86400)

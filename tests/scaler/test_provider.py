@@ -102,3 +102,17 @@ def test_a_metric_without_a_rule_is_not_found(provider: Provider) -> None:
         "rps",
         "",
     )
+
+
+def test_values_that_the_hpa_could_not_add_up_are_refused_together(
+    settings_of: Callable[[str], ScalerSettings], sample: Callable[..., Series]
+) -> None:
+    clock = FakeClock()
+    rules = "metrics: [{name: rps, api: custom, query: sum(q), resource: {namespace: ns, pod: pod}}]"
+    pods = [sample(2.0**53, clock.now, ns="one", pod=name) for name in ("a", "b")]
+    (rule,) = settings_of(rules).metrics
+    watch = Watch(rule, FakeSource(lambda query: pods, clock), clock)
+    watch.evaluate()
+    provider = Provider([watch])
+    assert provider.custom("rps", "pods", "one", "a").total == 2.0**53
+    assert "beyond 2^53" in refused(lambda: provider.custom("rps", "pods", "one", ALL)).message
