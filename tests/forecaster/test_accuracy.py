@@ -21,6 +21,7 @@ TARGET = Target(
     every=Duration(3600),
     history=Duration(3 * 86400),
     horizons=(Duration(3600), Duration(7200)),
+    levels=(0.1, 0.5, 0.9),
 )
 LABELS = ({"app": "a"},)
 KEYS = [label_key(LABELS[0])]

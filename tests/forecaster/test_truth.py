@@ -30,6 +30,7 @@ def target(*horizons: str, every: str = "5m", query: str = "x", step: float = ST
         step=Duration(step),
         every=Duration.parse(every),
         horizons=tuple(map(Duration.parse, horizons)),
+        levels=(0.1, 0.5, 0.9),
     )
 
 
