@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from cloudpulse import ahead
 from cloudpulse.errors import QueryRejected, SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
+from forecaster.config import Target
 from scaler.config import Rule, ScalerSettings
 from scaler.horizon import Choice, Horizons, Ready, choose
 
@@ -42,6 +44,14 @@ def test_the_smallest_that_is_enough_is_chosen(
 ) -> None:
     choice = choose(rule(settings_of, more), EXPORTED, Ready(ready))
     assert (choice.horizon, choice.level, choice.notes, choice.problem) == (horizon, level, (), "")
+
+
+def test_the_defaults_of_a_forecast_are_what_the_defaults_of_a_rule_were_measured_with(settings_of: Read) -> None:
+    """benchmarks/simulate.py: 5 minutes ahead, at the level of `ahead`."""
+    target = Target(name="f", query="q")
+    exported = [(str(horizon), f"{level:g}") for horizon in target.horizons for level in target.levels]
+    choice = choose(rule(settings_of, ""), exported, Ready(ahead.DEFAULT_READY_SECONDS))
+    assert (choice.horizon, choice.level, choice.notes) == ("5m", f"{ahead.DEFAULT_LEVEL:g}", ())
 
 
 @pytest.mark.parametrize(("step", "horizon"), [("1m", "5m"), ("5m", "15m")])
