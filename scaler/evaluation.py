@@ -19,17 +19,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloudpulse.promql import Labels
+import msgspec
+
+from cloudpulse.promql import Labels, Sample
+from cloudpulse.yielding import with_rests
 from scaler.config import Rule
 from scaler.gate import Figures, Gate
 from scaler.horizon import Choice
 from scaler.matching import ByLabels
 from scaler.quantity import LARGEST, quantity
-from scaler.question import Parts, Sample, is_plain
+from scaler.question import Parts, is_plain
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One series as it would be answered: `time` is the sample's own, Unix seconds, NaN when it isn't known.
 
     `problem` says why there is no quantity, in words that follow "the value of …". `measured` is False for a forecast
@@ -64,8 +66,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Reading:
+class _Reading(msgspec.Struct, frozen=True):
     """A value and when it was taken, or why it can't be used (`stale`, `invalid`, `accuracy`, `coverage`)."""
 
     labels: Labels
@@ -83,7 +84,7 @@ def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float) -
     forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now)
     matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
-    ahead = [_combined(rule, one, found, fallbacks) for one, found in matched.pairs]
+    ahead = [_combined(rule, one, found, fallbacks) for one, found in with_rests(matched.pairs)]
     ahead += [
         _item(rule, one, "forecast", measured=False) for one in matched.alone if not (one.fault and rule.needs_measured)
     ]
@@ -115,7 +116,7 @@ def _forecasts(
     oldest = min((one.value for one in parts.made), default=math.nan)
     level = float(choice.level) if choice.level else math.nan
     readings, known, count = [], [], 0
-    for one in parts.forecast:
+    for one in with_rests(parts.forecast):
         found = made.of(one.labels)
         time = oldest if found is None else found
         figures = Figures(_or_nan(mase.of(one.labels)), _or_nan(coverage.of(one.labels)))
@@ -146,7 +147,7 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
     index = ByLabels(((one.labels, i) for i, one in enumerate(measured)), min)
     found: list[list[_Reading]] = [[] for _ in measured]
     alone = []
-    for one in forecasts:
+    for one in with_rests(forecasts):
         i = index.of(one.labels)
         if i is None:
             i = index.of(_as_at_source(one.labels))

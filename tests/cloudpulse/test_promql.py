@@ -156,8 +156,7 @@ def _free_port() -> int:
 def test_an_instant_query_gives_one_sample_a_series(api: _Api, prometheus: Prometheus) -> None:
     api.says("vector", [{"metric": {"__name__": "up", "job": "a"}, "value": [1700000000.123, "1.5"]}])
     (series,) = prometheus.instant("up", at=1_700_000_000.1234)
-    assert series.labels == {"__name__": "up", "job": "a"}
-    assert (series.times.tolist(), series.values.tolist()) == ([1700000000.123], [1.5])
+    assert (series.labels, series.value) == ({"__name__": "up", "job": "a"}, 1.5)
     path, parameters, _ = api.asked[0]
     assert path == "/api/v1/query"
     assert (parameters["query"], parameters["time"]) == ("up", "1700000000.123")

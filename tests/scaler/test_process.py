@@ -264,7 +264,7 @@ metrics:
     with serving(metrics) as target, _real_prometheus(tmp_path, target.removeprefix("http://")) as url:
         source = Prometheus(PrometheusSettings(url=url))
         _until(lambda: bool(source.instant("queue_depth")))
-        taken = {s.labels["queue"]: float(s.values[0]) for s in source.instant("timestamp(queue_depth)")}
+        taken = {s.labels["queue"]: s.value for s in source.instant("timestamp(queue_depth)")}
         later = time.time() + 100
 
         def items(rule: Any) -> dict[str, tuple[str, float]]:
