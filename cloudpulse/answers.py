@@ -26,7 +26,7 @@ class Item(msgspec.Struct):
         return samples(self.values)
 
 
-class _Point(msgspec.Struct):
+class _Point(msgspec.Struct, gc=False):
     """One series of a vector; a native histogram has no value."""
 
     metric: dict[str, str]

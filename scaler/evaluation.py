@@ -31,7 +31,7 @@ from scaler.quantity import LARGEST, quantity
 from scaler.question import Parts, is_plain
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One series as it would be answered: `time` is the sample's own, Unix seconds, NaN when it isn't known.
 
     `problem` says why there is no quantity, in words that follow "the value of …". `measured` is False for a forecast
@@ -66,7 +66,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
 
-class _Reading(msgspec.Struct, frozen=True):
+class _Reading(msgspec.Struct, frozen=True, gc=False):
     """A value and when it was taken, or why it can't be used (`stale`, `invalid`, `accuracy`, `coverage`)."""
 
     labels: Labels

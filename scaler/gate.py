@@ -39,14 +39,14 @@ class Thresholds(Section, frozen=True):
             raise ValueError(f"hysteresis: expected 0 or more and below 1, got {self.hysteresis:g}")
 
 
-class Figures(msgspec.Struct, frozen=True):
+class Figures(msgspec.Struct, frozen=True, gc=False):
     """What is known of a forecast at one horizon and level; NaN where nothing is."""
 
     mase: float
     coverage: float
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _Seen(msgspec.Struct, frozen=True, gc=False):
     accuracy: bool
     coverage: bool
     at: float
