@@ -39,6 +39,8 @@ from cloudpulse.testing import serving
 TOKEN = "benchmark-0123456789"
 CONNECTIONS = 8
 NAMESPACES = 20
+NOW, MADE = "@now", "@made"
+"""Stand for the time asked for and for 5 seconds before it."""
 MEASURED = "sum by (namespace, deployment) (rate(requests_total[5m]))"
 
 
@@ -74,40 +76,41 @@ class Load:
 def prometheus(series: int, asked: list[str]) -> Any:
     """A WSGI app that answers a rule: `series` deployments in 20 namespaces, measured; forecast and scored if asked.
 
-    It adds the rules' queries to `asked`.
+    It adds the rules' queries to `asked`. The answers are made beforehand but for their times, since whoever measures
+    latencies in the same process would wait for it.
     """
+    choice = answer([{"metric": {"horizon": "15m", "level": "0.9"}, "value": [NOW, "1"]}])
+    sources = [({"deployment": f"web-{i}", "namespace": f"ns{i % NAMESPACES}"}, i) for i in range(series)]
+    measured = [{"metric": source, "value": [NOW, f"{i}.125"]} for source, i in sources]
+    both = answer([*measured, *(part for source, i in sources for part in forecast(source, f"{i}.25"))])
+    plain = answer(measured)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
         now, query = float(form["time"][0]), form["query"][0]
-        result: list[dict[str, Any]] = []
-        if query.startswith("group by"):
-            result = [{"metric": {"horizon": "15m", "level": "0.9"}, "value": [now, "1"]}]
-        else:
+        made = choice
+        if not query.startswith("group by"):
             asked.append(query)
-            for i in range(series):
-                source = {"deployment": f"web-{i}", "namespace": f"ns{i % NAMESPACES}"}
-                result.append({"metric": source, "value": [now, f"{i}.125"]})
-                result += forecast(source, now, f"{i}.25") if "cloudpulse_forecast" in query else ()
+            made = both if "cloudpulse_forecast" in query else plain
         start_response("200 OK", [("Content-Type", "application/json")])
-        answer = {"status": "success", "data": {"resultType": "vector", "result": result}}
-        return [json.dumps(answer, separators=(",", ":")).encode()]  # as Prometheus writes it
+        return [made.replace(f'"{NOW}"'.encode(), f"{now}".encode()).replace(MADE.encode(), f"{now - 5}".encode())]
 
     return app
 
 
-def forecast(source: dict[str, str], now: float, value: str) -> list[dict[str, Any]]:
+def answer(result: list[dict[str, Any]]) -> bytes:
+    """The vector, as Prometheus writes it."""
+    made = {"status": "success", "data": {"resultType": "vector", "result": result}}
+    return json.dumps(made, separators=(",", ":")).encode()
+
+
+def forecast(source: dict[str, str], value: str) -> list[dict[str, Any]]:
     """A forecast of one series, when it was made, and its figures, as the rule's question marks them."""
     own = {"forecast": "rps", "job": "f", **source}
     horizon = {"horizon": "15m", **own}
     level = {"level": "0.9", **horizon}
-    parts = (
-        ("forecast", level, value),
-        ("made", own, f"{now - 5}"),
-        ("mase", horizon, "0.7"),
-        ("coverage", level, "0.9"),
-    )
-    return [{"metric": {"cloudpulse_part": part, **labels}, "value": [now, text]} for part, labels, text in parts]
+    parts = (("forecast", level, value), ("made", own, MADE), ("mase", horizon, "0.7"), ("coverage", level, "0.9"))
+    return [{"metric": {"cloudpulse_part": part, **labels}, "value": [NOW, text]} for part, labels, text in parts]
 
 
 RULES = {"plain": f"query: '{MEASURED}'", "forecast": f"forecast: rps, horizon: 15m, reactive: '{MEASURED}'"}
