@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cloudpulse.promql import Labels, Sample
-from cloudpulse.yielding import with_rests
 from scaler.config import Rule
 from scaler.gate import Figures, Gate
 from scaler.horizon import Choice
@@ -84,7 +83,7 @@ def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float) -
     forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now)
     matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
-    ahead = [_combined(rule, one, found, fallbacks) for one, found in with_rests(matched.pairs)]
+    ahead = [_combined(rule, one, found, fallbacks) for one, found in matched.pairs]
     ahead += [
         _item(rule, one, "forecast", measured=False) for one in matched.alone if not (one.fault and rule.needs_measured)
     ]
@@ -116,7 +115,7 @@ def _forecasts(
     oldest = min((one.value for one in parts.made), default=math.nan)
     level = float(choice.level) if choice.level else math.nan
     readings, known, count = [], [], 0
-    for one in with_rests(parts.forecast):
+    for one in parts.forecast:
         found = made.of(one.labels)
         time = oldest if found is None else found
         figures = Figures(_or_nan(mase.of(one.labels)), _or_nan(coverage.of(one.labels)))
@@ -147,7 +146,7 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
     index = ByLabels(((one.labels, i) for i, one in enumerate(measured)), min)
     found: list[list[_Reading]] = [[] for _ in measured]
     alone = []
-    for one in with_rests(forecasts):
+    for one in forecasts:
         i = index.of(one.labels)
         if i is None:
             i = index.of(_as_at_source(one.labels))
