@@ -14,15 +14,21 @@ _ABSENT = msgspec.Raw(b"")
 
 
 class Item(msgspec.Struct):
-    """One series of an answer; where all its samples are native histograms, it has none."""
+    """One series of a matrix; where all its samples are native histograms, it has none."""
 
     metric: dict[str, str]
-    value: msgspec.Raw = _ABSENT  # of a vector
-    values: msgspec.Raw = _ABSENT  # of a matrix
+    values: msgspec.Raw = msgspec.Raw(b"[]")
 
     def samples(self) -> Samples:
-        """Times and values of a vector's or a matrix' series. Raises msgspec.DecodeError."""
-        return samples(self.values if self.values else msgspec.Raw(b"[" + bytes(self.value) + b"]"))
+        """Times and values. Raises ValueError."""
+        return samples(self.values)
+
+
+class _Point(msgspec.Struct, gc=False):
+    """One series of a vector; a native histogram has no value."""
+
+    metric: dict[str, str]
+    value: tuple[float, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Peak(msgspec.Struct):
@@ -40,9 +46,17 @@ class Data(msgspec.Struct):
     result: msgspec.Raw
     stats: msgspec.Raw = _ABSENT
 
-    def items(self) -> list[Item]:
-        """The series of a vector or matrix. Raises msgspec.DecodeError."""
+    def matrix(self) -> list[Item]:
+        """The series of a matrix. Raises ValueError."""
         return msgspec.json.decode(self.result, type=list[Item])
+
+    def vector(self) -> list[tuple[dict[str, str], float]]:
+        """The labels and values of a vector, without native histograms. Raises ValueError.
+
+        Read one by one: msgspec keeps all other threads waiting meanwhile, 10 ms for 10,000 series at once.
+        """
+        points = map(_POINT_DECODER.decode, _RAWS_DECODER.decode(self.result))
+        return [(one.metric, float(one.value[1])) for one in points if one.value is not msgspec.UNSET]
 
     @property
     def peak_samples(self) -> int | None:
@@ -65,6 +79,8 @@ class Answer(msgspec.Struct):
     errorType: str = ""  # noqa: N815  Prometheus' word
 
 
+_RAWS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
+_POINT_DECODER = msgspec.json.Decoder(_Point)
 _NUMBERS = b"0123456789.eE+-"
 _NUMBERS_DECODER = msgspec.json.Decoder(list[float])
 _PAIRS_DECODER = msgspec.json.Decoder(list[tuple[float, str]])
@@ -73,7 +89,7 @@ _PAIRS_DECODER = msgspec.json.Decoder(list[tuple[float, str]])
 def samples(array: msgspec.Raw) -> Samples:
     """Of `[[1700000000,"1.5"],…]`; NaN, +Inf and -Inf as Prometheus writes them.
 
-    `array` is valid JSON, as msgspec found it in an answer. Raises msgspec.DecodeError when it is anything else.
+    `array` is valid JSON, as msgspec found it in an answer. Raises ValueError when it is anything else.
     """
     text = bytes(array)
     plain = _plain_samples(text)
@@ -99,8 +115,5 @@ def _plain_samples(text: bytes) -> Samples | None:
 
 def _any_samples(text: bytes) -> Samples:
     pairs = _PAIRS_DECODER.decode(text)
-    try:
-        values = [float(value) for _, value in pairs]  # reads NaN, +Inf and -Inf as Go writes them
-    except ValueError as error:
-        raise msgspec.DecodeError(f"a sample is not a number: {error}") from error
+    values = [float(value) for _, value in pairs]  # reads NaN, +Inf and -Inf as Go writes them
     return np.array([time for time, _ in pairs], np.float64), np.array(values, np.float64)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,11 +46,22 @@ class Series:
     values: NDArray[np.float64]
 
 
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """One series' labels and value at one moment, NaN and Inf included.
+
+    A rule of the scaler reads 10,000 each time: a Struct is made 7 times as fast as a dataclass, and without `gc` it
+    is none of the garbage collector's, which stops all threads for as long as it takes to look at every object.
+    """
+
+    labels: Labels
+    value: float
+
+
 class MetricSource(Protocol):
     """Answers PromQL. Both methods raise errors.SourceError and may be called from several threads."""
 
-    def instant(self, query: str, at: float | None = None) -> list[Series]:
-        """The vector at Unix time `at` (None: now), one sample a series, stamped with the time asked for."""
+    def instant(self, query: str, at: float | None = None) -> list[Sample]:
+        """The vector at Unix time `at` (None: now), one sample a series, of the time asked for."""
 
     def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
         """The samples at start, start + step, …, up to end (Unix seconds, both ends included)."""
@@ -68,8 +79,8 @@ class _Piece:
 class Prometheus:
     """A Prometheus server, or anything that speaks its query API; a MetricSource.
 
-    Connection, authentication and TLS are prometheus-api-client's; range answers are read from the raw body,
-    since its parsed path is several times slower, and without compression, the largest cost of all on a LAN.
+    Connection, authentication and TLS are prometheus-api-client's; answers are read from the raw body, since its
+    parsed path is several times slower, and without compression, the largest cost of all on a LAN.
     """
 
     def __init__(self, settings: PrometheusSettings) -> None:
@@ -89,11 +100,12 @@ class Prometheus:
         self._turns = Turns()
         self._paces: dict[str, Pace] = {}
 
-    def instant(self, query: str, at: float | None = None) -> list[Series]:
+    def instant(self, query: str, at: float | None = None) -> list[Sample]:
         """See MetricSource."""
         moment = time.time() if at is None else at
         data, _ = self._ask("query", {"query": query, "time": f"{moment:.3f}"}, query)
-        return [series for series in _series(data, query, "vector") if series.times.size]
+        with _expecting(data, query, "vector"):
+            return [Sample(labels, value) for labels, value in data.vector()]
 
     def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
         """See MetricSource; asks in pieces on the same grid, the newest first, each within the budget.
@@ -134,7 +146,8 @@ class Prometheus:
         bounds = {"start": f"{start:.3f}", "end": f"{start + (points - 1) * step:.3f}", "step": f"{step:.3f}"}
         with turns.turn() if turns else contextlib.nullcontext():
             data, seconds = self._ask("query_range", {"query": query, **bounds, "stats": "true"}, query)
-        series = _series(data, query, "matrix")
+        with _expecting(data, query, "matrix"):
+            series = [Series(item.metric, *item.samples()) for item in data.matrix()]
         loaded = data.peak_samples
         return _Piece(series, sum(one.times.size for one in series) if loaded is None else loaded, seconds)
 
@@ -184,15 +197,17 @@ def _refusal(status: int, answer: Answer) -> type[SourceError]:
     return TooManySamples if "too many samples" in answer.error else QueryRejected
 
 
-def _series(data: Data, query: str, expected: str) -> list[Series]:
+@contextlib.contextmanager
+def _expecting(data: Data, query: str, expected: str) -> Iterator[None]:
+    """Say what is wrong with an answer of another kind or form, as AnswerUnusable."""
     if data.resultType != expected:
         raise AnswerUnusable(
             f"the query answers a {data.resultType}, not series: use a metric or an expression over one "
             f"(query: {query})"
         )
     try:
-        return [Series(item.metric, *item.samples()) for item in data.items()]
-    except msgspec.DecodeError as error:
+        yield
+    except ValueError as error:
         raise AnswerUnusable(f"the answer is not Prometheus' JSON: {error} (query: {query})") from error
 
 

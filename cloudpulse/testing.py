@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from cloudpulse.errors import SourceError
-from cloudpulse.promql import Series
+from cloudpulse.promql import Sample, Series
 from cloudpulse.serving import Environ, StartResponse, WsgiApp, in_thread
 
 
@@ -40,15 +40,14 @@ class FakeSource:
         self.error: SourceError | None = None
         self.asked: list[str] = []
 
-    def instant(self, query: str, at: float | None = None) -> list[Series]:
-        """The newest sample of the last 5 minutes (Prometheus' look-back), stamped with the time asked for."""
+    def instant(self, query: str, at: float | None = None) -> list[Sample]:
+        """The newest sample of the last 5 minutes (Prometheus' look-back)."""
         moment = self.clock() if at is None else at
         answer = []
         for series in self._answer(query):
             seen = (series.times <= moment) & (series.times > moment - 300)
             if seen.any():
-                newest = series.values[seen][-1:]
-                answer.append(Series(series.labels, np.array([moment]), newest))
+                answer.append(Sample(series.labels, float(series.values[seen][-1])))
         return answer
 
     def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
@@ -83,7 +82,8 @@ def query_api(source: FakeSource) -> WsgiApp:
         headers = [("Content-Type", "application/json")]
         try:
             if environ["PATH_INFO"] == "/api/v1/query":
-                data = _vector(source.instant(asked["query"], float(asked["time"])))
+                moment = float(asked["time"])
+                data = _vector(source.instant(asked["query"], moment), moment)
             else:
                 bounds = (float(asked[name]) for name in ("start", "end", "step"))
                 data = _matrix(source.range(asked["query"], *bounds))
@@ -96,8 +96,8 @@ def query_api(source: FakeSource) -> WsgiApp:
     return answer
 
 
-def _vector(series: list[Series]) -> dict[str, object]:
-    result = [{"metric": dict(one.labels), "value": [one.times[0], str(one.values[0])]} for one in series]
+def _vector(samples: list[Sample], moment: float) -> dict[str, object]:
+    result = [{"metric": dict(one.labels), "value": [moment, str(one.value)]} for one in samples]
     return {"resultType": "vector", "result": result}
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
 from cloudpulse.errors import AnswerUnusable, CloudPulseError, SourceUnavailable, StoreError
-from cloudpulse.promql import MetricSource, Series
+from cloudpulse.promql import MetricSource, Sample, Series
 from forecaster import fallback, storage
 from forecaster.config import Target
 from forecaster.counters import look_like_counters
@@ -341,7 +341,7 @@ class _Open:
     source: MetricSource
     closed: threading.Event
 
-    def instant(self, query: str, at: float | None = None) -> list[Series]:
+    def instant(self, query: str, at: float | None = None) -> list[Sample]:
         self._check()
         return self.source.instant(query, at)
 

@@ -12,7 +12,7 @@ from cloudpulse import progress
 from cloudpulse.durations import format_duration
 from cloudpulse.errors import SourceError
 from cloudpulse.findings import Examined, Finding
-from cloudpulse.promql import MetricSource, Series
+from cloudpulse.promql import MetricSource, Sample
 from forecaster import cost, reading, traits
 from forecaster.config import ForecasterSettings, Target
 from forecaster.cost import Cost
@@ -79,7 +79,7 @@ def _findings(
     yield _about_exports(target, min(len(answer), max_series))
 
 
-def _about_query(target: Target, answer: Sequence[Series], seconds: float, max_series: int) -> Iterator[Finding]:
+def _about_query(target: Target, answer: Sequence[Sample], seconds: float, max_series: int) -> Iterator[Finding]:
     if not answer:
         yield Finding("fail", "query", f"answers no series now: try it in Prometheus (query: {target.query})")
         return
@@ -96,7 +96,7 @@ def _about_query(target: Target, answer: Sequence[Series], seconds: float, max_s
         yield Finding("warn", "series", f"{text}; aggregate in the query or raise it")
 
 
-def _unusable(answer: Sequence[Series]) -> str:
+def _unusable(answer: Sequence[Sample]) -> str:
     """Why the forecaster could not tell the series apart or export them; nothing when it can."""
     for one in answer:
         if clash := OWN_LABELS & one.labels.keys():
@@ -108,7 +108,7 @@ def _unusable(answer: Sequence[Series]) -> str:
     return ""
 
 
-def _about_history(target: Target, frame: Frame, known: Traits, answer: Sequence[Series]) -> Iterator[Finding]:
+def _about_history(target: Target, frame: Frame, known: Traits, answer: Sequence[Sample]) -> Iterator[Finding]:
     span, asked = float(np.nanmedian(known.span)), float(target.history)
     gaps = float(np.nanmean(known.gaps))
     text = f"{_days(span)} of {target.history} asked (median series), {gaps:.1%} of the steps missing"

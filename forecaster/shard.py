@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from cloudpulse.errors import ConfigError
-from cloudpulse.promql import Labels, MetricSource, Series
+from cloudpulse.promql import Labels, MetricSource, Sample, Series
 from forecaster.model import label_key
 
 _FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -56,7 +56,7 @@ class _Sharded:
     source: MetricSource
     shard: Shard
 
-    def instant(self, query: str, at: float | None = None) -> list[Series]:
+    def instant(self, query: str, at: float | None = None) -> list[Sample]:
         return [one for one in self.source.instant(query, at) if self.shard.holds(one.labels)]
 
     def range(self, query: str, start: float, end: float, step: float) -> list[Series]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from pathlib import Path
@@ -91,6 +92,8 @@ def command(
         server = https.server(face, web, settings, tls, cluster.trust.pem if cluster else lambda: None)
         service.start()
         fleet.start()
+        # The garbage collector stops all threads while it looks at what is there, most of it from here on for good.
+        gc.freeze()
         options.run(server, "scaler", reload, close)
     finally:
         close()

@@ -19,17 +19,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloudpulse.promql import Labels
+import msgspec
+
+from cloudpulse.promql import Labels, Sample
 from scaler.config import Rule
 from scaler.gate import Figures, Gate
 from scaler.horizon import Choice
 from scaler.matching import ByLabels
 from scaler.quantity import LARGEST, quantity
-from scaler.question import Parts, Sample, is_plain
+from scaler.question import Parts, is_plain
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One series as it would be answered: `time` is the sample's own, Unix seconds, NaN when it isn't known.
 
     `problem` says why there is no quantity, in words that follow "the value of …". `measured` is False for a forecast
@@ -64,8 +65,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Reading:
+class _Reading(msgspec.Struct, frozen=True, gc=False):
     """A value and when it was taken, or why it can't be used (`stale`, `invalid`, `accuracy`, `coverage`)."""
 
     labels: Labels

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from cloudpulse.config import Section
 
@@ -38,16 +39,14 @@ class Thresholds(Section, frozen=True):
             raise ValueError(f"hysteresis: expected 0 or more and below 1, got {self.hysteresis:g}")
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True, gc=False):
     """What is known of a forecast at one horizon and level; NaN where nothing is."""
 
     mase: float
     coverage: float
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True, gc=False):
     accuracy: bool
     coverage: bool
     at: float

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cloudpulse import ahead, names
 from cloudpulse.durations import Duration, format_duration
 from cloudpulse.errors import SourceError
-from cloudpulse.promql import MetricSource, Series
+from cloudpulse.promql import MetricSource, Sample
 from scaler.config import Rule
 
 LOOK_UP_SECONDS = 300.0
@@ -150,7 +150,7 @@ class Horizons:
             answer = self._source.instant(self._rule.ready_query or READY_QUERY, now)
         except SourceError:
             return self._kept(f"Prometheus does not say how long pods take to be ready: {assumed} assumed")
-        measured = max((float(series.values[-1]) for series in answer), default=math.nan)
+        measured = max((one.value for one in answer), default=math.nan)
         if not 0 <= measured < math.inf:
             what = "its ready.query" if self._rule.ready_query else "kube-state-metrics"
             return Ready(
@@ -165,5 +165,5 @@ class Horizons:
         return Ready(ahead.DEFAULT_READY_SECONDS, note)
 
 
-def _pairs(answer: Sequence[Series]) -> set[tuple[str, str]]:
+def _pairs(answer: Sequence[Sample]) -> set[tuple[str, str]]:
     return {(one.labels.get("horizon", ""), one.labels.get("level", "")) for one in answer}

@@ -17,11 +17,13 @@ class ByLabels(Generic[T]):
     def __init__(self, things: Iterable[tuple[Labels, T]], merge: Callable[[T, T], T]) -> None:
         """`merge` makes one of two things with the same labels."""
         by_names: dict[tuple[str, ...], tuple[Callable[[Labels], Hashable], dict[Hashable, T]]] = {}
+        by_order: dict[tuple[str, ...], tuple[Callable[[Labels], Hashable], dict[Hashable, T]]] = {}
         for labels, thing in things:
-            names = tuple(sorted(labels))
-            if names not in by_names:
-                by_names[names] = itemgetter(*names) if names else _nothing, {}
-            values_of, found = by_names[names]
+            order = tuple(labels)
+            if order not in by_order:  # sorted once for each order, and not for each thing
+                names = tuple(sorted(labels))
+                by_order[order] = by_names.setdefault(names, (itemgetter(*names) if names else _nothing, {}))
+            values_of, found = by_order[order]
             place = values_of(labels)
             found[place] = merge(found[place], thing) if place in found else thing
         self._most_first = [entry for _, entry in sorted(by_names.items(), key=lambda entry: -len(entry[0]))]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from cloudpulse import names
 from cloudpulse.names import Definition
-from cloudpulse.promql import Labels, Series
+from cloudpulse.promql import Labels, Sample
 from scaler.config import Rule
 from scaler.horizon import Choice
 
@@ -31,16 +31,11 @@ _PLAIN_SELECTOR = re.compile(r"""[a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{([^{}"']|"([^"\\]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One series' newest sample; its labels without the metric's name."""
-
-    labels: Labels
-    value: float
-
-
-@dataclass(frozen=True)
 class Parts:
-    """The answer by part: what is measured and when that was sampled; a forecast, when it was made, and its figures."""
+    """The answer by part, without the metrics' names.
+
+    What is measured and when that was sampled; a forecast, when it was made, and its figures.
+    """
 
     measured: list[Sample] = field(default_factory=list)
     sampled: list[Sample] = field(default_factory=list)
@@ -69,14 +64,14 @@ def text(rule: Rule, choice: Choice) -> str:
     return "\nor ".join(parts)
 
 
-def split(answer: Iterable[Series]) -> Parts:
+def split(answer: Iterable[Sample]) -> Parts:
     """The answer to `text(…)` by its parts."""
     parts = Parts()
     lists = {part: getattr(parts, part) for part in ("measured", "sampled", "forecast", "made", "mase", "coverage")}
-    for series in answer:
-        labels = dict(series.labels)
+    for one in answer:
+        labels = dict(one.labels)
         labels.pop("__name__", None)
-        lists[labels.pop(PART, "measured")].append(Sample(labels, float(series.values[-1])))
+        lists[labels.pop(PART, "measured")].append(Sample(labels, one.value))
     return parts
 
 

@@ -156,8 +156,7 @@ def _free_port() -> int:
 def test_an_instant_query_gives_one_sample_a_series(api: _Api, prometheus: Prometheus) -> None:
     api.says("vector", [{"metric": {"__name__": "up", "job": "a"}, "value": [1700000000.123, "1.5"]}])
     (series,) = prometheus.instant("up", at=1_700_000_000.1234)
-    assert series.labels == {"__name__": "up", "job": "a"}
-    assert (series.times.tolist(), series.values.tolist()) == ([1700000000.123], [1.5])
+    assert (series.labels, series.value) == ({"__name__": "up", "job": "a"}, 1.5)
     path, parameters, _ = api.asked[0]
     assert path == "/api/v1/query"
     assert (parameters["query"], parameters["time"]) == ("up", "1700000000.123")
@@ -201,6 +200,14 @@ def test_a_series_of_native_histograms_has_no_samples(api: _Api, prometheus: Pro
     assert series.times.size == series.values.size == 0
 
 
+def test_a_native_histogram_is_no_sample_of_an_instant_query(api: _Api, prometheus: Prometheus) -> None:
+    histogram = {"metric": {"a": "1"}, "histogram": [0, {"count": "1", "sum": "1"}]}
+    api.says("vector", [histogram, {"metric": {"a": "2"}, "value": [0, "NaN"]}])
+    (sample,) = prometheus.instant("x")
+    assert sample.labels == {"a": "2"}
+    assert math.isnan(sample.value)
+
+
 @pytest.mark.parametrize("points", [MAX_POINTS, MAX_POINTS + 1, 25_000])
 def test_a_long_range_is_asked_in_pieces_on_one_grid(api: _Api, prometheus: Prometheus, points: int) -> None:
     api.body = None
@@ -226,7 +233,16 @@ def test_an_answer_of_another_kind_is_unusable(api: _Api, prometheus: Prometheus
     assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("result", [{"a": 1}, [{"metric": {}, "value": ["x"]}], [{"value": [0, "1"]}]])
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"a": 1},
+        [{"metric": {}, "value": ["x"]}],
+        [{"value": [0, "1"]}],
+        [{"metric": {}, "value": [0, "one"]}],
+        [{"metric": {}, "value": None}],
+    ],
+)
 def test_an_answer_of_another_form_is_unusable(api: _Api, prometheus: Prometheus, result: object) -> None:
     api.says("vector", result)
     with pytest.raises(AnswerUnusable, match="not Prometheus' JSON"):

@@ -69,7 +69,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "took too long"
@@ -264,7 +264,7 @@ metrics:
     with serving(metrics) as target, _real_prometheus(tmp_path, target.removeprefix("http://")) as url:
         source = Prometheus(PrometheusSettings(url=url))
         _until(lambda: bool(source.instant("queue_depth")))
-        taken = {s.labels["queue"]: float(s.values[0]) for s in source.instant("timestamp(queue_depth)")}
+        taken = {s.labels["queue"]: s.value for s in source.instant("timestamp(queue_depth)")}
         later = time.time() + 100
 
         def items(rule: Any) -> dict[str, tuple[str, float]]:
