@@ -151,7 +151,7 @@ def test_a_stopped_service_stays_stopped(stage: Stage) -> None:
 
 
 def test_a_stopped_container_counts_and_goes_first(stage: Stage) -> None:
-    """If it did not count, one that crashes at once would be made again and again."""
+    """It may have been stopped a moment ago by Compose, which stops a service's containers one after the other."""
     for number in (1, 2, 3):
         _run(stage, "crashed", "web", number)
     stage.others("POST", "/containers/crashed_web_1/stop")
@@ -160,6 +160,41 @@ def test_a_stopped_container_counts_and_goes_first(stage: Stage) -> None:
     web.scale(3, 2)
     stage.removed()
     assert web.read() == Replicas(wanted=2, ready=2)
+
+
+def test_what_is_still_stopped_at_the_next_look_counts_no_more_and_is_named(stage: Stage) -> None:
+    for number in (1, 2, 3):
+        _run(stage, "idle", "web", number)
+    stage.others("POST", "/containers/idle_web_3/stop")
+    web = _containers(stage, "idle", "web")
+    assert web.read() == Replicas(wanted=3, ready=2)
+    seen = web.read()
+    assert (seen.wanted, seen.ready, seen.held) == (2, 2, "")
+    assert "idle_web_3 has stopped and doesn't count" in seen.problem
+    web.scale(2, 3)
+    assert web.read().wanted == 3
+    left = stage.engine.get("/containers/json", {"name": ["idle_web"]}, all=1)
+    assert sorted(one["Names"][0] for one in left) == [f"/idle_web_{number}" for number in (1, 2, 3, 4)], (
+        "what Compose made is left to Compose"
+    )
+
+
+def test_what_we_made_and_has_stopped_goes_with_the_next_change(stage: Stage) -> None:
+    """A scaler that ended within a grace period has left it, or it died."""
+    _run(stage, "left", "web", 1)
+    web = _containers(stage, "left", "web")
+    web.scale(1, 4)
+    for number in (2, 3):
+        stage.others("POST", f"/containers/left_web_{number}/stop")
+    after_a_restart = _containers(stage, "left", "web")
+    assert after_a_restart.read() == Replicas(wanted=4, ready=2)
+    seen = after_a_restart.read()
+    assert (seen.wanted, seen.ready) == (2, 2)
+    assert "left_web_2 and left_web_3 have stopped and don't count" in seen.problem
+    after_a_restart.scale(2, 3)
+    assert after_a_restart.read() == Replicas(wanted=3, ready=3)
+    left = stage.engine.get("/containers/json", {"name": ["left_web"]}, all=1)
+    assert sorted(one["Names"][0] for one in left) == [f"/left_web_{number}" for number in (1, 4, 5)]
 
 
 def test_a_container_that_is_being_removed_counts_no_more() -> None:
