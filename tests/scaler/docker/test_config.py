@@ -70,6 +70,11 @@ docker:
         ("{swarm: a, metric: ahead, target: 1.0e+17, max: 2}", "target: expected a number from 0.001 to 2^53"),
         ("{swarm: a, metric: ahead, target: .nan, max: 2}", "target: expected a number from 0.001 to 2^53, got nan"),
         ("{swarm: a, metric: ahead, value: .inf, max: 2}", "value: expected a number from 0.001 to 2^53, got inf"),
+        ("{swarm: a, metric: ahead, target: 1e17, max: 2}", "expected a number, got a text (write 1e17 as 1.0e+17"),
+        (
+            "{swarm: a, metric: ahead, target: 1, max: 2, behavior: {scaleUp: {selectPolicy: Foo}}}",
+            "behavior.scaleUp.selectPolicy: expected one of Disabled, Max, Min, got 'Foo'",
+        ),
         ("{swarm: a, metric: ahead, value: 0.0015, max: 2}", "value: 0.0015 would be counted as 0.002"),
         ("{swarm: a, metric: ahead, target: 1}", "services[0]: missing key `max`"),
         ("{swarm: a, metric: ahead, target: 1, min: 3, max: 2}", "expected min not above max, got 3 and 2"),
