@@ -43,13 +43,18 @@ log = logs.get(__name__)
 
 
 class ComposeContainers:
-    """A Workload that never has more than `maximum` containers. Stops run in threads of their own."""
+    """A Workload that never has more than `maximum` containers. Stops run in threads of their own.
 
-    def __init__(self, engine: Engine, service: ComposeService, maximum: int) -> None:
+    `leaving` has them by container; the one that takes over the service shares it, and counts those no more either.
+    """
+
+    def __init__(
+        self, engine: Engine, service: ComposeService, maximum: int, leaving: dict[str, threading.Thread]
+    ) -> None:
         self._engine = engine
         self._service = service
         self._maximum = maximum
-        self._leaving: dict[str, threading.Thread] = {}
+        self._leaving = leaving
         self._stopped: set[str] = set()
         self._idle: set[str] = set()
         self._template: Fields = {}

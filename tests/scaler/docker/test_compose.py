@@ -24,8 +24,11 @@ UP = read(DATA / "compose-up.jsonl")
 (WEB,) = [one["body"] for one in UP if one["path"].endswith("name=shop_web_1")]
 
 
-def _containers(stage: Stage, project: str, service: str, maximum: int = 9) -> ComposeContainers:
-    return ComposeContainers(stage.engine, ComposeService(project=project, service=service), maximum)
+def _containers(
+    stage: Stage, project: str, service: str, maximum: int = 9, leaving: dict[str, threading.Thread] | None = None
+) -> ComposeContainers:
+    leaving = {} if leaving is None else leaving
+    return ComposeContainers(stage.engine, ComposeService(project=project, service=service), maximum, leaving)
 
 
 def _up(stage: Stage, project: str) -> None:
@@ -197,13 +200,24 @@ def test_what_we_made_and_has_stopped_goes_with_the_next_change(stage: Stage) ->
     assert sorted(one["Names"][0] for one in left) == [f"/left_web_{number}" for number in (1, 4, 5)]
 
 
+def test_the_next_on_the_same_service_does_not_count_who_is_leaving(stage: Stage) -> None:
+    """A reload in the middle of a scale-down."""
+    for number in (1, 2, 3):
+        _run(stage, "reload", "web", number)
+    leaving: dict[str, threading.Thread] = {}
+    _containers(stage, "reload", "web", leaving=leaving).scale(3, 1)
+    assert _containers(stage, "reload", "web", leaving=leaving).read() == Replicas(wanted=1, ready=1)
+    stage.removed()
+    assert leaving == {}
+
+
 def test_a_container_that_is_being_removed_counts_no_more() -> None:
     """What a real Engine said of three, one of them stopped, as if that were on its way out."""
     record = read(DATA / "test_a_stopped_container_counts_and_goes_first.jsonl")[:4]
     record = json.loads(json.dumps(record).replace('"State": "exited"', '"State": "removing"'))
     with playing(record, threading.Event()) as path:
         engine = Engine(DockerSettings(host=f"unix://{path}"))
-        web = ComposeContainers(engine, ComposeService(project="crashed", service="web"), 9)
+        web = ComposeContainers(engine, ComposeService(project="crashed", service="web"), 9, {})
         assert web.read() == Replicas(wanted=2, ready=2)
         web.close()
 
