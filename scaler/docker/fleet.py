@@ -42,6 +42,7 @@ class Fleet:
         self._meters = Meters(registry)
         self._closed_by: float | None = None
         self._known: dict[str, Known] = {}
+        self._swarm: dict[str, str] = {}
         self._controls = [self._control(service, self._settings) for service in self._settings.services]
         registry.register(self)
 
@@ -81,7 +82,7 @@ class Fleet:
         return Health(all(control.state.reason not in _NOT_READY for control in self._controls), facts)
 
     def close(self) -> None:
-        """End; changes under way are waited for, beside the server's requests. May be called again, by several threads."""
+        """End; changes under way are waited for. May be called again, and by several threads."""
         if self._closed_by is None:
             self._closed_by = time.monotonic() + STOP_SECONDS
         for control in self._controls:
@@ -105,7 +106,7 @@ class Fleet:
 
     def _control(self, service: ScaledService, settings: DockerSettings) -> Control:
         known = self._known.setdefault(service.name, Known())
-        workload = _workload(service, settings, known)
+        workload = _workload(service, settings, known, self._swarm)
         return Control(
             service,
             workload,
@@ -125,8 +126,8 @@ def _shown(control: Control) -> str:
     return control.state.problem
 
 
-def _workload(service: ScaledService, settings: DockerSettings, known: Known) -> Workload:
+def _workload(service: ScaledService, settings: DockerSettings, known: Known, swarm: dict[str, str]) -> Workload:
     if service.compose is not None:
         return ComposeContainers(Engine(settings), service.compose, service.max, known.leaving)
     assert service.swarm is not None
-    return SwarmService(Engine(settings), service.swarm)
+    return SwarmService(Engine(settings), service.swarm, swarm)

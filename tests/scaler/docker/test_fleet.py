@@ -38,7 +38,7 @@ class Host:
         self.entered, self.leave = threading.Event(), threading.Event()
         self.leave.set()
 
-    def workload(self, service: Any, settings: DockerSettings, known: module.Known) -> _Workload:
+    def workload(self, service: Any, settings: DockerSettings, known: module.Known, swarm: dict[str, str]) -> _Workload:
         self.leaving.setdefault(service.name, []).append(known.leaving)
         return _Workload(self, service.name)
 
