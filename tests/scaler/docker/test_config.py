@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from cloudpulse.errors import ConfigError
 from scaler.config import ScalerSettings
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "docker"
+README = (EXAMPLES / "README.md").read_text()
 Read = Callable[[str], ScalerSettings]
 METRICS = """
 metrics:
@@ -133,3 +138,17 @@ def test_the_example_of_a_stack_runs_the_scaler_on_it() -> None:
     assert (EXAMPLES / stack["configs"][mounted["source"]]["file"]).exists()
     assert mounted["target"] == scaler["environment"]["CLOUDPULSE_CONFIG"]
     assert scaler["deploy"]["replicas"] == 1
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker's own program on PATH")
+def test_each_version_of_the_stacks_config_has_a_name_of_its_own_as_readme_sets_it() -> None:
+    """Swarm refuses other content under a known name (moby#35048)."""
+    (variable,) = re.findall(r"^\s*(\w+)=2 docker stack deploy -c examples/docker/stack.yaml", README, re.MULTILINE)
+    assert _name_of_config({}) == "cloudpulse-1"
+    assert _name_of_config({variable: "2"}) == "cloudpulse-2"
+
+
+def _name_of_config(environment: dict[str, str]) -> str:
+    argv = ["docker", "stack", "config", "--compose-file", EXAMPLES / "stack.yaml"]
+    done = subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=60)
+    return str(yaml.safe_load(done.stdout)["configs"]["cloudpulse"]["name"])
