@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+import msgspec.inspect
 import yaml
 
 from cloudpulse.durations import Duration
@@ -145,7 +146,7 @@ class ConfigFile:
         try:
             return msgspec.convert({} if found is None else found, kind, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{self.path}: {_place(name, str(error))}") from error
+            raise ConfigError(f"{self.path}: {_place(name, kind, str(error))}") from error
 
 
 def read(path: Path | None) -> ConfigFile:
@@ -240,14 +241,45 @@ _WORDS = {"array": "a list", "object": "keys and values", "str": "a text", "int"
 _WORDS |= {"bool": "true or false", "null": "nothing"}
 
 
-def _place(section: str, message: str) -> str:
+def _place(section: str, kind: type[Any], message: str) -> str:
     """msgspec's `Expected `int`, got `str` - at `$.a[0].b`` in the file's own words and places."""
     text, _, where = message.partition(" - at `$")
     where = where.rstrip("`")
     text = text.replace("Object contains unknown field", "unknown key")
     text = text.replace("Object missing required field", "missing key")
-    text = re.sub(r"`(\w+)`", lambda m: _WORDS.get(m[1], f"`{m[1]}`"), text)
+    text = re.sub(r"`(\w+)(?: \| null)?`", lambda m: _WORDS.get(m[1], f"`{m[1]}`"), text)
+    if text == "Expected a number, got a text":
+        text += " (write 1e17 as 1.0e+17: YAML takes an exponent for one only after a point and with its sign)"
+    if choices := _choices(kind, where):
+        text = text.replace("Invalid enum value", f"expected one of {', '.join(choices)}, got")
     return f"{section}{where}: {text[:1].lower()}{text[1:]}"
+
+
+def _choices(kind: type[Any], where: str) -> list[str]:
+    """The words that the value at `where`, such as `.a[0].b` of `kind`, may be; none where it may be any."""
+    types = [msgspec.inspect.type_info(kind)]
+    for key in re.findall(r"\.(\w+)|\[[^]]*\]", where):  # "" for an index
+        inner = [one for found in types for one in _members(found)]
+        if key:
+            types = [
+                f.type
+                for one in inner
+                if isinstance(one, msgspec.inspect.StructType)
+                for f in one.fields
+                if f.encode_name == key
+            ]
+        else:
+            types = [
+                one.item_type
+                for one in inner
+                if isinstance(one, msgspec.inspect.ListType | msgspec.inspect.VarTupleType)
+            ]
+    literals = [one for found in types for one in _members(found) if isinstance(one, msgspec.inspect.LiteralType)]
+    return [str(value) for one in literals for value in one.values]
+
+
+def _members(found: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
+    return found.types if isinstance(found, msgspec.inspect.UnionType) else (found,)
 
 
 def _kind(value: object) -> str:

@@ -12,6 +12,12 @@ from decimal import ROUND_UP, Decimal
 LARGEST = float(2**53)
 """The largest value answered; up to here a float is exact to 1, and the HPA's 64-bit thousandths can't overflow."""
 
+SMALLEST_TARGET = 0.001
+"""Kubernetes counts in thousandths, and who scales divides by the target."""
+
+_TARGET_CHANGE = 0.01
+"""How far, by its own size, counting may move a target: well within the HPA's tolerance of 0.1."""
+
 _SUFFIXES = ("", "k", "M", "G", "T", "P")
 
 
@@ -46,3 +52,17 @@ def thousandths(value: float) -> int:
     if abs(value) > LARGEST:
         raise ValueError(f"{value:g} is beyond ±2^53, which the HPA can't count exactly")
     return int((Decimal(repr(value)) * 1000).to_integral_value(ROUND_UP))
+
+
+def check_target(value: float) -> None:
+    """Raise ValueError unless `value` can be divided by and stays within 1 % of itself in thousandths.
+
+    A target that is rounded up far is too few replicas, and nobody would notice.
+    """
+    if not SMALLEST_TARGET <= value <= LARGEST:
+        raise ValueError(f"expected a number from {SMALLEST_TARGET:g} to 2^53, got {value:g}")
+    counted = thousandths(value) / 1000
+    if counted - value > _TARGET_CHANGE * value:
+        raise ValueError(
+            f"{value:g} would be counted as {counted:g}, in thousandths: scale the metric and its target up alike"
+        )

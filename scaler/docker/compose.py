@@ -1,19 +1,20 @@
 """A service of Docker Compose: the containers that carry its labels.
 
-Compose keeps no number of replicas anywhere, so that the number of its containers is the number wanted, whether they
-run or not: a stopped one is not started (that is its restart policy's and the user's business) and not doubled. With
-none running the service is stopped, and stays so.
+Compose keeps no number of replicas anywhere, so that the number of its containers is the number wanted. One that has
+stopped is not started (that is its restart policy's and the user's business). It counts at the first look that finds
+it so, since Compose may be stopping, restarting or replacing the service right then; from the next look on it doesn't,
+and is named as a problem. With none running the service is stopped, and stays so.
 
 Up: copies of the highest-numbered container that runs (`scaler/docker/clone.py`) are created, connected and started.
 Down: those go first that don't run, then the highest numbers; each is stopped with its own grace period beside the
-others, and not counted from then on.
+others, and not counted from then on. Either way containers that we made go, too, when they count no more: those that
+died, and those that a scaler which ended within their grace period has left.
 
 Limits: `docker compose up` sets the number that the Compose file says (1 if it says none), and the next interval starts
 from there; say `deploy.replicas` at least as `min`, or use `--no-recreate --scale`. A service with a fixed host port,
 `container_name`, address or MAC address can't have a second container and is refused; a range of host ports bounds
 `max`. With `network_mode: host` whether two can listen side by side isn't known here. While the containers of a service
-differ in their configuration, Compose is replacing them, and they are left alone. A scaler that ends while containers
-are still in their grace period leaves them stopped; they count until they are the first to go.
+differ in their configuration, Compose is replacing them, and they are left alone.
 """
 
 from __future__ import annotations
@@ -42,13 +43,20 @@ log = logs.get(__name__)
 
 
 class ComposeContainers:
-    """A Workload that never has more than `maximum` containers. Stops run in threads of their own."""
+    """A Workload that never has more than `maximum` containers. Stops run in threads of their own.
 
-    def __init__(self, engine: Engine, service: ComposeService, maximum: int) -> None:
+    `leaving` has them by container; the one that takes over the service shares it, and counts those no more either.
+    """
+
+    def __init__(
+        self, engine: Engine, service: ComposeService, maximum: int, leaving: dict[str, threading.Thread]
+    ) -> None:
         self._engine = engine
         self._service = service
         self._maximum = maximum
-        self._leaving: dict[str, threading.Thread] = {}
+        self._leaving = leaving
+        self._stopped: set[str] = set()
+        self._idle: set[str] = set()
         self._template: Fields = {}
 
     def read(self) -> Replicas:
@@ -56,30 +64,36 @@ class ComposeContainers:
 
         Raises NotScalable where `maximum` containers can't be side by side, before one more is needed.
         """
-        containers = self._containers()
-        running = [one for one in containers if one["State"] == "running"]
+        found = self._containers()
+        running = [one for one in found if one["State"] == "running"]
+        stopped = {one["Id"] for one in found if one["State"] == "exited"} if running else set()
+        self._idle, self._stopped = stopped & self._stopped, stopped
         if not running:
             return Replicas(0, 0)
         self._template_of(running)
         healthy = {one["Id"] for one in self._listed({"status": ["running"], "health": ["healthy", "none"]})}
-        return Replicas(len(containers), sum(one["Id"] in healthy for one in running), _held(containers))
+        counted, idle = self._told_apart(found)
+        return Replicas(len(counted), sum(one["Id"] in healthy for one in running), _held(counted), _problem(idle))
 
     def scale(self, seen: int, replicas: int) -> None:
         """Raises NotScalable before anything is made."""
-        containers = self._containers()
-        if len(containers) != seen:
-            raise ChangedMeanwhile(f"{self._title} has gone from {seen} to {len(containers)} containers meanwhile")
-        if held := _held(containers):
+        counted, idle = self._told_apart(self._containers())
+        if len(counted) != seen:
+            raise ChangedMeanwhile(f"{self._title} has gone from {seen} to {len(counted)} containers meanwhile")
+        if held := _held(counted):
             raise NotScalable(held)
+        if not any(one["State"] == "running" for one in counted):
+            raise ChangedMeanwhile(f"{self._title} has been stopped meanwhile")
+        theirs = self._without_ours(idle)
         if replicas > seen:
-            self._grow(containers, replicas)
-        for one in _first_to_go(containers)[: max(0, seen - replicas)]:
+            self._grow(counted, replicas - seen, max(map(_number, counted + theirs)) + 1)
+        for one in _first_to_go(counted)[: max(0, seen - replicas)]:
             stop = threading.Thread(target=self._remove, args=(one,), name=f"stop {_name(one)}", daemon=True)
             self._leaving[one["Id"]] = stop
             stop.start()
 
     def close(self) -> None:
-        """Let go of the connections, after the stops under way: one that is only stopped would count for ever."""
+        """Let go of the connections, after the stops under way, so that none is left stopped."""
         for stop in list(self._leaving.values()):
             stop.join()
         self._engine.close()
@@ -100,6 +114,18 @@ class ComposeContainers:
         except (KeyError, ValueError) as error:
             raise NotScalable(f"a container of {self._title} has no number: was it made by Compose?") from error
 
+    def _told_apart(self, found: list[Fields]) -> tuple[list[Fields], list[Fields]]:
+        """Those that count, and those that two looks have found stopped and that still are."""
+        idle = [one for one in found if one["Id"] in self._idle and one["State"] == "exited"]
+        return [one for one in found if one not in idle], idle
+
+    def _without_ours(self, idle: list[Fields]) -> list[Fields]:
+        """Remove what we made and is of no use: of `idle`, of which the rest is returned, and the unfinished."""
+        unfinished = filter(_unfinished, self._listed({"status": ["created"]}))
+        for one in (*unfinished, *filter(_ours, idle)):
+            self._engine.delete(f"/containers/{one['Id']}", force=1, v=1)
+        return [one for one in idle if not _ours(one)]
+
     def _listed(self, filters: dict[str, list[str]]) -> list[Fields]:
         named = {PROJECT: self._service.project, SERVICE: self._service.service, ONE_OFF: "False"}
         labels = [f"{label}={value}" for label, value in named.items()]
@@ -118,16 +144,12 @@ class ComposeContainers:
             )
         return self._template
 
-    def _grow(self, containers: list[Fields], replicas: int) -> None:
-        running = [one for one in containers if one["State"] == "running"]
-        if not running:
-            raise ChangedMeanwhile(f"{self._title} has been stopped meanwhile")
-        for half in filter(_unfinished, self._listed({"status": ["created"]})):
-            self._engine.delete(f"/containers/{half['Id']}", force=1, v=1)
+    def _grow(self, containers: list[Fields], more: int, first: int) -> None:
+        """`more` than `containers`, numbered from `first` on."""
         self._template = {}  # networks may have been connected since
-        template = self._template_of(running)
-        image, first = self._image(template), _number(containers[-1]) + 1
-        for number in range(first, first + replicas - len(containers)):
+        template = self._template_of([one for one in containers if one["State"] == "running"])
+        image = self._image(template)
+        for number in range(first, first + more):
             self._start(clone(template, image, number))
 
     def _image(self, container: Fields) -> str:
@@ -163,7 +185,7 @@ class ComposeContainers:
             grace = engine.get(f"/containers/{container['Id']}/json")["Config"].get("StopTimeout")
             wait = (GRACE_SECONDS if grace is None else grace) + _MARGIN_SECONDS
             engine.post(f"/containers/{container['Id']}/stop", timeout=wait)
-            engine.delete(f"/containers/{container['Id']}", v=int(MADE in container["Labels"]))
+            engine.delete(f"/containers/{container['Id']}", v=int(_ours(container)))
             log.info("container removed", service=self._name, container=name, id=container["Id"][:12])
         except EngineRefused as refused:
             if refused.status not in (404, 409):  # gone already, or going
@@ -189,9 +211,24 @@ def _held(containers: list[Fields]) -> str:
     )
 
 
+def _problem(idle: list[Fields]) -> str:
+    if not idle:
+        return ""
+    names = " and ".join(map(_name, idle))
+    verbs = "has stopped and doesn't" if len(idle) == 1 else "have stopped and don't"
+    what_to_do = "see docker logs; docker compose up starts what Compose made"
+    if all(map(_ours, idle)):
+        what_to_do = "see docker logs until the next change of the number, with which we remove what we made"
+    return f"{names} {verbs} count: {what_to_do}"
+
+
+def _ours(container: Fields) -> bool:
+    return MADE in container["Labels"]
+
+
 def _unfinished(container: Fields) -> bool:
     """Whether we made it and were ended before it was started."""
-    return container["State"] == "created" and MADE in container["Labels"]
+    return container["State"] == "created" and _ours(container)
 
 
 def _first_to_go(containers: list[Fields]) -> list[Fields]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from cloudpulse.config import ClientTls, Section, exactly_one
 from cloudpulse.durations import Duration
 from cloudpulse.manifest import BehaviorWords
 from scaler import selector
+from scaler.quantity import check_target
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -49,8 +49,8 @@ class ScaledService(Section, frozen=True):
             raise ValueError(f'swarm: expected the name of a service as in docker service ls, got "{self.swarm}"')
         exactly_one(target=self.target, value=self.value)
         for key, number in (("target", self.target), ("value", self.value)):
-            if number is not None and not (math.isfinite(number) and number > 0):
-                raise ValueError(f"{key}: expected a number above 0, got {number:g}")
+            if number is not None:
+                _check_target(key, number)
         if self.min < 1:
             raise ValueError(f"min: expected 1 or more (0 replicas mean that scaling is off), got {self.min}")
         if self.min > self.max:
@@ -106,3 +106,10 @@ class DockerSettings(Section, frozen=True):
                     f'{place}: "{service.metric}" has a value for each Kubernetes namespace: '
                     "take resource.namespace out of the rule, and select by the label instead"
                 )
+
+
+def _check_target(key: str, number: float) -> None:
+    try:
+        check_target(number)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error

@@ -36,8 +36,8 @@ log = logs.get(__name__)
 class State:
     """What the last look found; None where it isn't known.
 
-    `reason` is why nothing is changed in a word, that of the error counter, and `problem` in a sentence; both are ""
-    while all is well.
+    `reason` is why nothing is changed in a word, that of the error counter, and `problem` in a sentence. Without a
+    `reason` the problem holds nothing up; both are "" while all is well.
     """
 
     replicas: int | None = None
@@ -114,7 +114,7 @@ class Control:
         state = State()
         try:
             seen = self._workload.read()
-            state = State(seen.wanted, seen.ready)
+            state = State(seen.wanted, seen.ready, problem=seen.problem)
             answer, decision = self._decided(seen)
             state = replace(state, desired=decision.replicas)
             if decision.replicas != seen.wanted:
@@ -175,15 +175,17 @@ class Control:
         log.info("scaled", **line)
 
     def _tell(self, before: State) -> None:
-        """Log and count what prevents changes as it begins, and its end."""
+        """Log and count what prevents changes as it begins, and its end; log what else is wrong."""
         state = self.state
         if state.reason == before.reason and (state.reason in _IN_OTHER_WORDS or state.problem == before.problem):
             return
         if state.reason:
             self._meters.prevented(self.service.name, state.reason)
             log.warning("scaling stopped", service=self.service.name, reason=state.reason, why=state.problem)
-        elif before is not _UNSEEN:
+        elif before.reason and before is not _UNSEEN:
             log.info("scaling goes on", service=self.service.name, replicas=state.replicas)
+        if state.problem and not state.reason:
+            log.warning("not all of it runs", service=self.service.name, why=state.problem)
 
     def _repeat(self) -> None:
         wait = min(FIRST_SECONDS, self._interval)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from cloudpulse import names
 from cloudpulse.clock import Clock
-from cloudpulse.serving import Health
+from cloudpulse.serving import STOP_SECONDS, Health
 from scaler.docker.compose import ComposeContainers
 from scaler.docker.config import DockerSettings, ScaledService
 from scaler.docker.control import Ask, Control
@@ -20,8 +21,15 @@ from scaler.docker.meters import Meters
 from scaler.docker.swarm import SwarmService
 from scaler.docker.workload import Workload
 
-CLOSE_SECONDS = 8.0
-"""How long the end waits for changes under way, beside the server's requests: the contract's 10 s less a margin."""
+_NOT_READY = ("engine", "unseen", "internal")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What outlives a Control of a service at a reload: whose turn it is, and the containers that are being stopped."""
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    leaving: dict[str, threading.Thread] = field(default_factory=dict)
 
 
 class Fleet:
@@ -33,7 +41,8 @@ class Fleet:
         self._clock = clock
         self._meters = Meters(registry)
         self._closed_by: float | None = None
-        self._turns: dict[str, threading.Lock] = {}
+        self._known: dict[str, Known] = {}
+        self._swarm: dict[str, str] = {}
         self._controls = [self._control(service, self._settings) for service in self._settings.services]
         registry.register(self)
 
@@ -57,7 +66,7 @@ class Fleet:
             control.start(anew.interval)
 
     def health(self) -> Health:
-        """Ready while the Engine answers; a service that can't be scaled is a fact, each by itself."""
+        """Ready while looks find an Engine that answers; a service that can't be scaled is a fact, each by itself."""
         if not self._controls:
             return Health(True)
         services = {
@@ -70,12 +79,12 @@ class Fleet:
             for control in self._controls
         }
         facts = {"docker": {"dry_run": self._settings.dry_run, "services": services}}
-        return Health(all(control.state.reason not in ("engine", "unseen") for control in self._controls), facts)
+        return Health(all(control.state.reason not in _NOT_READY for control in self._controls), facts)
 
     def close(self) -> None:
         """End; changes under way are waited for. May be called again, and by several threads."""
         if self._closed_by is None:
-            self._closed_by = time.monotonic() + CLOSE_SECONDS
+            self._closed_by = time.monotonic() + STOP_SECONDS
         for control in self._controls:
             control.stop()
         for control in self._controls:
@@ -96,10 +105,17 @@ class Fleet:
         yield from (wanted, ready, desired)
 
     def _control(self, service: ScaledService, settings: DockerSettings) -> Control:
-        turn = self._turns.setdefault(service.name, threading.Lock())
-        workload = _workload(service, settings)
+        known = self._known.setdefault(service.name, Known())
+        workload = _workload(service, settings, known, self._swarm)
         return Control(
-            service, workload, self._ask, self._meters, self._clock, time.monotonic, turn, dry_run=settings.dry_run
+            service,
+            workload,
+            self._ask,
+            self._meters,
+            self._clock,
+            time.monotonic,
+            known.turn,
+            dry_run=settings.dry_run,
         )
 
 
@@ -110,8 +126,8 @@ def _shown(control: Control) -> str:
     return control.state.problem
 
 
-def _workload(service: ScaledService, settings: DockerSettings) -> Workload:
+def _workload(service: ScaledService, settings: DockerSettings, known: Known, swarm: dict[str, str]) -> Workload:
     if service.compose is not None:
-        return ComposeContainers(Engine(settings), service.compose, service.max)
+        return ComposeContainers(Engine(settings), service.compose, service.max, known.leaving)
     assert service.swarm is not None
-    return SwarmService(Engine(settings), service.swarm)
+    return SwarmService(Engine(settings), service.swarm, swarm)

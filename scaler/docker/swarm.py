@@ -23,11 +23,15 @@ _UNDER_WAY = {"updating", "paused", "rollback_started", "rollback_paused"}
 
 
 class SwarmService:
-    """A Workload; `name` is the service's full name or full ID."""
+    """A Workload; `name` is the service's full name or full ID.
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    `scaled` has the services that are scaled here, by ID, and under which name: a second one is refused the same.
+    """
+
+    def __init__(self, engine: Engine, name: str, scaled: dict[str, str]) -> None:
         self._engine = engine
         self._name = name
+        self._scaled = scaled
 
     def read(self) -> Replicas:
         """Tasks are ready when they run; Swarm calls a task with a health check running once it is healthy."""
@@ -56,7 +60,10 @@ class SwarmService:
         raise ChangedMeanwhile(f"service {self._name} is being changed by someone else, {TRIES} times in a row")
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, and of the service."""
+        for found, name in list(self._scaled.items()):
+            if name == self._name:
+                self._scaled.pop(found, None)
         self._engine.close()
 
     def _inspect(self) -> Fields:
@@ -70,6 +77,8 @@ class SwarmService:
             raise
         if self._name not in (service["Spec"]["Name"], service["ID"]):  # the Engine also finds by the ID's beginning
             raise NotScalable(f"there is no Swarm service {self._name}: see docker service ls")
+        if (first := self._scaled.setdefault(service["ID"], self._name)) != self._name:
+            raise NotScalable(f"service {self._name} is scaled as {first} already: keep one, or the two would fight")
         if "Replicated" not in service["Spec"]["Mode"]:
             mode = next(iter(service["Spec"]["Mode"]), "unknown")
             raise NotScalable(

@@ -10,12 +10,14 @@ from typing import Protocol
 class Replicas:
     """How many there are to be, and how many of them serve now.
 
-    `held` says why the number must be left alone for now, "" when nothing speaks against a change.
+    `held` says why the number must be left alone for now, "" when nothing speaks against a change. `problem` is what
+    someone should look at, though it holds nothing up.
     """
 
     wanted: int
     ready: int
     held: str = ""
+    problem: str = ""
 
 
 class Workload(Protocol):

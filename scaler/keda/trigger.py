@@ -8,15 +8,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scaler.quantity import LARGEST
+from scaler.quantity import LARGEST, SMALLEST_TARGET, check_target
 from scaler.refusal import bad_request
 from scaler.selector import Selector, parse
 
 KEYS = ("metricName", "targetValue", "activationValue", "selector")
 """Ours. All other metadata are KEDA's own, such as scalerAddress, and it may add some."""
-
-SMALLEST_TARGET = 0.001
-"""Kubernetes counts in thousandths; a smaller target would become 0, which can't be divided by."""
 
 _NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _SHOWN = 80
@@ -45,7 +42,7 @@ def trigger(name: str, namespace: str, metadata: Mapping[str, str]) -> Trigger:
             name,
             _required(namespace, "namespace"),
             _required(metadata.get("metricName", "").strip(), "metricName"),
-            _number(metadata, "targetValue", SMALLEST_TARGET),
+            _target(metadata),
             _number(metadata, "activationValue", 0, default="0"),
             parse(metadata.get("selector", "")),
         )
@@ -72,6 +69,15 @@ def _required(text: str, key: str) -> str:
     if not text:
         raise ValueError(f"{key}: missing")
     return text
+
+
+def _target(metadata: Mapping[str, str]) -> float:
+    target = _number(metadata, "targetValue", SMALLEST_TARGET)
+    try:
+        check_target(target)
+    except ValueError as error:
+        raise ValueError(f"targetValue: {error}") from error
+    return target
 
 
 def _number(metadata: Mapping[str, str], key: str, least: float, default: str | None = None) -> float:

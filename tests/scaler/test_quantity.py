@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
-from scaler.quantity import LARGEST, quantity
+from scaler.quantity import LARGEST, check_target, quantity
 
 CANONICAL = re.compile(r"0|-?[1-9][0-9]*[mkMGTP]?")
 
@@ -61,3 +61,14 @@ def test_is_written_as_apimachinery_writes_it(value: float, text: str) -> None:
 def test_what_no_hpa_can_count_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match=r"scaled on|2\^53"):
         quantity(value)
+
+
+@pytest.mark.parametrize("target", [0.001, 0.1, 0.1009, 22.2, 1 / 3, LARGEST])
+def test_a_target_that_thousandths_hardly_change_is_one(target: float) -> None:
+    check_target(target)
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, 0.0009, LARGEST * 2, math.nan, math.inf, 0.0015, 0.0201])
+def test_a_target_that_would_be_counted_as_another_is_refused(target: float) -> None:
+    with pytest.raises(ValueError, match=r"expected a number from 0\.001 to 2\^53|would be counted as 0\.0"):
+        check_target(target)

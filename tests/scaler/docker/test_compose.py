@@ -24,8 +24,11 @@ UP = read(DATA / "compose-up.jsonl")
 (WEB,) = [one["body"] for one in UP if one["path"].endswith("name=shop_web_1")]
 
 
-def _containers(stage: Stage, project: str, service: str, maximum: int = 9) -> ComposeContainers:
-    return ComposeContainers(stage.engine, ComposeService(project=project, service=service), maximum)
+def _containers(
+    stage: Stage, project: str, service: str, maximum: int = 9, leaving: dict[str, threading.Thread] | None = None
+) -> ComposeContainers:
+    leaving = {} if leaving is None else leaving
+    return ComposeContainers(stage.engine, ComposeService(project=project, service=service), maximum, leaving)
 
 
 def _up(stage: Stage, project: str) -> None:
@@ -151,7 +154,7 @@ def test_a_stopped_service_stays_stopped(stage: Stage) -> None:
 
 
 def test_a_stopped_container_counts_and_goes_first(stage: Stage) -> None:
-    """If it did not count, one that crashes at once would be made again and again."""
+    """It may have been stopped a moment ago by Compose, which stops a service's containers one after the other."""
     for number in (1, 2, 3):
         _run(stage, "crashed", "web", number)
     stage.others("POST", "/containers/crashed_web_1/stop")
@@ -162,13 +165,59 @@ def test_a_stopped_container_counts_and_goes_first(stage: Stage) -> None:
     assert web.read() == Replicas(wanted=2, ready=2)
 
 
+def test_what_is_still_stopped_at_the_next_look_counts_no_more_and_is_named(stage: Stage) -> None:
+    for number in (1, 2, 3):
+        _run(stage, "idle", "web", number)
+    stage.others("POST", "/containers/idle_web_3/stop")
+    web = _containers(stage, "idle", "web")
+    assert web.read() == Replicas(wanted=3, ready=2)
+    seen = web.read()
+    assert (seen.wanted, seen.ready, seen.held) == (2, 2, "")
+    assert "idle_web_3 has stopped and doesn't count" in seen.problem
+    web.scale(2, 3)
+    assert web.read().wanted == 3
+    left = stage.engine.get("/containers/json", {"name": ["idle_web"]}, all=1)
+    assert sorted(one["Names"][0] for one in left) == [f"/idle_web_{number}" for number in (1, 2, 3, 4)], (
+        "what Compose made is left to Compose"
+    )
+
+
+def test_what_we_made_and_has_stopped_goes_with_the_next_change(stage: Stage) -> None:
+    """A scaler that ended within a grace period has left it, or it died."""
+    _run(stage, "left", "web", 1)
+    web = _containers(stage, "left", "web")
+    web.scale(1, 4)
+    for number in (2, 3):
+        stage.others("POST", f"/containers/left_web_{number}/stop")
+    after_a_restart = _containers(stage, "left", "web")
+    assert after_a_restart.read() == Replicas(wanted=4, ready=2)
+    seen = after_a_restart.read()
+    assert (seen.wanted, seen.ready) == (2, 2)
+    assert "left_web_2 and left_web_3 have stopped and don't count" in seen.problem
+    after_a_restart.scale(2, 3)
+    assert after_a_restart.read() == Replicas(wanted=3, ready=3)
+    left = stage.engine.get("/containers/json", {"name": ["left_web"]}, all=1)
+    assert sorted(one["Names"][0] for one in left) == [f"/left_web_{number}" for number in (1, 4, 5)]
+
+
+def test_the_next_on_the_same_service_does_not_count_who_is_leaving(stage: Stage) -> None:
+    """A reload in the middle of a scale-down."""
+    for number in (1, 2, 3):
+        _run(stage, "reload", "web", number)
+    leaving: dict[str, threading.Thread] = {}
+    _containers(stage, "reload", "web", leaving=leaving).scale(3, 1)
+    assert _containers(stage, "reload", "web", leaving=leaving).read() == Replicas(wanted=1, ready=1)
+    stage.removed()
+    assert leaving == {}
+
+
 def test_a_container_that_is_being_removed_counts_no_more() -> None:
     """What a real Engine said of three, one of them stopped, as if that were on its way out."""
     record = read(DATA / "test_a_stopped_container_counts_and_goes_first.jsonl")[:4]
     record = json.loads(json.dumps(record).replace('"State": "exited"', '"State": "removing"'))
     with playing(record, threading.Event()) as path:
         engine = Engine(DockerSettings(host=f"unix://{path}"))
-        web = ComposeContainers(engine, ComposeService(project="crashed", service="web"), 9)
+        web = ComposeContainers(engine, ComposeService(project="crashed", service="web"), 9, {})
         assert web.read() == Replicas(wanted=2, ready=2)
         web.close()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from cloudpulse.errors import ConfigError
 from scaler.config import ScalerSettings
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "docker"
+README = (EXAMPLES / "README.md").read_text()
 Read = Callable[[str], ScalerSettings]
 METRICS = """
 metrics:
@@ -65,8 +70,17 @@ docker:
         ("{compose: {project: p, service: ''}, metric: ahead, target: 1, max: 2}", "services[0].compose"),
         ("{swarm: a, metric: ahead, max: 2}", "expected exactly one of target and value"),
         ("{swarm: a, metric: ahead, target: 1, value: 1, max: 2}", "expected exactly one of target and value"),
-        ("{swarm: a, metric: ahead, target: 0, max: 2}", "target: expected a number above 0"),
-        ("{swarm: a, metric: ahead, value: .inf, max: 2}", "value: expected a number above 0"),
+        ("{swarm: a, metric: ahead, target: 0, max: 2}", "target: expected a number from 0.001 to 2^53, got 0"),
+        ("{swarm: a, metric: ahead, target: 0.0001, max: 2}", "target: expected a number from 0.001 to 2^53"),
+        ("{swarm: a, metric: ahead, target: 1.0e+17, max: 2}", "target: expected a number from 0.001 to 2^53"),
+        ("{swarm: a, metric: ahead, target: .nan, max: 2}", "target: expected a number from 0.001 to 2^53, got nan"),
+        ("{swarm: a, metric: ahead, value: .inf, max: 2}", "value: expected a number from 0.001 to 2^53, got inf"),
+        ("{swarm: a, metric: ahead, target: 1e17, max: 2}", "expected a number, got a text (write 1e17 as 1.0e+17"),
+        (
+            "{swarm: a, metric: ahead, target: 1, max: 2, behavior: {scaleUp: {selectPolicy: Foo}}}",
+            "behavior.scaleUp.selectPolicy: expected one of Disabled, Max, Min, got 'Foo'",
+        ),
+        ("{swarm: a, metric: ahead, value: 0.0015, max: 2}", "value: 0.0015 would be counted as 0.002"),
         ("{swarm: a, metric: ahead, target: 1}", "services[0]: missing key `max`"),
         ("{swarm: a, metric: ahead, target: 1, min: 3, max: 2}", "expected min not above max, got 3 and 2"),
         ("{swarm: a, metric: ahead, target: 1, min: 0, max: 2}", "min: expected 1 or more"),
@@ -124,3 +138,17 @@ def test_the_example_of_a_stack_runs_the_scaler_on_it() -> None:
     assert (EXAMPLES / stack["configs"][mounted["source"]]["file"]).exists()
     assert mounted["target"] == scaler["environment"]["CLOUDPULSE_CONFIG"]
     assert scaler["deploy"]["replicas"] == 1
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker's own program on PATH")
+def test_each_version_of_the_stacks_config_has_a_name_of_its_own_as_readme_sets_it() -> None:
+    """Swarm refuses other content under a known name (moby#35048)."""
+    (variable,) = re.findall(r"^\s*(\w+)=2 docker stack deploy -c examples/docker/stack.yaml", README, re.MULTILINE)
+    assert _name_of_config({}) == "cloudpulse-1"
+    assert _name_of_config({variable: "2"}) == "cloudpulse-2"
+
+
+def _name_of_config(environment: dict[str, str]) -> str:
+    argv = ["docker", "stack", "config", "--compose-file", EXAMPLES / "stack.yaml"]
+    done = subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=60)
+    return str(yaml.safe_load(done.stdout)["configs"]["cloudpulse"]["name"])

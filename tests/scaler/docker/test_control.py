@@ -31,7 +31,7 @@ class FakeWorkload:
     """Replicas that are ready at once; `error` is raised by every call, `failure` by changes only."""
 
     def __init__(self, wanted: int, ready: int | None = None) -> None:
-        self.wanted, self.ready, self.held = wanted, ready, ""
+        self.wanted, self.ready, self.held, self.problem = wanted, ready, "", ""
         self.error: EngineError | None = None
         self.failure: EngineError | None = None
         self.changes: list[tuple[int, int]] = []
@@ -39,7 +39,7 @@ class FakeWorkload:
     def read(self) -> Replicas:
         if self.error is not None:
             raise self.error
-        return Replicas(self.wanted, self.wanted if self.ready is None else self.ready, self.held)
+        return Replicas(self.wanted, self.wanted if self.ready is None else self.ready, self.held, self.problem)
 
     def scale(self, seen: int, replicas: int) -> None:
         if self.failure is not None:
@@ -204,6 +204,21 @@ def test_what_is_held_is_left_alone(bench: Callable[..., Bench]) -> None:
     one.workload.held = "an update is under way"
     assert one.look(1e6) == 4
     assert one.control.state.problem == "an update is under way"
+
+
+def test_a_problem_that_holds_nothing_up_is_said_once_while_scaling_goes_on(bench: Callable[..., Bench]) -> None:
+    one = bench(4)
+    one.look(400)
+    with structlog.testing.capture_logs() as lines:
+        one.workload.problem = "container web_3 has stopped"
+        assert [one.look(800), one.look(800)] == [8, 8]
+        assert (one.control.state.reason, one.control.state.problem) == ("", "container web_3 has stopped")
+        one.look(unavailable("the value is 130 s old"))
+        assert one.control.state.problem == "the value is 130 s old"
+        one.workload.problem = ""
+        one.look(800)
+    assert [line["event"] for line in lines] == ["scaled", "not all of it runs", "scaling stopped", "scaling goes on"]
+    assert one.count("errors_total", service="web", reason="metric") == 1
 
 
 def test_a_dry_run_says_what_it_would_do_once_and_does_nothing(bench: Callable[..., Bench]) -> None:

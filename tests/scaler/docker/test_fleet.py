@@ -34,10 +34,12 @@ class Host:
     def __init__(self) -> None:
         self.wanted = {"web": 4, "shop/api": 2, "bad": 3}
         self.error: Exception | None = None
+        self.leaving: dict[str, list[dict[str, threading.Thread]]] = {}
         self.entered, self.leave = threading.Event(), threading.Event()
         self.leave.set()
 
-    def workload(self, service: Any, settings: DockerSettings) -> _Workload:
+    def workload(self, service: Any, settings: DockerSettings, known: module.Known, swarm: dict[str, str]) -> _Workload:
+        self.leaving.setdefault(service.name, []).append(known.leaving)
         return _Workload(self, service.name)
 
 
@@ -150,6 +152,21 @@ def test_a_reload_keeps_what_did_not_change_and_lets_go_of_the_rest(fleet_of: Ca
     assert fleet._controls[0] is not web
     fleet.apply(None)
     assert fleet.health().facts == {}
+
+
+def test_is_not_ready_while_a_look_ends_in_an_error_of_our_own(fleet_of: Callable[..., Fleet], host: Host) -> None:
+    fleet = fleet_of(None, WEB)
+    host.error = RuntimeError("a bug")
+    _look(fleet)
+    assert not fleet.health().ready
+
+
+def test_who_is_leaving_a_service_is_known_after_a_reload_too(fleet_of: Callable[..., Fleet], host: Host) -> None:
+    fleet = fleet_of(None, WEB, API)
+    fleet.apply(fleet_of.docker(WEB, API, more="dry_run: true, interval: 1s"))  # type: ignore[attr-defined]
+    (before, after), (web, _) = host.leaving["shop/api"], host.leaving["web"]
+    assert before is after
+    assert before is not web
 
 
 def test_services_are_looked_at_again_and_again_by_themselves(fleet_of: Callable[..., Fleet], host: Host) -> None:

@@ -53,7 +53,7 @@ def _updated(stage: Stage, name: str, change: Callable[[Any], None]) -> None:
 def test_only_the_number_of_replicas_changes(stage: Stage) -> None:
     _created(stage, "web")
     _run(stage, "web", 2)
-    service = SwarmService(stage.engine, "web")
+    service = SwarmService(stage.engine, "web", {})
     assert service.read() == Replicas(wanted=2, ready=2)
     before = stage.engine.get("/services/web")["Spec"]
     service.scale(2, 4)
@@ -90,7 +90,7 @@ def _label(stage: Stage, name: str) -> Callable[[], None]:
 def test_a_change_by_others_in_between_is_kept(stage: Stage) -> None:
     _created(stage, "busy")
     engine = _Interrupted(stage, _label(stage, "busy"), 2)
-    SwarmService(engine, "busy").scale(2, 3)
+    SwarmService(engine, "busy", {}).scale(2, 3)
     engine.close()
     spec = stage.engine.get("/services/busy")["Spec"]
     assert spec["Mode"]["Replicated"]["Replicas"] == 3
@@ -101,7 +101,7 @@ def test_a_service_that_others_change_all_the_time_is_left_to_them(stage: Stage)
     _created(stage, "contended")
     engine = _Interrupted(stage, _label(stage, "contended"), 99)
     with pytest.raises(ChangedMeanwhile, match="5 times in a row"):
-        SwarmService(engine, "contended").scale(2, 3)
+        SwarmService(engine, "contended", {}).scale(2, 3)
     engine.close()
     assert stage.engine.get("/services/contended")["Spec"]["Mode"]["Replicated"]["Replicas"] == 2
 
@@ -113,9 +113,9 @@ def test_a_number_that_others_have_set_in_between_wins(stage: Stage) -> None:
     _created(stage, "manual")
     engine = _Interrupted(stage, set_to_nine, 1)
     with pytest.raises(ChangedMeanwhile, match="from 2 to 9 replicas"):
-        SwarmService(engine, "manual").scale(2, 3)
+        SwarmService(engine, "manual", {}).scale(2, 3)
     engine.close()
-    assert SwarmService(stage.engine, "manual").read().wanted == 9
+    assert SwarmService(stage.engine, "manual", {}).read().wanted == 9
 
 
 def test_an_update_under_way_keeps_its_way_back(stage: Stage) -> None:
@@ -124,7 +124,7 @@ def test_an_update_under_way_keeps_its_way_back(stage: Stage) -> None:
     _run(stage, "rolling", 2)
     _updated(stage, "rolling", lambda spec: spec["TaskTemplate"]["ContainerSpec"].update(Env=["A=c"]))
     stage.until("/services/rolling", lambda service: service.get("UpdateStatus", {}).get("State") == "updating")
-    service = SwarmService(stage.engine, "rolling")
+    service = SwarmService(stage.engine, "rolling", {})
     assert "the update of service rolling is updating" in service.read().held
     with pytest.raises(NotScalable, match="take its rollback away"):
         service.scale(2, 3)
@@ -136,29 +136,42 @@ def test_an_update_under_way_keeps_its_way_back(stage: Stage) -> None:
 def test_what_is_no_replicated_service_is_refused(stage: Stage) -> None:
     _created(stage, "everywhere", Mode={"Global": {}})
     with pytest.raises(NotScalable, match="service everywhere is in mode Global"):
-        SwarmService(stage.engine, "everywhere").read()
+        SwarmService(stage.engine, "everywhere", {}).read()
     with pytest.raises(NotScalable, match="there is no Swarm service nowhere"):
-        SwarmService(stage.engine, "nowhere").read()
+        SwarmService(stage.engine, "nowhere", {}).read()
 
 
 def test_a_task_that_no_node_can_take_is_not_ready(stage: Stage) -> None:
     template = SPEC["TaskTemplate"] | {"Placement": {"Constraints": ["node.role==worker"]}}  # type: ignore[operator]
     _created(stage, "homeless", TaskTemplate=template)
     stage.until('/tasks?filters={"service":["homeless"]}', lambda tasks: len(tasks) == 2)
-    assert SwarmService(stage.engine, "homeless").read() == Replicas(wanted=2, ready=0)
+    assert SwarmService(stage.engine, "homeless", {}).read() == Replicas(wanted=2, ready=0)
 
 
 def test_a_service_is_found_by_its_whole_name_or_id_alone(stage: Stage) -> None:
     """The Engine finds a service by the beginning of its ID, too, which a name may happen to be."""
     _created(stage, "findme", Mode={"Replicated": {"Replicas": 0}})
     found = stage.engine.get("/services/findme")["ID"]
-    assert SwarmService(stage.engine, found).read() == Replicas(0, 0)
+    assert SwarmService(stage.engine, found, {}).read() == Replicas(0, 0)
     with pytest.raises(NotScalable, match="there is no Swarm service"):
-        SwarmService(stage.engine, found[:-1]).read()
+        SwarmService(stage.engine, found[:-1], {}).read()
+
+
+def test_a_service_named_once_by_its_name_and_once_by_its_id_is_scaled_once(stage: Stage) -> None:
+    _created(stage, "twice", Mode={"Replicated": {"Replicas": 0}})
+    scaled: dict[str, str] = {}
+    first = SwarmService(stage.engine, "twice", scaled)
+    assert first.read() == Replicas(0, 0)
+    (found,) = scaled
+    second = SwarmService(stage.engine, found, scaled)
+    with pytest.raises(NotScalable, match="is scaled as twice already: keep one"):
+        second.read()
+    first.close()
+    assert second.read() == Replicas(0, 0)
 
 
 def test_an_engine_outside_of_a_swarm_is_named(stage: Stage) -> None:
     stage.others("POST", "/swarm/leave?force=1")
     with pytest.raises(NotScalable, match="no manager of a swarm"):
-        SwarmService(stage.engine, "web").read()
+        SwarmService(stage.engine, "web", {}).read()
     stage.others("POST", "/swarm/init", {"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"})

@@ -177,6 +177,7 @@ def test_another_metric_than_the_triggers_is_not_answered(keda: Keda) -> None:
         ({"targetValue": ""}, "targetValue: expected"),
         ({"targetValue": "0"}, "targetValue: expected"),
         ({"targetValue": "0.0004"}, "targetValue: expected"),
+        ({"targetValue": "0.0015"}, "targetValue: 0.0015 would be counted as 0.002"),
         ({"targetValue": "-5"}, "targetValue: expected"),
         ({"targetValue": "NaN"}, "targetValue: expected"),
         ({"targetValue": "inf"}, "targetValue: expected"),

@@ -21,7 +21,7 @@ from scaler.config import ScalerSettings
 from tests.scaler.keda.conftest import Keda, Port
 
 FOLDER = Path(__file__).parents[3] / "examples" / "keda"
-MANIFESTS = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "cloudpulse.yaml")
+MANIFESTS = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in ("cloudpulse.yaml", "kustomization.yaml"))
 
 TEXTS = dict[str, str]
 SCALED_OBJECT: dict[str, Any] = {
