@@ -16,7 +16,7 @@ from cloudpulse.cli import COMMANDS, cloudpulse
 from cloudpulse.names import definitions
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/scaling.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -27,7 +27,8 @@ def test_every_path_in_backticks_or_links_exists(document: str) -> None:
     tops = {path.name for path in ROOT.iterdir()}
     paths = [path for path in quoted if "/" in path and path.partition("/")[0] in tops] + linked
     assert paths
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    folder = (ROOT / document).parent
+    assert [path for path in paths if not (ROOT / path).exists() and not (folder / path).exists()] == []
 
 
 def test_the_readme_has_every_command() -> None:
@@ -35,15 +36,17 @@ def test_the_readme_has_every_command() -> None:
     assert [name for name in COMMANDS if f"`cloudpulse {name}" not in text] == []
 
 
-def test_the_readmes_series_exist() -> None:
-    named = set(re.findall(r"cloudpulse_[a-z0-9_]+", (ROOT / "README.md").read_text()))
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md"])
+def test_the_series_of_documents_exist(document: str) -> None:
+    named = set(re.findall(r"cloudpulse_[a-z0-9_]+", (ROOT / document).read_text()))
     known = {definition.name for definition in definitions()}
     assert named
     assert named <= known
 
 
-def test_the_readmes_config_is_valid(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md"])
+def test_the_configs_of_documents_are_valid(document: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     path = tmp_path / "cloudpulse.yaml"
     path.write_text(block)
     done = CliRunner().invoke(command, ["--config", str(path)])

@@ -54,7 +54,8 @@ prometheus: {{url: {prometheus}}}
 scaler:
   data_dir: {folder / "data"}
   interval: 1s
-  metrics: [{{name: {name}, api: external, forecast: web_rps, horizon: 15m, floor: none, resource: {{namespace: namespace}}}}]
+  metrics:
+    - {{name: {name}, api: external, forecast: web_rps, horizon: 15m, floor: none, resource: {{namespace: namespace}}}}
   auth: {{anonymous: true}}
   keda: {{listen: '{keda}'}}
 """)
@@ -86,7 +87,7 @@ def test_the_process_answers_keda_takes_new_rules_and_ends_open_streams_on_sigte
 
         _configure(tmp_path, url, f"127.0.0.1:{_free_port()}", "renamed")
         process.send_signal(signal.SIGHUP)
-        _until(lambda: "scaler.keda need a restart to change" in (tmp_path / "log").read_text())
+        _until(lambda: "scaler.tls, scaler.keda and scaler.auth's mode" in (tmp_path / "log").read_text())
 
         stream = renamed.stream()
         assert next(stream) is True
