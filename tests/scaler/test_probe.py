@@ -102,7 +102,7 @@ def test_a_rule_that_is_fine_is_explained(check: Check) -> None:
     )
     assert line(done, "query").startswith("ok query 2 series, 1 namespace, in ")
     assert "label_replace(cloudpulse_forecast_value{" in done.stdout
-    assert "\nor sum by (app, namespace) (rps)\n" in done.stdout
+    assert "\nor (sum by (app, namespace) (rps)\n)" in done.stdout
     assert line(done, "gate") == "ok gate MASE 0.70 (shut above 1.2), coverage 0.92 (shut below 0.7)"
     assert line(done, "fallback") == "warn fallback 1 series served as measured now, the forecast being missing"
     answer = 'ok answer 120 {app="a", namespace="shop"}, 50 {app="b", namespace="shop"}; 1 by forecast, 1 by reactive'
