@@ -15,6 +15,7 @@ With `floor: none` the forecast is served wherever it can be used, and what is m
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -148,11 +149,13 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
     found: list[list[_Reading]] = [[] for _ in measured]
     alone = []
     for one in with_rests(forecasts):
-        i = index.of(one.labels)
+        source = _as_at_source(one.labels)
+        i = index.of(source)
+        if i is None and (hidden := one.labels.keys() - source.keys()):
+            i = index.of(one.labels)  # where the source itself has such labels
+            i = i if i is not None and hidden <= measured[i].labels.keys() else None
         if i is None:
-            i = index.of(_as_at_source(one.labels))
-        if i is None:
-            alone.append(one)
+            alone.append(one if source is one.labels else msgspec.structs.replace(one, labels={**one.labels, **source}))
         else:
             found[i].append(one)
     pairs = list(zip(measured, found, strict=True))
@@ -170,9 +173,17 @@ _SEVERAL = "several series of the forecast belong to one that is measured: the h
 
 
 def _as_at_source(labels: Labels) -> Labels:
-    """Without `honor_labels`, Prometheus renames what a scrape's own labels hide."""
-    renamed = {name.removeprefix("exported_"): labels[name] for name in labels if name.startswith("exported_")}
-    return {**labels, **renamed}
+    """The labels that a scrape's own ones hide: without `honor_labels`, Prometheus puts `exported_` before them.
+
+    It does so until the name is free; of `job`, `exported_job` and `exported_exported_job`, the last is the `job`.
+    """
+    hidden = [name for name in labels if name.startswith("exported_")]
+    if not hidden:
+        return labels
+    last = {re.sub("^(exported_)+", "", name): name for name in sorted(hidden, key=len)}
+    found = dict(labels)
+    found.update({name: found.pop(renamed) for name, renamed in last.items()})
+    return found
 
 
 def _combined(rule: Rule, measured: _Reading, found: list[_Reading], fallbacks: Counter[str]) -> Item:

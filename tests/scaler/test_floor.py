@@ -227,6 +227,34 @@ def test_series_are_matched_where_the_scrape_hides_their_labels(stand: Stand) ->
     assert stand.served() == [("7", 20, "forecast")]
 
 
+def test_a_forecast_belongs_to_its_source_and_not_to_where_the_forecaster_runs(settings_of: Read) -> None:
+    """Without `honor_labels`, the forecaster's own namespace is on every forecast, and may be measured, too."""
+    stand = Stand(settings_of(f"metrics: [{RULE % ', resource: {namespace: namespace}'}]"))
+    stand.measure(100, namespace="shop")
+    stand.measure(8, namespace="monitoring")
+    for value, source in ((500, "shop"), (10, "monitoring"), (50, "gone")):
+        stand.predict(value, namespace="monitoring", exported_namespace=source)
+    stand.evaluate()
+    totals = {one: stand.provider.external("ahead", one).total for one in ("shop", "monitoring")}
+    assert totals == {"shop": 500, "monitoring": 10}
+
+
+def test_a_source_with_exported_labels_of_its_own_is_matched(stand: Stand) -> None:
+    """As kube-state-metrics often is scraped; with `honor_labels` first, and then without."""
+    stand.measure(5, job="a", exported_job="b")
+    stand.measure(6, job="b", exported_job="b")
+    stand.predict(7, job="a", exported_job="b")
+    stand.predict(8, job="b", exported_job="b")
+    stand.evaluate()
+    assert [value for value, _, _ in stand.served()] == ["7", "8"]
+    stand.measure(5, job="a", exported_job="b")
+    stand.measure(6, job="b", exported_job="b")
+    stand.predict(7, job="forecaster", exported_job="b", exported_exported_job="a")
+    stand.predict(8, job="forecaster", exported_job="b", exported_exported_job="b")
+    stand.evaluate()
+    assert [value for value, _, _ in stand.served()] == ["7", "8"]
+
+
 def test_a_forecast_of_other_labels_is_not_added_twice(stand: Stand) -> None:
     stand.measure(5, service="a")
     stand.predict(7, app="a")
