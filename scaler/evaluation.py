@@ -3,8 +3,10 @@
 The law is *do no harm*: with `floor: reactive` an answer is never less than the measured values would give, and there
 is none where they would give none. So, series by series:
 
-- both are known: the larger, as old as the older of the two;
-- the forecast is missing, stale, no usable number, or its gate is shut: what is measured now, and the reason counts;
+- both are known: the larger. A forecast is as old as the older of the two, since either could end it; what is measured
+  is as old as it is;
+- the forecast is missing, stale before the next evaluation, no usable number, or its gate is shut: what is measured
+  now, and the reason counts;
 - what is measured is no usable number: nothing, which refuses every answer that the series is part of;
 - there is only a forecast: it may add to a sum in which something is measured (its source may be gone for a moment, or
   for good), but it never stands for a series, an object or a sum by itself.
@@ -76,13 +78,16 @@ class _Reading(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
-def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float) -> Evaluation:
-    """The evaluation of `rule` at Unix time `now`, of the answer to its question."""
+def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float, until: float) -> Evaluation:
+    """The evaluation of `rule` at Unix time `now`, of the answer to its question; it serves `until` the next.
+
+    A forecast that gets older than `max_age` on the way is stale already: else it would refuse what is measured.
+    """
     measured = _measured(rule, parts, now)
     if rule.forecast is None:
         plain = tuple(_item(rule, one, "query") for one in measured)
         return Evaluation(plain, plain, measured=_sum(measured))
-    forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now)
+    forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now, until)
     matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
     ahead = [_combined(rule, one, found, fallbacks) for one, found in with_rests(matched.pairs)]
@@ -110,7 +115,7 @@ def _measured(rule: Rule, parts: Parts, now: float) -> list[_Reading]:
 
 
 def _forecasts(
-    rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float
+    rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float, until: float
 ) -> tuple[list[_Reading], list[Figures], int]:
     made, mase, coverage = _by_labels(parts.made), _by_labels(parts.mase), _by_labels(parts.coverage)
     # A forecast's own labels may hide those of its scrape, so that no time fits; then the oldest is taken.
@@ -122,15 +127,15 @@ def _forecasts(
         time = oldest if found is None else found
         figures = Figures(_or_nan(mase.of(one.labels)), _or_nan(coverage.of(one.labels)))
         shut = gate.shut(frozenset(one.labels.items()), figures, level, now)
-        readings.append(_Reading(one.labels, one.value, time, _fault(rule, one.value, time, now) or shut))
+        readings.append(_Reading(one.labels, one.value, time, _fault(rule, one.value, time, now, until) or shut))
         count += bool(shut)
         known.append(figures)
     gate.forget(now)
     return readings, known, count
 
 
-def _fault(rule: Rule, value: float, time: float, now: float) -> str:
-    if not abs(now - time) <= rule.max_age:
+def _fault(rule: Rule, value: float, time: float, now: float, until: float) -> str:
+    if not (until - time <= rule.max_age and time - now <= rule.max_age):
         return "stale"
     return "invalid" if _problem(rule, value) else ""
 
@@ -196,10 +201,10 @@ def _combined(rule: Rule, measured: _Reading, found: list[_Reading], fallbacks: 
         return _item(rule, _Reading(measured.labels, forecast.value, forecast.time), "forecast")
     if _problem(rule, measured.value):
         return _item(rule, measured, "reactive")
-    higher = forecast.value > measured.value
-    value = forecast.value if higher else measured.value
+    if forecast.value <= measured.value:
+        return _item(rule, measured, "reactive")
     older = min(forecast.time, measured.time) if math.isfinite(measured.time) else math.nan
-    return _item(rule, _Reading(measured.labels, value, older), "forecast" if higher else "reactive")
+    return _item(rule, _Reading(measured.labels, forecast.value, older), "forecast")
 
 
 def _item(rule: Rule, one: _Reading, source: str, *, measured: bool = True) -> Item:

@@ -100,7 +100,8 @@ class Watch:
         choice = self._horizons.at(now, missing=missing)
         query = question.text(self.rule, choice)
         parts = question.split(self._source.instant(query, now) if query else ())
-        evaluation = evaluate(self.rule, parts, choice, self._gate, now)
+        took = self._clock() - now
+        evaluation = evaluate(self.rule, parts, choice, self._gate, now, until=now + took + self._interval + took)
         self._tell(before, choice, evaluation)
         # A new object each time: it is read by other threads.
         self._fallbacks = self._fallbacks + Counter(evaluation.fallbacks)

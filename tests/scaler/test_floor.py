@@ -87,13 +87,15 @@ def stand(settings_of: Read) -> Stand:
     return Stand(settings_of(f"metrics: [{RULE % ''}]"))
 
 
-def test_the_larger_is_served_and_is_as_old_as_the_older(stand: Stand) -> None:
+def test_the_larger_is_served_and_a_forecast_is_as_old_as_the_older(stand: Stand) -> None:
     stand.measure(5, age=3, app="a")
     stand.predict(7, age=40, app="a")
-    stand.measure(9, age=50, app="b")
-    stand.predict(8, age=20, app="b")
+    stand.measure(9, age=20, app="b")
+    stand.predict(8, age=50, app="b")
+    stand.measure(4, age=60, app="c")
+    stand.predict(5, age=10, app="c")
     stand.evaluate()
-    assert stand.served() == [("7", 40, "forecast"), ("9", 50, "reactive")]
+    assert stand.served() == [("7", 40, "forecast"), ("9", 20, "reactive"), ("5", 60, "forecast")]
     assert stand.watch.fallbacks() == {}
 
 
@@ -198,6 +200,39 @@ def test_prometheus_away_is_served_until_max_age_of_the_older(stand: Stand) -> N
     assert stand.served() == [("7", 120, "forecast")]
     stand.clock.advance(1)
     assert "Prometheus can't be reached" in stand.refusal().message
+
+
+def test_a_forecast_that_ends_before_the_next_evaluation_refuses_no_measured_value(stand: Stand) -> None:
+    """A forecast each 2 minutes, evaluated each 15 s, asked for each second: measured values are always served."""
+    start = stand.clock.now
+    sources = set()
+    for second in range(600):
+        stand.clock.now = start + second
+        if second % 15 == 0:
+            stand.measure(5, age=5, app="a")
+            stand.predict(7, age=second % 120 + 5, app="a")
+            stand.measure(9, age=5, app="b")
+            stand.predict(8, age=second % 120 + 5, app="b")
+            stand.evaluate()
+        (_, _, source), other = stand.served()
+        sources.add(source)
+        assert other[1] <= 20  # as old as what is served, and not as the lower forecast
+    assert sources == {"forecast", "reactive"}
+
+
+def test_a_slow_prometheus_makes_the_next_evaluation_later(stand: Stand) -> None:
+    stand.measure(5)
+    stand.predict(7, age=100)
+    answer = stand.source.samples
+
+    def slowly(query: str) -> list[Series]:
+        if PART in query:
+            stand.clock.advance(3)
+        return answer(query)
+
+    stand.source.samples = slowly
+    stand.evaluate()  # the next answer would be there after 3 + 15 + 3 s
+    assert stand.served()[0][2] == "reactive"
 
 
 def test_bounds_hold_the_larger(settings_of: Read) -> None:
