@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from cloudpulse.errors import SourceUnavailable
+from cloudpulse.errors import QueryRejected, SourceUnavailable
 from cloudpulse.exposition import encode
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
@@ -360,6 +360,61 @@ def test_a_horizon_that_is_not_exported_is_said_and_what_is_measured_is_served(s
     alone.evaluate()
     assert "has no horizon 20m, only 15m" not in alone.refusal().message
     assert "Prometheus has no forecast web_rps now" in alone.refusal().message
+
+
+class Refusing:
+    """Has `stand`'s Prometheus refuse the queries that hold `words`; "" refuses none."""
+
+    def __init__(self, stand: Stand, words: str) -> None:
+        self.words = words
+        self.answer = stand.source.samples
+        stand.source.samples = self
+
+    def __call__(self, query: str) -> list[Series]:
+        if self.words and self.words in query:
+            raise QueryRejected("query processing would load too many samples into memory")
+        return [one for one in self.answer(query) if "forecast" in query or not one.labels.get(PART)]
+
+
+@pytest.mark.parametrize("words", ["group by", "label_replace(cloudpulse_forecast_value"])
+def test_a_forecast_that_can_not_be_asked_for_leaves_what_is_measured(settings_of: Read, words: str) -> None:
+    stand = Stand(settings_of(f"metrics: [{RULE.replace('rps', 'sum(rps)').replace('web_sum(rps)', 'web_rps') % ''}]"))
+    prometheus = Refusing(stand, words)
+    for times in range(1, 4):
+        stand.measure(5)
+        stand.predict(7)
+        stand.evaluate()
+        assert stand.served() == [("5", 0, "reactive")]
+        assert stand.watch.fallbacks() == {"missing": times}
+    assert "forecast web_rps" in stand.watch.notes()[0]
+    prometheus.words = ""
+    stand.measure(5)
+    stand.predict(7)
+    stand.evaluate()
+    assert stand.served() == [("7", 20, "forecast")]
+    assert stand.watch.notes() == []
+
+
+def test_a_look_up_that_fails_keeps_the_last_choice(stand: Stand) -> None:
+    prometheus = Refusing(stand, "")
+    for words in ("", "group by"):
+        prometheus.words = words
+        stand.measure(5)
+        stand.predict(7)
+        stand.evaluate()
+        assert stand.served() == [("7", 20, "forecast")]
+        stand.clock.advance(300)
+    assert "what forecast web_rps exports can't be looked up now" in stand.watch.notes()[0]
+
+
+@pytest.mark.parametrize("words", ["group by", "label_replace(cloudpulse_forecast_value", "rps"])
+def test_without_a_floor_a_forecast_that_can_not_be_asked_for_is_an_error(settings_of: Read, words: str) -> None:
+    stand = Stand(settings_of(f"metrics: [{RULE % ', floor: none'}]"))
+    Refusing(stand, words)
+    stand.measure(5)
+    stand.predict(7)
+    stand.evaluate()
+    assert "Prometheus refuses the rule's query" in stand.refusal().message
 
 
 _VALUES = st.sampled_from([math.nan, math.inf, -3.0, 0.0, 1e17]) | st.floats(0, 1e6)
