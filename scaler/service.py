@@ -63,14 +63,16 @@ class Service:
     def apply(self, settings: ScalerSettings) -> None:
         """Take new rules, tokens and interval; raises ConfigError, and then the old go on.
 
-        A rule that did not change keeps its last answer, so that a reload makes no gap.
+        A rule that did not change keeps its last answer and its gates, so that a reload makes no gap.
         """
-        same = settings.interval == self._settings.interval
-        kept = [watch for watch in self._watches if same and watch.rule in settings.metrics]
+        kept = [watch for watch in self._watches if watch.rule in settings.metrics]
         made = [self._watch(rule, settings) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
         provider, api = self._over(settings, [*kept, *made])
         for watch in made:
             watch.start()
+        if settings.interval != self._settings.interval:
+            for watch in kept:
+                watch.pace(float(settings.interval))
         for watch in self._watches:
             if watch not in kept:
                 watch.stop()

@@ -66,7 +66,8 @@ class Watch:
         self._failure = ""
         self._cause = ""
         self._fallbacks: Counter[str] = Counter()
-        self._stop = threading.Event()
+        self._stopped = False
+        self._awake = threading.Event()
 
     def start(self) -> None:
         """Evaluate now and each interval, in a thread of its own, so that a slow query delays no other rule.
@@ -78,7 +79,13 @@ class Watch:
 
     def stop(self) -> None:
         """End the evaluations; one under way is not waited for."""
-        self._stop.set()
+        self._stopped = True
+        self._awake.set()
+
+    def pace(self, interval: float) -> None:
+        """Evaluate now, and each `interval` seconds from now on."""
+        self._interval = interval
+        self._awake.set()
 
     def evaluate(self) -> None:
         """Ask Prometheus once. A failure keeps the answer before it, which ages; it is logged as it begins and ends."""
@@ -182,10 +189,11 @@ class Watch:
         return ""
 
     def _repeat(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped:
             with logs.correlation("round"):
                 self.evaluate()
-            self._stop.wait(self._interval)
+            self._awake.wait(self._interval)
+            self._awake.clear()
 
     def _chosen(self, before: Snapshot | None, now: float) -> Choice:
         """What to read of the forecast. A look-up that fails leaves the last choice: what is measured needs none."""
