@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudpulse import ahead, names
 from cloudpulse.durations import Duration, format_duration
@@ -39,7 +39,7 @@ class Choice:
 
     horizon: str = ""
     level: str = ""
-    lead: float = math.nan
+    lead: float = field(default=math.nan, compare=False)
     notes: tuple[str, ...] = ()
     problem: str = ""
 

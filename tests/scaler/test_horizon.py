@@ -105,6 +105,15 @@ def test_auto_follows_what_pods_take(settings_of: Read) -> None:
     assert world.choice(1).horizon == "15m"
 
 
+def test_a_time_that_moves_a_little_is_the_same_choice(settings_of: Read) -> None:
+    """A choice that changes is logged, and pods never take quite as long as they did."""
+    world = World(rule(settings_of, ""))
+    before = world.choice()
+    world.ready = [100.1]
+    assert world.choice(300) == before
+    assert world.choice().lead == pytest.approx(before.lead + 0.1)
+
+
 @pytest.mark.parametrize("ready", [[], [math.nan], [-5.0], [math.inf]])
 def test_without_a_measured_time_two_minutes_are_assumed_and_said(settings_of: Read, ready: list[float]) -> None:
     world = World(rule(settings_of, ""))
