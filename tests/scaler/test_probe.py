@@ -29,6 +29,7 @@ class World:
 
     def __init__(self) -> None:
         self.mase, self.made, self.measured, self.pods = 0.7, 20.0, True, [300.0]
+        self.levels: tuple[str, ...] = ("0.5", "0.9")
 
     def __call__(self, query: str) -> list[Series]:
         now = time.time()
@@ -39,7 +40,7 @@ class World:
         if "bad(" in query:
             raise QueryRejected("parse error: unclosed left parenthesis")
         if query.startswith("group by"):
-            return [one(1, horizon=h, level=level) for h in ("5m", "15m", "1h") for level in ("0.5", "0.9")]
+            return [one(1, horizon=h, level=level) for h in ("5m", "15m", "1h") for level in self.levels]
         if query.startswith("quantile"):
             return [one(value) for value in self.pods]
         if query == "vector(1)":
@@ -125,6 +126,21 @@ def test_what_is_wrong_is_said(check: Check, world: World) -> None:
     done = check(FULL % ", horizon: 15m, gate: {mase: .inf}")
     assert line(done, "answer").startswith('fail answer external metric "ahead": nothing is measured now')
     assert done.exit_code == 1
+
+
+def test_what_the_horizon_and_the_level_are_is_told_truly(check: Check, world: World) -> None:
+    done = check(FULL % "")
+    assert line(done, "level") == "ok level 0.9, the nearest from 0.7 up"
+    world.levels = ("0.5", "0.7")
+    assert line(check(FULL % ""), "level") == "ok level 0.7, the default"
+    world.levels = ("0.5",)
+    done = check(FULL % ", cost: {short: 5, idle: 1}")
+    assert line(done, "level").startswith("ok level 0.5, the highest there is, where a unit too little costs 5")
+    assert line(check(FULL % ", level: 0.5"), "level") == "ok level 0.5, as configured"
+    world.pods = [90000.0]
+    done = check(FULL % "")
+    assert line(done, "horizon").startswith("ok horizon 1h, the farthest there is, short of the 1d1h3m that a new pod")
+    assert line(done, "level") == "ok level 0.5, the highest there is"
 
 
 def test_offline_what_is_measured_must_be_known(tmp_path: Path) -> None:
