@@ -8,8 +8,10 @@ is none where they would give none. So, series by series:
 - the forecast is missing, stale before the next evaluation, no usable number, or its gate is shut: what is measured
   now, and the reason counts;
 - what is measured is no usable number: nothing, which refuses every answer that the series is part of;
-- there is only a forecast: it may add to a sum in which something is measured (its source may be gone for a moment, or
-  for good), but it never stands for a series, an object or a sum by itself.
+- there is only a forecast: it may stand for a series that is missing from a sum (its source may be gone for a moment,
+  or for good), but never for a series that is asked for, an object or a sum by itself. In each namespace no more are
+  missing than are forecast beyond those that are measured: where pods are replaced, the new ones have no forecast
+  yet, the old ones have one still, and both would count the same load twice. The highest are taken.
 
 With `floor: none` the forecast is served wherever it can be used, and what is measured now where it can't.
 """
@@ -91,9 +93,7 @@ def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float, u
     matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
     ahead = [_combined(rule, one, found, fallbacks) for one, found in with_rests(matched.pairs)]
-    ahead += [
-        _item(rule, one, "forecast", measured=False) for one in matched.alone if not (one.fault and rule.needs_measured)
-    ]
+    ahead += [_item(rule, one, "forecast", measured=False) for one in _missing(rule, matched)]
     served = [_item(rule, one, "reactive") for one in measured] if rule.mode == "shadow" else ahead
     return Evaluation(
         items=tuple(served),
@@ -168,6 +168,34 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
         # Both at once would count the same load twice.
         return _Matched(pairs, [], (_STRANGERS,)) if rule.needs_measured else _Matched([], alone, (_STRANGERS,))
     return _Matched(pairs, alone, (_SEVERAL,) if any(len(one) > 1 for one in found) else ())
+
+
+def _missing(rule: Rule, matched: _Matched) -> list[_Reading]:
+    """The forecasts alone that stand for series which are missing now; all of them where nothing is measured."""
+    alone = [one for one in matched.alone if not (one.fault and rule.needs_measured)]
+    if not matched.pairs or not alone:
+        return alone
+    highest: dict[frozenset[tuple[str, str]], _Reading] = {}
+    names = {name for one, _ in matched.pairs for name in one.labels}
+    for one in sorted(alone, key=_usefulness):  # of several forecasters' the last, on the same series
+        highest[frozenset((name, value) for name, value in one.labels.items() if name in names)] = one
+    new = Counter(_namespace(rule, one) for one, found in matched.pairs if not found)
+    found = []
+    for one in sorted(highest.values(), key=_usefulness):
+        place = _namespace(rule, one)
+        if new[place] > 0:  # a new series has taken its place
+            new[place] -= 1
+        else:
+            found.append(one)
+    return found
+
+
+def _usefulness(one: _Reading) -> tuple[bool, float]:
+    return not one.fault, one.value if math.isfinite(one.value) else -math.inf
+
+
+def _namespace(rule: Rule, one: _Reading) -> str:
+    return one.labels.get(rule.namespace_label, "") if rule.namespace_label else ""
 
 
 _STRANGERS = (

@@ -160,6 +160,49 @@ def test_a_forecast_alone_adds_to_a_sum_and_stands_for_no_series(stand: Stand) -
     assert stand.refusal("app=c").code == 404
 
 
+@pytest.mark.parametrize(
+    ("measured", "forecast", "total"),
+    [
+        ("abc", "abc", 330),
+        ("ade", "abc", 310),  # two of three pods are replaced: what is measured is all there is
+        ("ad", "abc", 320),  # and one that is missing
+        ("a", "abc", 330),  # two that are missing
+        ("abcd", "abc", 430),  # one more than before
+        ("adef", "abc", 410),
+    ],
+)
+def test_forecasts_alone_stand_only_for_as_many_series_as_are_missing(
+    stand: Stand, measured: str, forecast: str, total: float
+) -> None:
+    for pod in measured:
+        stand.measure(100, pod=pod)
+    for pod in forecast:
+        stand.predict(110, pod=pod)
+    stand.evaluate()
+    assert stand.provider.external("ahead", "demo").total == total
+
+
+def test_series_are_missing_in_their_own_namespace(settings_of: Read) -> None:
+    stand = Stand(settings_of(f"metrics: [{RULE % ', resource: {namespace: ns}'}]"))
+    for ns, pod in (("one", "a"), ("one", "new"), ("two", "a")):
+        stand.measure(100, ns=ns, pod=pod)
+    for ns, pod, value in (("one", "a", 110), ("one", "old", 120), ("two", "a", 110), ("two", "b", 130)):
+        stand.predict(value, ns=ns, pod=pod)
+    stand.evaluate()
+    assert [stand.provider.external("ahead", ns).total for ns in ("one", "two")] == [210, 240]
+
+
+def test_a_missing_series_counts_once_and_the_highest_that_can_be_used_stands_for_it(stand: Stand) -> None:
+    """Two forecasters; `c` is replaced by `d`."""
+    stand.measure(100, pod="a")
+    stand.measure(100, pod="d")
+    for instance, more in (("forecaster-1", 0), ("forecaster-2", 5)):
+        for pod, value, age in (("a", 110, 20), ("b", 120, 20), ("c", 130, 20), ("old", 900, 500)):
+            stand.predict(value + more, pod=pod, instance=instance, age=age)
+    stand.evaluate()
+    assert stand.provider.external("ahead", "demo").total == 115 + 100 + 135
+
+
 def test_a_forecast_alone_stands_for_no_object(settings_of: Read) -> None:
     stand = Stand(settings_of(f"metrics: [{CUSTOM}]"))
     stand.measure(5, ns="one", pod="web-1")
