@@ -13,6 +13,7 @@ from cloudpulse.findings import Examined, Finding
 from cloudpulse.promql import MetricSource
 from scaler.config import Rule, ScalerSettings
 from scaler.evaluation import Item
+from scaler.horizon import ReadyTimes
 from scaler.manifest import manifest
 from scaler.refusal import Refused
 from scaler.watch import Snapshot, Watch, shown
@@ -22,9 +23,10 @@ _SHOWN = 3
 
 def examine(settings: ScalerSettings, source: MetricSource) -> Iterator[Examined]:
     """A Probe: each metric in turn, evaluated once as the scaler would."""
+    ready_times = ReadyTimes(source)
     for i, rule in enumerate(settings.metrics):
         with progress.shown(f"asking about {rule.name}"):
-            watch = Watch(rule, source, time.time, float(settings.interval))
+            watch = Watch(rule, source, time.time, float(settings.interval), ready_times)
             findings = tuple(_findings(rule, watch))
         yield Examined(f"scaler.metrics[{i}] {rule.name}", findings)
 
@@ -57,6 +59,8 @@ def _about_horizon(rule: Rule, snapshot: Snapshot) -> Iterator[Finding]:
         needed = format_duration(round(choice.lead))
         which = "the farthest there is, short of" if choice.seconds < choice.lead else "the nearest beyond"
         why = f"{which} the {needed} that a new pod takes to be ready and to be asked for"
+        if rule.ready is None and not choice.notes:
+            why += " (nine in ten of all pods in the cluster)"
     yield Finding("ok", "horizon", f"{choice.horizon}, {why}")
     yield Finding("ok", "level", f"{choice.level}, {_why_level(rule, float(choice.level))}")
     for note in choice.notes:

@@ -15,6 +15,7 @@ from scaler.authentication import StaticAccess
 from scaler.certificate import Expiry
 from scaler.config import Rule, ScalerSettings
 from scaler.discovery import Discovery
+from scaler.horizon import ReadyTimes
 from scaler.meters import Meters
 from scaler.provider import Provider
 from scaler.watch import Watch
@@ -41,6 +42,7 @@ class Service:
         expiry: Expiry | None = None,
     ) -> None:
         self._source = source
+        self._ready_times = ReadyTimes(source)
         self._cluster = cluster
         self._expiry = expiry
         self._meters = meters
@@ -117,7 +119,7 @@ class Service:
         return self._cluster.trust.problem if self._cluster is not None else ""
 
     def _watch(self, rule: Rule, settings: ScalerSettings) -> Watch:
-        return Watch(rule, self._source, self._clock, float(settings.interval))
+        return Watch(rule, self._source, self._clock, float(settings.interval), self._ready_times)
 
     def _over(self, settings: ScalerSettings, watches: list[Watch]) -> tuple[Provider, Api]:
         cluster = self._cluster

@@ -20,7 +20,7 @@ from scaler import question
 from scaler.config import INTERVAL_SECONDS, Rule
 from scaler.evaluation import Evaluation, Item, evaluate
 from scaler.gate import Gate
-from scaler.horizon import Choice, Horizons
+from scaler.horizon import Choice, Horizons, ReadyTimes
 from scaler.question import Parts
 from scaler.refusal import Refused, not_found, unavailable
 from scaler.resources import NAMESPACE
@@ -53,14 +53,24 @@ class Snapshot:
 
 
 class Watch:
-    """Keeps `rule`'s last answer. One thread evaluates, any number may ask. `interval` is that of the evaluations."""
+    """Keeps `rule`'s last answer. One thread evaluates, any number may ask.
 
-    def __init__(self, rule: Rule, source: MetricSource, clock: Clock, interval: float = INTERVAL_SECONDS) -> None:
+    `interval` is that of the evaluations; `ready_times` are those that several rules share.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        source: MetricSource,
+        clock: Clock,
+        interval: float = INTERVAL_SECONDS,
+        ready_times: ReadyTimes | None = None,
+    ) -> None:
         self.rule = rule
         self._source = source
         self._clock = clock
         self._interval = interval
-        self._horizons = Horizons(rule, source)
+        self._horizons = Horizons(rule, source, ready_times or ReadyTimes(source))
         self._gate = Gate(rule.gate)
         self._snapshot: Snapshot | None = None
         self._failure = ""

@@ -98,6 +98,7 @@ def test_a_rule_that_is_fine_is_explained(check: Check) -> None:
     done = check(FULL % ", cost: {short: 5, idle: 1}, resource: {namespace: namespace}")
     assert done.exit_code == 0, (done.output, done.exception)
     assert line(done, "horizon").startswith("ok horizon 15m, the nearest beyond the 8m that a new pod takes")
+    assert line(done, "horizon").endswith("(nine in ten of all pods in the cluster)")
     assert line(done, "level") == (
         "ok level 0.9, where a unit too little costs 5 and one too much 1 (0.833 costs least)"
     )
@@ -118,6 +119,7 @@ def test_what_is_wrong_is_said(check: Check, world: World) -> None:
     assert line(check(FULL.replace("sum", "bad(") % ""), "query").startswith("fail query Prometheus refused the query")
     world.mase, world.pods = 3.0, []
     done = check(FULL % ", ready: {query: quantile(up)}, horizon: auto, gate: {mase: 2}")
+    assert "of all pods in the cluster" not in line(done, "horizon")
     assert line(done, "assumed").startswith("warn assumed its ready.query tells no time")
     done = check(FULL % ", horizon: 15m, mode: shadow")
     assert line(done, "gate").endswith("shut for 1 of 1 series")

@@ -90,6 +90,15 @@ def test_a_reload_of_the_interval_keeps_the_values_and_counts_at_once(settings_o
     service.close()
 
 
+def test_rules_ask_once_how_long_pods_take(settings_of: Read, source: FakeSource) -> None:
+    rules = [f"{{name: r{i}, api: external, forecast: f, reactive: sum(m)}}" for i in range(5)]
+    service = _service(settings_of(f"metrics: [{', '.join(rules)}]{AUTH}"), source)
+    service.start()
+    _wait(lambda: service.health().ready)
+    service.close()
+    assert sum("kube_pod" in query for query in source.asked) == 1
+
+
 def test_a_bad_reload_changes_nothing(settings_of: Read, source: FakeSource) -> None:
     service = _service(settings_of(f"metrics: [{ONE}]{AUTH}"), source)
     service.start()
