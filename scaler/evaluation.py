@@ -3,11 +3,15 @@
 The law is *do no harm*: with `floor: reactive` an answer is never less than the measured values would give, and there
 is none where they would give none. So, series by series:
 
-- both are known: the larger, as old as the older of the two;
-- the forecast is missing, stale, no usable number, or its gate is shut: what is measured now, and the reason counts;
+- both are known: the larger. A forecast is as old as the older of the two, since either could end it; what is measured
+  is as old as it is;
+- the forecast is missing, stale before the next evaluation, no usable number, or its gate is shut: what is measured
+  now, and the reason counts;
 - what is measured is no usable number: nothing, which refuses every answer that the series is part of;
-- there is only a forecast: it may add to a sum in which something is measured (its source may be gone for a moment, or
-  for good), but it never stands for a series, an object or a sum by itself.
+- there is only a forecast: it may stand for a series that is missing from a sum (its source may be gone for a moment,
+  or for good), but never for a series that is asked for, an object or a sum by itself. In each namespace no more are
+  missing than are forecast beyond those that are measured: where pods are replaced, the new ones have no forecast
+  yet, the old ones have one still, and both would count the same load twice. The highest are taken.
 
 With `floor: none` the forecast is served wherever it can be used, and what is measured now where it can't.
 """
@@ -15,6 +19,7 @@ With `floor: none` the forecast is served wherever it can be used, and what is m
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,19 +79,20 @@ class _Reading(msgspec.Struct, frozen=True, gc=False):
     fault: str = ""
 
 
-def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float) -> Evaluation:
-    """The evaluation of `rule` at Unix time `now`, of the answer to its question."""
+def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float, until: float) -> Evaluation:
+    """The evaluation of `rule` at Unix time `now`, of the answer to its question; it serves `until` the next.
+
+    A forecast that gets older than `max_age` on the way is stale already: else it would refuse what is measured.
+    """
     measured = _measured(rule, parts, now)
     if rule.forecast is None:
         plain = tuple(_item(rule, one, "query") for one in measured)
         return Evaluation(plain, plain, measured=_sum(measured))
-    forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now)
+    forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now, until)
     matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
     ahead = [_combined(rule, one, found, fallbacks) for one, found in matched.pairs]
-    ahead += [
-        _item(rule, one, "forecast", measured=False) for one in matched.alone if not (one.fault and rule.needs_measured)
-    ]
+    ahead += [_item(rule, one, "forecast", measured=False) for one in _missing(rule, matched)]
     served = [_item(rule, one, "reactive") for one in measured] if rule.mode == "shadow" else ahead
     return Evaluation(
         items=tuple(served),
@@ -108,7 +114,7 @@ def _measured(rule: Rule, parts: Parts, now: float) -> list[_Reading]:
 
 
 def _forecasts(
-    rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float
+    rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float, until: float
 ) -> tuple[list[_Reading], list[Figures], int]:
     made, mase, coverage = _by_labels(parts.made), _by_labels(parts.mase), _by_labels(parts.coverage)
     # A forecast's own labels may hide those of its scrape, so that no time fits; then the oldest is taken.
@@ -120,15 +126,15 @@ def _forecasts(
         time = oldest if found is None else found
         figures = Figures(_or_nan(mase.of(one.labels)), _or_nan(coverage.of(one.labels)))
         shut = gate.shut(frozenset(one.labels.items()), figures, level, now)
-        readings.append(_Reading(one.labels, one.value, time, _fault(rule, one.value, time, now) or shut))
+        readings.append(_Reading(one.labels, one.value, time, _fault(rule, one.value, time, now, until) or shut))
         count += bool(shut)
         known.append(figures)
     gate.forget(now)
     return readings, known, count
 
 
-def _fault(rule: Rule, value: float, time: float, now: float) -> str:
-    if not abs(now - time) <= rule.max_age:
+def _fault(rule: Rule, value: float, time: float, now: float, until: float) -> str:
+    if not (until - time <= rule.max_age and time - now <= rule.max_age):
         return "stale"
     return "invalid" if _problem(rule, value) else ""
 
@@ -147,11 +153,13 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
     found: list[list[_Reading]] = [[] for _ in measured]
     alone = []
     for one in forecasts:
-        i = index.of(one.labels)
+        source = _as_at_source(one.labels)
+        i = index.of(source)
+        if i is None and (hidden := one.labels.keys() - source.keys()):
+            i = index.of(one.labels)  # where the source itself has such labels
+            i = i if i is not None and hidden <= measured[i].labels.keys() else None
         if i is None:
-            i = index.of(_as_at_source(one.labels))
-        if i is None:
-            alone.append(one)
+            alone.append(one if source is one.labels else msgspec.structs.replace(one, labels={**one.labels, **source}))
         else:
             found[i].append(one)
     pairs = list(zip(measured, found, strict=True))
@@ -159,6 +167,34 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
         # Both at once would count the same load twice.
         return _Matched(pairs, [], (_STRANGERS,)) if rule.needs_measured else _Matched([], alone, (_STRANGERS,))
     return _Matched(pairs, alone, (_SEVERAL,) if any(len(one) > 1 for one in found) else ())
+
+
+def _missing(rule: Rule, matched: _Matched) -> list[_Reading]:
+    """The forecasts alone that stand for series which are missing now; all of them where nothing is measured."""
+    alone = [one for one in matched.alone if not (one.fault and rule.needs_measured)]
+    if not matched.pairs or not alone:
+        return alone
+    highest: dict[frozenset[tuple[str, str]], _Reading] = {}
+    names = {name for one, _ in matched.pairs for name in one.labels}
+    for one in sorted(alone, key=_usefulness):  # of several forecasters' the last, on the same series
+        highest[frozenset((name, value) for name, value in one.labels.items() if name in names)] = one
+    new = Counter(_namespace(rule, one) for one, found in matched.pairs if not found)
+    found = []
+    for one in sorted(highest.values(), key=_usefulness):
+        place = _namespace(rule, one)
+        if new[place] > 0:  # a new series has taken its place
+            new[place] -= 1
+        else:
+            found.append(one)
+    return found
+
+
+def _usefulness(one: _Reading) -> tuple[bool, float]:
+    return not one.fault, one.value if math.isfinite(one.value) else -math.inf
+
+
+def _namespace(rule: Rule, one: _Reading) -> str:
+    return one.labels.get(rule.namespace_label, "") if rule.namespace_label else ""
 
 
 _STRANGERS = (
@@ -169,9 +205,17 @@ _SEVERAL = "several series of the forecast belong to one that is measured: the h
 
 
 def _as_at_source(labels: Labels) -> Labels:
-    """Without `honor_labels`, Prometheus renames what a scrape's own labels hide."""
-    renamed = {name.removeprefix("exported_"): labels[name] for name in labels if name.startswith("exported_")}
-    return {**labels, **renamed}
+    """The labels that a scrape's own ones hide: without `honor_labels`, Prometheus puts `exported_` before them.
+
+    It does so until the name is free; of `job`, `exported_job` and `exported_exported_job`, the last is the `job`.
+    """
+    hidden = [name for name in labels if name.startswith("exported_")]
+    if not hidden:
+        return labels
+    last = {re.sub("^(exported_)+", "", name): name for name in sorted(hidden, key=len)}
+    found = dict(labels)
+    found.update({name: found.pop(renamed) for name, renamed in last.items()})
+    return found
 
 
 def _combined(rule: Rule, measured: _Reading, found: list[_Reading], fallbacks: Counter[str]) -> Item:
@@ -184,10 +228,10 @@ def _combined(rule: Rule, measured: _Reading, found: list[_Reading], fallbacks: 
         return _item(rule, _Reading(measured.labels, forecast.value, forecast.time), "forecast")
     if _problem(rule, measured.value):
         return _item(rule, measured, "reactive")
-    higher = forecast.value > measured.value
-    value = forecast.value if higher else measured.value
+    if forecast.value <= measured.value:
+        return _item(rule, measured, "reactive")
     older = min(forecast.time, measured.time) if math.isfinite(measured.time) else math.nan
-    return _item(rule, _Reading(measured.labels, value, older), "forecast" if higher else "reactive")
+    return _item(rule, _Reading(measured.labels, forecast.value, older), "forecast")
 
 
 def _item(rule: Rule, one: _Reading, source: str, *, measured: bool = True) -> Item:

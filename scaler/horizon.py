@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudpulse import ahead, names
 from cloudpulse.durations import Duration, format_duration
@@ -25,8 +26,9 @@ READY_QUERY = """quantile(0.9,
 )"""
 """Of nine in ten pods of the last day, the time from their creation until they were first ready, by kube-state-metrics.
 
-Only what an HPA makes counts, Deployments and StatefulSets. `kube_pod_status_ready_time` moves each time a pod becomes
-ready again, hence its lowest value (each 5 minutes are looked at). The same pod from several kube-state-metrics is one.
+The pods of the whole cluster count, so that all rules share it, and of them what an HPA makes, Deployments and
+StatefulSets. `kube_pod_status_ready_time` moves each time a pod becomes ready again, hence its lowest value (each 5
+minutes are looked at). The same pod from several kube-state-metrics is one.
 """
 
 
@@ -39,7 +41,7 @@ class Choice:
 
     horizon: str = ""
     level: str = ""
-    lead: float = math.nan
+    lead: float = field(default=math.nan, compare=False)
     notes: tuple[str, ...] = ()
     problem: str = ""
 
@@ -113,12 +115,45 @@ def _at_least(labels: dict[float, str], wanted: float) -> tuple[str, bool]:
     return (labels[min(enough)], False) if enough else (labels[max(labels)], True)
 
 
+class ReadyTimes:
+    """What queries say of how long pods take, in seconds; rules that ask the same share one answer, also a failure.
+
+    For several threads: one asks, and the others wait for its answer.
+    """
+
+    def __init__(self, source: MetricSource) -> None:
+        self._source = source
+        self._asked: dict[str, _Asked] = {}
+
+    def of(self, query: str, now: float) -> float:
+        """The largest value of the answer, NaN without any, at most `LOOK_UP_SECONDS` old; raises SourceError."""
+        asked = self._asked.setdefault(query, _Asked())
+        with asked.lock:
+            if now - asked.at >= LOOK_UP_SECONDS:
+                try:
+                    asked.outcome = max((one.value for one in self._source.instant(query, now)), default=math.nan)
+                except SourceError as error:
+                    asked.outcome = error
+                asked.at = now
+            if isinstance(asked.outcome, SourceError):
+                raise asked.outcome
+            return asked.outcome
+
+
+@dataclass
+class _Asked:
+    at: float = -math.inf
+    outcome: float | SourceError = math.nan
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Horizons:
     """Looks up what `rule` can read, now and then. For one thread; every method raises errors.SourceError."""
 
-    def __init__(self, rule: Rule, source: MetricSource) -> None:
+    def __init__(self, rule: Rule, source: MetricSource, ready_times: ReadyTimes) -> None:
         self._rule = rule
         self._source = source
+        self._ready_times = ready_times
         self._looked_up = -math.inf
         self._measured: Ready | None = None
         self.choice = Choice()
@@ -147,15 +182,14 @@ class Horizons:
             return Ready(float(self._rule.fixed_ready))
         assumed = format_duration(ahead.DEFAULT_READY_SECONDS)
         try:
-            answer = self._source.instant(self._rule.ready_query or READY_QUERY, now)
+            measured = self._ready_times.of(self._rule.ready_query or READY_QUERY, now)
         except SourceError:
             return self._kept(f"Prometheus does not say how long pods take to be ready: {assumed} assumed")
-        measured = max((one.value for one in answer), default=math.nan)
         if not 0 <= measured < math.inf:
-            what = "its ready.query" if self._rule.ready_query else "kube-state-metrics"
-            return Ready(
-                ahead.DEFAULT_READY_SECONDS, f"{what} tells no time in which pods became ready: {assumed} assumed"
-            )
+            what = "its ready.query tells no time in which pods became ready"
+            if self._rule.ready_query is None:
+                what = "kube-state-metrics tells no time in which the pods of the cluster became ready"
+            return Ready(ahead.DEFAULT_READY_SECONDS, f"{what}: {assumed} assumed")
         return Ready(measured)
 
     def _kept(self, note: str) -> Ready:

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 
-from cloudpulse import progress
+from cloudpulse import ahead, progress
 from cloudpulse.durations import format_duration
 from cloudpulse.errors import SourceError
 from cloudpulse.findings import Examined, Finding
 from cloudpulse.promql import MetricSource
 from scaler.config import Rule, ScalerSettings
 from scaler.evaluation import Item
+from scaler.horizon import ReadyTimes
 from scaler.manifest import manifest
 from scaler.refusal import Refused
 from scaler.watch import Snapshot, Watch, shown
@@ -22,9 +23,10 @@ _SHOWN = 3
 
 def examine(settings: ScalerSettings, source: MetricSource) -> Iterator[Examined]:
     """A Probe: each metric in turn, evaluated once as the scaler would."""
+    ready_times = ReadyTimes(source)
     for i, rule in enumerate(settings.metrics):
         with progress.shown(f"asking about {rule.name}"):
-            watch = Watch(rule, source, time.time, float(settings.interval))
+            watch = Watch(rule, source, time.time, float(settings.interval), ready_times)
             findings = tuple(_findings(rule, watch))
         yield Examined(f"scaler.metrics[{i}] {rule.name}", findings)
 
@@ -55,15 +57,27 @@ def _about_horizon(rule: Rule, snapshot: Snapshot) -> Iterator[Finding]:
     why = "as configured"
     if rule.fixed_horizon is None:
         needed = format_duration(round(choice.lead))
-        why = f"the nearest beyond the {needed} that a new pod takes to be ready and to be asked for"
+        which = "the farthest there is, short of" if choice.seconds < choice.lead else "the nearest beyond"
+        why = f"{which} the {needed} that a new pod takes to be ready and to be asked for"
+        if rule.ready is None and not choice.notes:
+            why += " (nine in ten of all pods in the cluster)"
     yield Finding("ok", "horizon", f"{choice.horizon}, {why}")
-    level = "the default" if rule.level is None else "as configured"
-    if rule.cost is not None:
-        level = f"where a unit too little costs {rule.cost.short:g} and one too much {rule.cost.idle:g}"
-        level += f" ({rule.cost.level:.3g} costs least)"
-    yield Finding("ok", "level", f"{choice.level}, {level}")
+    yield Finding("ok", "level", f"{choice.level}, {_why_level(rule, float(choice.level))}")
     for note in choice.notes:
         yield Finding("warn", "assumed", note)
+
+
+def _why_level(rule: Rule, level: float) -> str:
+    if rule.level is not None:
+        return "as configured"
+    wanted = rule.cost.level if rule.cost else ahead.DEFAULT_LEVEL
+    falls_short = level < wanted - 1e-9
+    if rule.cost:
+        costs = f"where a unit too little costs {rule.cost.short:g} and one too much {rule.cost.idle:g}"
+        return f"{'the highest there is, ' * falls_short}{costs} ({wanted:.3g} costs least)"
+    if falls_short:
+        return "the highest there is"
+    return "the default" if math.isclose(level, wanted) else f"the nearest from {wanted:g} up"
 
 
 def _about_query(rule: Rule, snapshot: Snapshot, took: str) -> Iterator[Finding]:

@@ -58,9 +58,11 @@ def text(rule: Rule, choice: Choice) -> str:
             _marked(_selected(names.FORECAST_MASE, horizon), "mase"),
             _marked(_selected(names.FORECAST_COVERAGE, level), "coverage"),
         ]
-    if rule.measured is not None:  # the last, since people's own PromQL may end in a comment
-        sampled = f" or {_marked(f'timestamp({rule.measured})', 'sampled')}" if is_plain(rule.measured) else ""
-        parts.append(f"{rule.measured}{sampled}")
+    if rule.measured is not None:
+        if is_plain(rule.measured):
+            parts += [rule.measured, _marked(f"timestamp({rule.measured})", "sampled")]
+        else:  # people's own PromQL may hold an `or on (…)`, which would bind our parts, and may end in a comment
+            parts.append(f"({rule.measured}\n)" if parts else rule.measured)
     return "\nor ".join(parts)
 
 

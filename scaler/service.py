@@ -15,6 +15,7 @@ from scaler.authentication import StaticAccess
 from scaler.certificate import Expiry
 from scaler.config import Rule, ScalerSettings
 from scaler.discovery import Discovery
+from scaler.horizon import ReadyTimes
 from scaler.meters import Meters
 from scaler.provider import Provider
 from scaler.watch import Watch
@@ -41,6 +42,7 @@ class Service:
         expiry: Expiry | None = None,
     ) -> None:
         self._source = source
+        self._ready_times = ReadyTimes(source)
         self._cluster = cluster
         self._expiry = expiry
         self._meters = meters
@@ -63,14 +65,16 @@ class Service:
     def apply(self, settings: ScalerSettings) -> None:
         """Take new rules, tokens and interval; raises ConfigError, and then the old go on.
 
-        A rule that did not change keeps its last answer, so that a reload makes no gap.
+        A rule that did not change keeps its last answer and its gates, so that a reload makes no gap.
         """
-        same = settings.interval == self._settings.interval
-        kept = [watch for watch in self._watches if same and watch.rule in settings.metrics]
+        kept = [watch for watch in self._watches if watch.rule in settings.metrics]
         made = [self._watch(rule, settings) for rule in settings.metrics if rule not in [watch.rule for watch in kept]]
         provider, api = self._over(settings, [*kept, *made])
         for watch in made:
             watch.start()
+        if settings.interval != self._settings.interval:
+            for watch in kept:
+                watch.pace(float(settings.interval))
         for watch in self._watches:
             if watch not in kept:
                 watch.stop()
@@ -115,7 +119,7 @@ class Service:
         return self._cluster.trust.problem if self._cluster is not None else ""
 
     def _watch(self, rule: Rule, settings: ScalerSettings) -> Watch:
-        return Watch(rule, self._source, self._clock, float(settings.interval))
+        return Watch(rule, self._source, self._clock, float(settings.interval), self._ready_times)
 
     def _over(self, settings: ScalerSettings, watches: list[Watch]) -> tuple[Provider, Api]:
         cluster = self._cluster

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.durations import format_duration
-from cloudpulse.errors import AnswerUnusable, CloudPulseError, QueryRejected, SourceUnavailable
+from cloudpulse.errors import AnswerUnusable, CloudPulseError, QueryRejected, SourceError, SourceUnavailable
 from cloudpulse.promql import MetricSource
 from scaler import question
 from scaler.config import INTERVAL_SECONDS, Rule
 from scaler.evaluation import Evaluation, Item, evaluate
 from scaler.gate import Gate
-from scaler.horizon import Choice, Horizons
+from scaler.horizon import Choice, Horizons, ReadyTimes
+from scaler.question import Parts
 from scaler.refusal import Refused, not_found, unavailable
 from scaler.resources import NAMESPACE
 
@@ -52,19 +53,31 @@ class Snapshot:
 
 
 class Watch:
-    """Keeps `rule`'s last answer. One thread evaluates, any number may ask. `interval` is that of the evaluations."""
+    """Keeps `rule`'s last answer. One thread evaluates, any number may ask.
 
-    def __init__(self, rule: Rule, source: MetricSource, clock: Clock, interval: float = INTERVAL_SECONDS) -> None:
+    `interval` is that of the evaluations; `ready_times` are those that several rules share.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        source: MetricSource,
+        clock: Clock,
+        interval: float = INTERVAL_SECONDS,
+        ready_times: ReadyTimes | None = None,
+    ) -> None:
         self.rule = rule
         self._source = source
         self._clock = clock
         self._interval = interval
-        self._horizons = Horizons(rule, source)
+        self._horizons = Horizons(rule, source, ready_times or ReadyTimes(source))
         self._gate = Gate(rule.gate)
         self._snapshot: Snapshot | None = None
         self._failure = ""
+        self._cause = ""
         self._fallbacks: Counter[str] = Counter()
-        self._stop = threading.Event()
+        self._stopped = False
+        self._awake = threading.Event()
 
     def start(self) -> None:
         """Evaluate now and each interval, in a thread of its own, so that a slow query delays no other rule.
@@ -76,7 +89,13 @@ class Watch:
 
     def stop(self) -> None:
         """End the evaluations; one under way is not waited for."""
-        self._stop.set()
+        self._stopped = True
+        self._awake.set()
+
+    def pace(self, interval: float) -> None:
+        """Evaluate now, and each `interval` seconds from now on."""
+        self._interval = interval
+        self._awake.set()
 
     def evaluate(self) -> None:
         """Ask Prometheus once. A failure keeps the answer before it, which ages; it is logged as it begins and ends."""
@@ -96,11 +115,10 @@ class Watch:
     def ask(self) -> Snapshot:
         """Evaluate once and keep the answer; raises errors.SourceError."""
         before, now = self._snapshot, self._clock()
-        missing = before is not None and not before.evaluation.figures
-        choice = self._horizons.at(now, missing=missing)
-        query = question.text(self.rule, choice)
-        parts = question.split(self._source.instant(query, now) if query else ())
-        evaluation = evaluate(self.rule, parts, choice, self._gate, now)
+        self._cause = ""
+        choice, query, parts = self._read(self._chosen(before, now), now)
+        took = self._clock() - now
+        evaluation = evaluate(self.rule, parts, choice, self._gate, now, until=now + took + self._interval + took)
         self._tell(before, choice, evaluation)
         # A new object each time: it is read by other threads.
         self._fallbacks = self._fallbacks + Counter(evaluation.fallbacks)
@@ -181,10 +199,39 @@ class Watch:
         return ""
 
     def _repeat(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped:
             with logs.correlation("round"):
                 self.evaluate()
-            self._stop.wait(self._interval)
+            self._awake.wait(self._interval)
+            self._awake.clear()
+
+    def _chosen(self, before: Snapshot | None, now: float) -> Choice:
+        """What to read of the forecast. A look-up that fails leaves the last choice: what is measured needs none."""
+        try:
+            return self._horizons.at(now, missing=before is not None and not before.evaluation.figures)
+        except SourceError as error:
+            if not self.rule.needs_measured:
+                raise
+            what = f"what forecast {self.rule.forecast} exports can't be looked up now"
+            self._cause = str(error)
+            last = self._horizons.choice
+            return replace(last, notes=(*last.notes, what)) if last.horizon else Choice(problem=what)
+
+    def _read(self, choice: Choice, now: float) -> tuple[Choice, str, Parts]:
+        """Ask once; and once more for what is measured alone, where only the forecast's part is refused."""
+        query = question.text(self.rule, choice)
+        try:
+            return choice, query, question.split(self._source.instant(query, now) if query else ())
+        except QueryRejected as error:
+            if not choice.horizon or not self.rule.needs_measured:
+                raise
+            choice = Choice(
+                problem=f"Prometheus refuses to answer forecast {self.rule.forecast} beside what is measured"
+            )
+            query = question.text(self.rule, choice)
+            parts = question.split(self._source.instant(query, now))
+            self._cause = str(error)
+            return choice, query, parts
 
     def _stale(self, what: str) -> Refused:
         cause = self._failure or self._look_at()
@@ -195,7 +242,8 @@ class Watch:
         name = self.rule.name
         if (before.choice if before else Choice()) != choice:
             facts = {"horizon": choice.horizon, "level": choice.level, "notes": choice.notes, "problem": choice.problem}
-            log.info("horizon chosen", metric=name, **facts)
+            tell = log.warning if self._cause else log.info
+            tell("horizon chosen", metric=name, **facts, error=self._cause)
         if (set(before.evaluation.fallbacks) if before else set()) != set(evaluation.fallbacks):
             tell, what = (log.warning, "fallback") if evaluation.fallbacks else (log.info, "no fallback any more")
             tell(what, metric=name, series=len(evaluation.items), **evaluation.fallbacks)

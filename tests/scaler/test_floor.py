@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from cloudpulse.errors import SourceUnavailable
+from cloudpulse.errors import QueryRejected, SourceUnavailable
 from cloudpulse.exposition import encode
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
@@ -87,13 +87,15 @@ def stand(settings_of: Read) -> Stand:
     return Stand(settings_of(f"metrics: [{RULE % ''}]"))
 
 
-def test_the_larger_is_served_and_is_as_old_as_the_older(stand: Stand) -> None:
+def test_the_larger_is_served_and_a_forecast_is_as_old_as_the_older(stand: Stand) -> None:
     stand.measure(5, age=3, app="a")
     stand.predict(7, age=40, app="a")
-    stand.measure(9, age=50, app="b")
-    stand.predict(8, age=20, app="b")
+    stand.measure(9, age=20, app="b")
+    stand.predict(8, age=50, app="b")
+    stand.measure(4, age=60, app="c")
+    stand.predict(5, age=10, app="c")
     stand.evaluate()
-    assert stand.served() == [("7", 40, "forecast"), ("9", 50, "reactive")]
+    assert stand.served() == [("7", 40, "forecast"), ("9", 20, "reactive"), ("5", 60, "forecast")]
     assert stand.watch.fallbacks() == {}
 
 
@@ -158,6 +160,49 @@ def test_a_forecast_alone_adds_to_a_sum_and_stands_for_no_series(stand: Stand) -
     assert stand.refusal("app=c").code == 404
 
 
+@pytest.mark.parametrize(
+    ("measured", "forecast", "total"),
+    [
+        ("abc", "abc", 330),
+        ("ade", "abc", 310),  # two of three pods are replaced: what is measured is all there is
+        ("ad", "abc", 320),  # and one that is missing
+        ("a", "abc", 330),  # two that are missing
+        ("abcd", "abc", 430),  # one more than before
+        ("adef", "abc", 410),
+    ],
+)
+def test_forecasts_alone_stand_only_for_as_many_series_as_are_missing(
+    stand: Stand, measured: str, forecast: str, total: float
+) -> None:
+    for pod in measured:
+        stand.measure(100, pod=pod)
+    for pod in forecast:
+        stand.predict(110, pod=pod)
+    stand.evaluate()
+    assert stand.provider.external("ahead", "demo").total == total
+
+
+def test_series_are_missing_in_their_own_namespace(settings_of: Read) -> None:
+    stand = Stand(settings_of(f"metrics: [{RULE % ', resource: {namespace: ns}'}]"))
+    for ns, pod in (("one", "a"), ("one", "new"), ("two", "a")):
+        stand.measure(100, ns=ns, pod=pod)
+    for ns, pod, value in (("one", "a", 110), ("one", "old", 120), ("two", "a", 110), ("two", "b", 130)):
+        stand.predict(value, ns=ns, pod=pod)
+    stand.evaluate()
+    assert [stand.provider.external("ahead", ns).total for ns in ("one", "two")] == [210, 240]
+
+
+def test_a_missing_series_counts_once_and_the_highest_that_can_be_used_stands_for_it(stand: Stand) -> None:
+    """Two forecasters; `c` is replaced by `d`."""
+    stand.measure(100, pod="a")
+    stand.measure(100, pod="d")
+    for instance, more in (("forecaster-1", 0), ("forecaster-2", 5)):
+        for pod, value, age in (("a", 110, 20), ("b", 120, 20), ("c", 130, 20), ("old", 900, 500)):
+            stand.predict(value + more, pod=pod, instance=instance, age=age)
+    stand.evaluate()
+    assert stand.provider.external("ahead", "demo").total == 115 + 100 + 135
+
+
 def test_a_forecast_alone_stands_for_no_object(settings_of: Read) -> None:
     stand = Stand(settings_of(f"metrics: [{CUSTOM}]"))
     stand.measure(5, ns="one", pod="web-1")
@@ -200,6 +245,39 @@ def test_prometheus_away_is_served_until_max_age_of_the_older(stand: Stand) -> N
     assert "Prometheus can't be reached" in stand.refusal().message
 
 
+def test_a_forecast_that_ends_before_the_next_evaluation_refuses_no_measured_value(stand: Stand) -> None:
+    """A forecast each 2 minutes, evaluated each 15 s, asked for each second: measured values are always served."""
+    start = stand.clock.now
+    sources = set()
+    for second in range(600):
+        stand.clock.now = start + second
+        if second % 15 == 0:
+            stand.measure(5, age=5, app="a")
+            stand.predict(7, age=second % 120 + 5, app="a")
+            stand.measure(9, age=5, app="b")
+            stand.predict(8, age=second % 120 + 5, app="b")
+            stand.evaluate()
+        (_, _, source), other = stand.served()
+        sources.add(source)
+        assert other[1] <= 20  # as old as what is served, and not as the lower forecast
+    assert sources == {"forecast", "reactive"}
+
+
+def test_a_slow_prometheus_makes_the_next_evaluation_later(stand: Stand) -> None:
+    stand.measure(5)
+    stand.predict(7, age=100)
+    answer = stand.source.samples
+
+    def slowly(query: str) -> list[Series]:
+        if PART in query:
+            stand.clock.advance(3)
+        return answer(query)
+
+    stand.source.samples = slowly
+    stand.evaluate()  # the next answer would be there after 3 + 15 + 3 s
+    assert stand.served()[0][2] == "reactive"
+
+
 def test_bounds_hold_the_larger(settings_of: Read) -> None:
     stand = Stand(settings_of(f"metrics: [{RULE % ', clamp: {min: 2, max: 6}'}]"))
     for measured, forecast, expected in ((5, 7, "6"), (1, -3, "2"), (9, 1, "6")):
@@ -225,6 +303,34 @@ def test_series_are_matched_where_the_scrape_hides_their_labels(stand: Stand) ->
     stand.predict(7, job="forecaster", exported_job="web", app="a")
     stand.evaluate()
     assert stand.served() == [("7", 20, "forecast")]
+
+
+def test_a_forecast_belongs_to_its_source_and_not_to_where_the_forecaster_runs(settings_of: Read) -> None:
+    """Without `honor_labels`, the forecaster's own namespace is on every forecast, and may be measured, too."""
+    stand = Stand(settings_of(f"metrics: [{RULE % ', resource: {namespace: namespace}'}]"))
+    stand.measure(100, namespace="shop")
+    stand.measure(8, namespace="monitoring")
+    for value, source in ((500, "shop"), (10, "monitoring"), (50, "gone")):
+        stand.predict(value, namespace="monitoring", exported_namespace=source)
+    stand.evaluate()
+    totals = {one: stand.provider.external("ahead", one).total for one in ("shop", "monitoring")}
+    assert totals == {"shop": 500, "monitoring": 10}
+
+
+def test_a_source_with_exported_labels_of_its_own_is_matched(stand: Stand) -> None:
+    """As kube-state-metrics often is scraped; with `honor_labels` first, and then without."""
+    stand.measure(5, job="a", exported_job="b")
+    stand.measure(6, job="b", exported_job="b")
+    stand.predict(7, job="a", exported_job="b")
+    stand.predict(8, job="b", exported_job="b")
+    stand.evaluate()
+    assert [value for value, _, _ in stand.served()] == ["7", "8"]
+    stand.measure(5, job="a", exported_job="b")
+    stand.measure(6, job="b", exported_job="b")
+    stand.predict(7, job="forecaster", exported_job="b", exported_exported_job="a")
+    stand.predict(8, job="forecaster", exported_job="b", exported_exported_job="b")
+    stand.evaluate()
+    assert [value for value, _, _ in stand.served()] == ["7", "8"]
 
 
 def test_a_forecast_of_other_labels_is_not_added_twice(stand: Stand) -> None:
@@ -297,6 +403,61 @@ def test_a_horizon_that_is_not_exported_is_said_and_what_is_measured_is_served(s
     alone.evaluate()
     assert "has no horizon 20m, only 15m" not in alone.refusal().message
     assert "Prometheus has no forecast web_rps now" in alone.refusal().message
+
+
+class Refusing:
+    """Has `stand`'s Prometheus refuse the queries that hold `words`; "" refuses none."""
+
+    def __init__(self, stand: Stand, words: str) -> None:
+        self.words = words
+        self.answer = stand.source.samples
+        stand.source.samples = self
+
+    def __call__(self, query: str) -> list[Series]:
+        if self.words and self.words in query:
+            raise QueryRejected("query processing would load too many samples into memory")
+        return [one for one in self.answer(query) if "forecast" in query or not one.labels.get(PART)]
+
+
+@pytest.mark.parametrize("words", ["group by", "label_replace(cloudpulse_forecast_value"])
+def test_a_forecast_that_can_not_be_asked_for_leaves_what_is_measured(settings_of: Read, words: str) -> None:
+    stand = Stand(settings_of(f"metrics: [{RULE.replace('rps', 'sum(rps)').replace('web_sum(rps)', 'web_rps') % ''}]"))
+    prometheus = Refusing(stand, words)
+    for times in range(1, 4):
+        stand.measure(5)
+        stand.predict(7)
+        stand.evaluate()
+        assert stand.served() == [("5", 0, "reactive")]
+        assert stand.watch.fallbacks() == {"missing": times}
+    assert "forecast web_rps" in stand.watch.notes()[0]
+    prometheus.words = ""
+    stand.measure(5)
+    stand.predict(7)
+    stand.evaluate()
+    assert stand.served() == [("7", 20, "forecast")]
+    assert stand.watch.notes() == []
+
+
+def test_a_look_up_that_fails_keeps_the_last_choice(stand: Stand) -> None:
+    prometheus = Refusing(stand, "")
+    for words in ("", "group by"):
+        prometheus.words = words
+        stand.measure(5)
+        stand.predict(7)
+        stand.evaluate()
+        assert stand.served() == [("7", 20, "forecast")]
+        stand.clock.advance(300)
+    assert "what forecast web_rps exports can't be looked up now" in stand.watch.notes()[0]
+
+
+@pytest.mark.parametrize("words", ["group by", "label_replace(cloudpulse_forecast_value", "rps"])
+def test_without_a_floor_a_forecast_that_can_not_be_asked_for_is_an_error(settings_of: Read, words: str) -> None:
+    stand = Stand(settings_of(f"metrics: [{RULE % ', floor: none'}]"))
+    Refusing(stand, words)
+    stand.measure(5)
+    stand.predict(7)
+    stand.evaluate()
+    assert "Prometheus refuses the rule's query" in stand.refusal().message
 
 
 _VALUES = st.sampled_from([math.nan, math.inf, -3.0, 0.0, 1e17]) | st.floats(0, 1e6)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from forecaster.config import Target
 from scaler.config import Rule, ScalerSettings
-from scaler.horizon import Choice, Horizons, Ready, choose
+from scaler.horizon import Choice, Horizons, Ready, ReadyTimes, choose
 
 Read = Callable[..., ScalerSettings]
 EXPORTED = [(h, level) for h in ("0s", "5m", "15m", "1h", "1d") for level in ("0.1", "0.5", "0.9", "0.95")]
@@ -97,7 +100,8 @@ class World:
         self.exported = EXPORTED
         self.ready: list[float] = [100.0]
         self.source = FakeSource(self.samples, self.clock)
-        self.horizons = Horizons(rule, self.source)
+        self.ready_times = ReadyTimes(self.source)
+        self.horizons = Horizons(rule, self.source, self.ready_times)
 
     def samples(self, query: str) -> list[Series]:
         now = np.array([self.clock.now])
@@ -120,13 +124,55 @@ def test_auto_follows_what_pods_take(settings_of: Read) -> None:
     assert world.choice(1).horizon == "15m"
 
 
+def test_a_time_that_moves_a_little_is_the_same_choice(settings_of: Read) -> None:
+    """A choice that changes is logged, and pods never take quite as long as they did."""
+    world = World(rule(settings_of, ""))
+    before = world.choice()
+    world.ready = [100.1]
+    assert world.choice(300) == before
+    assert world.choice().lead == pytest.approx(before.lead + 0.1)
+
+
+def test_rules_share_what_is_asked_of_the_whole_cluster(settings_of: Read) -> None:
+    world = World(rule(settings_of, ""))
+    beside = Horizons(rule(settings_of, ", level: 0.5"), world.source, world.ready_times)
+    other = Horizons(rule(settings_of, ", ready: {query: my_ready}"), world.source, world.ready_times)
+    for _ in range(3):
+        choices = [horizons.at(world.clock.now, missing=False) for horizons in (world.horizons, beside, other)]
+        assert {choice.lead for choice in choices} == {280}
+        world.clock.advance(300)
+    assert sum("kube_pod" in query for query in world.source.asked) == 3
+    assert world.source.asked.count("my_ready") == 3
+
+
+def test_one_asks_while_the_others_wait_for_the_answer(settings_of: Read) -> None:
+    world = World(rule(settings_of, ""))
+    samples, both = world.samples, threading.Barrier(2)
+
+    def slowly(query: str) -> list[Series]:
+        if "kube_pod" in query:
+            time.sleep(0.05)
+        else:
+            both.wait(10)
+        return samples(query)
+
+    world.source.samples = slowly
+    rules = [Horizons(rule(settings_of, ""), world.source, world.ready_times) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        leads = [one.lead for one in threads.map(lambda one: one.at(world.clock.now, missing=False), rules)]
+    assert leads == [280, 280]
+    assert sum("kube_pod" in query for query in world.source.asked) == 1
+
+
 @pytest.mark.parametrize("ready", [[], [math.nan], [-5.0], [math.inf]])
 def test_without_a_measured_time_two_minutes_are_assumed_and_said(settings_of: Read, ready: list[float]) -> None:
     world = World(rule(settings_of, ""))
     world.ready = ready
     choice = world.choice()
     assert (choice.horizon, choice.lead) == ("5m", 300)
-    assert choice.notes == ("kube-state-metrics tells no time in which pods became ready: 2m assumed",)
+    assert choice.notes == (
+        "kube-state-metrics tells no time in which the pods of the cluster became ready: 2m assumed",
+    )
 
 
 def test_the_time_may_be_written_or_asked_for_otherwise(settings_of: Read) -> None:

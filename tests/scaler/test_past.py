@@ -82,6 +82,7 @@ _PODS = (
 
 def _lines() -> Iterator[str]:
     yield from _family("load", {"": (LOAD, _load)})
+    yield from _family("other", {zone: ({"app": "other", "zone": zone}, lambda _: 30.0) for zone in "ab"})
     values, mase, coverage = {}, {}, {}
     for horizon in ("5m", "1h"):
         mase[horizon] = ({"horizon": horizon, **FORECAST}, _mase)
@@ -166,6 +167,27 @@ def test_a_morning_of_a_rule(settings_of: Callable[..., ScalerSettings], source:
     counted = morning.watch.fallbacks()
     assert set(counted) == {"accuracy", "coverage", "stale", "missing"}
     assert (counted["accuracy"], counted["coverage"]) == (60, 10)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("load or on (app) other", 260),  # 200 ahead, and two that have no forecast
+        ("nothing or on (app) load", 200),
+        ("nothing or ignoring (instance) load # by job", 200),
+        ("sum by (app, instance, job) (load) or on () vector(0)", 200),
+        ("sum(nothing) or on () vector(0)", 200),
+    ],
+)
+def test_operators_in_what_is_measured_bind_nothing_of_the_forecast(
+    settings_of: Callable[..., ScalerSettings], source: Prometheus, query: str, expected: float
+) -> None:
+    rules = f"metrics: [{{name: ahead, api: external, forecast: web_rps, horizon: 5m, reactive: '{query}'}}]"
+    morning = Morning(settings_of(rules), source)
+    morning.clock.now = START + 95 * 60
+    served = morning.at(95)
+    assert isinstance(served, tuple)
+    assert served[0] == expected
 
 
 def test_the_time_that_pods_take_is_measured(settings_of: Callable[..., ScalerSettings], source: Prometheus) -> None:

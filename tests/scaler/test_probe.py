@@ -29,6 +29,7 @@ class World:
 
     def __init__(self) -> None:
         self.mase, self.made, self.measured, self.pods = 0.7, 20.0, True, [300.0]
+        self.levels: tuple[str, ...] = ("0.5", "0.9")
 
     def __call__(self, query: str) -> list[Series]:
         now = time.time()
@@ -39,7 +40,7 @@ class World:
         if "bad(" in query:
             raise QueryRejected("parse error: unclosed left parenthesis")
         if query.startswith("group by"):
-            return [one(1, horizon=h, level=level) for h in ("5m", "15m", "1h") for level in ("0.5", "0.9")]
+            return [one(1, horizon=h, level=level) for h in ("5m", "15m", "1h") for level in self.levels]
         if query.startswith("quantile"):
             return [one(value) for value in self.pods]
         if query == "vector(1)":
@@ -97,12 +98,13 @@ def test_a_rule_that_is_fine_is_explained(check: Check) -> None:
     done = check(FULL % ", cost: {short: 5, idle: 1}, resource: {namespace: namespace}")
     assert done.exit_code == 0, (done.output, done.exception)
     assert line(done, "horizon").startswith("ok horizon 15m, the nearest beyond the 8m that a new pod takes")
+    assert line(done, "horizon").endswith("(nine in ten of all pods in the cluster)")
     assert line(done, "level") == (
         "ok level 0.9, where a unit too little costs 5 and one too much 1 (0.833 costs least)"
     )
     assert line(done, "query").startswith("ok query 2 series, 1 namespace, in ")
     assert "label_replace(cloudpulse_forecast_value{" in done.stdout
-    assert "\nor sum by (app, namespace) (rps)\n" in done.stdout
+    assert "\nor (sum by (app, namespace) (rps)\n)" in done.stdout
     assert line(done, "gate") == "ok gate MASE 0.70 (shut above 1.2), coverage 0.92 (shut below 0.7)"
     assert line(done, "fallback") == "warn fallback 1 series served as measured now, the forecast being missing"
     answer = 'ok answer 120 {app="a", namespace="shop"}, 50 {app="b", namespace="shop"}; 1 by forecast, 1 by reactive'
@@ -117,6 +119,7 @@ def test_what_is_wrong_is_said(check: Check, world: World) -> None:
     assert line(check(FULL.replace("sum", "bad(") % ""), "query").startswith("fail query Prometheus refused the query")
     world.mase, world.pods = 3.0, []
     done = check(FULL % ", ready: {query: quantile(up)}, horizon: auto, gate: {mase: 2}")
+    assert "of all pods in the cluster" not in line(done, "horizon")
     assert line(done, "assumed").startswith("warn assumed its ready.query tells no time")
     done = check(FULL % ", horizon: 15m, mode: shadow")
     assert line(done, "gate").endswith("shut for 1 of 1 series")
@@ -125,6 +128,21 @@ def test_what_is_wrong_is_said(check: Check, world: World) -> None:
     done = check(FULL % ", horizon: 15m, gate: {mase: .inf}")
     assert line(done, "answer").startswith('fail answer external metric "ahead": nothing is measured now')
     assert done.exit_code == 1
+
+
+def test_what_the_horizon_and_the_level_are_is_told_truly(check: Check, world: World) -> None:
+    done = check(FULL % "")
+    assert line(done, "level") == "ok level 0.9, the nearest from 0.7 up"
+    world.levels = ("0.5", "0.7")
+    assert line(check(FULL % ""), "level") == "ok level 0.7, the default"
+    world.levels = ("0.5",)
+    done = check(FULL % ", cost: {short: 5, idle: 1}")
+    assert line(done, "level").startswith("ok level 0.5, the highest there is, where a unit too little costs 5")
+    assert line(check(FULL % ", level: 0.5"), "level") == "ok level 0.5, as configured"
+    world.pods = [90000.0]
+    done = check(FULL % "")
+    assert line(done, "horizon").startswith("ok horizon 1h, the farthest there is, short of the 1d1h3m that a new pod")
+    assert line(done, "level") == "ok level 0.5, the highest there is"
 
 
 def test_offline_what_is_measured_must_be_known(tmp_path: Path) -> None:

@@ -76,6 +76,29 @@ def test_a_reload_keeps_the_values_of_rules_that_did_not_change(settings_of: Rea
     service.close()
 
 
+def test_a_reload_of_the_interval_keeps_the_values_and_counts_at_once(settings_of: Read, source: FakeSource) -> None:
+    rules = f"metrics: [{ONE.replace('sum(m)', 'sum(m), max_age: 2d')}]{AUTH}\ninterval: "
+    service = _service(settings_of(f"{rules}1d"), source)
+    service.start()
+    _wait(lambda: service.health().ready)
+    source.error = SourceUnavailable("away")
+    service.apply(settings_of(f"{rules}1s"))
+    assert service.provider.external("one", "any").total == 1.0
+    source.error = None
+    asked = len(source.asked)
+    _wait(lambda: len(source.asked) > asked + 1)
+    service.close()
+
+
+def test_rules_ask_once_how_long_pods_take(settings_of: Read, source: FakeSource) -> None:
+    rules = [f"{{name: r{i}, api: external, forecast: f, reactive: sum(m)}}" for i in range(5)]
+    service = _service(settings_of(f"metrics: [{', '.join(rules)}]{AUTH}"), source)
+    service.start()
+    _wait(lambda: service.health().ready)
+    service.close()
+    assert sum("kube_pod" in query for query in source.asked) == 1
+
+
 def test_a_bad_reload_changes_nothing(settings_of: Read, source: FakeSource) -> None:
     service = _service(settings_of(f"metrics: [{ONE}]{AUTH}"), source)
     service.start()

@@ -174,7 +174,7 @@ def test_a_plain_selector_is_as_old_as_its_sample(
 ) -> None:
     stand = Stand(settings_of("""metrics: [{name: ahead, api: external, query: 'm{a="}",b=~"x|y"}'}]"""))
     stand.evaluate(sampled(7.0, stand.clock.now - 100, app="a"))
-    assert stand.source.asked[0].startswith('m{a="}",b=~"x|y"} or label_replace(timestamp(m{a="}"')
+    assert stand.source.asked[0].startswith('m{a="}",b=~"x|y"}\nor label_replace(timestamp(m{a="}"')
     assert stand.clock.now - stand.answer().items[0].time == 100
     assert stand.answer().items[0].labels == {"app": "a"}
     stand.evaluate(sampled(7.0, stand.clock.now - 130, app="a"))
