@@ -31,13 +31,18 @@ log = logs.get(__name__)
 
 
 class DelegatedAccess:
-    """Asks `api`; `trust` is the cluster's last word on certificates, None before the first."""
+    """Asks `api`; `trust` is the cluster's last word on certificates, None before the first.
 
-    def __init__(self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock, turns: Turns) -> None:
+    Whose token it is is asked in the turns of `unknown` callers, what they may in those of `known` ones.
+    """
+
+    def __init__(
+        self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock, unknown: Turns, known: Turns
+    ) -> None:
         self._api = api
         self._trust = trust
-        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks, turns)
-        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks, turns)
+        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks, unknown)
+        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks, known)
 
     def identify(self, environ: Environ) -> User:
         """Who asks; raises Denied (401, or 500 while a token can't be reviewed)."""
@@ -119,9 +124,10 @@ def _authenticated(user: User) -> User:
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
 
 
-def _uncheckable(what: str, cause: str, error: Exception) -> Denied:
+def _uncheckable(what: str, cause: str, error: ClusterUnavailable | ClusterRefused) -> Denied:
     log.warning("can't be checked", what=what, error=str(error))
-    why = "the Kubernetes API can't be reached or does not answer"
     if isinstance(error, ClusterRefused):
         why = f"the Kubernetes API answers {error.code}: bind ClusterRole system:auth-delegator to the scaler"
+    else:
+        why = error.reason
     return uncheckable(f"{what} can't be checked: {why}", cause)

@@ -24,7 +24,14 @@ KEPT_CONNECTIONS = 16
 
 
 class ClusterUnavailable(CloudPulseError):
-    """The Kubernetes API gave no answer: not reached, too slow, overloaded, or not an answer at all."""
+    """The Kubernetes API gave no answer: not reached, too slow, overloaded, or not an answer at all.
+
+    `reason` is for anyone to see: it holds no address.
+    """
+
+    def __init__(self, message: str, reason: str = "the Kubernetes API can't be reached or does not answer") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ClusterRefused(CloudPulseError):

@@ -17,12 +17,14 @@ from kubernetes.config import incluster_config
 
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
+from cloudpulse.serving import HEADERS
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.certificate import Expiry
-from scaler.cluster import api, remembered, watching
+from scaler.cluster import api, connection, watching
 from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings
 from scaler.https import THREADS
+from scaler.refusal import Denied
 
 from .conftest import until
 from .fake_kubernetes import CONFIGMAPS, FakeKubernetes, trust
@@ -140,21 +142,56 @@ def test_a_hung_kubernetes_api_holds_up_no_discovery(setting: Setting, monkeypat
 
 def test_no_more_requests_wait_for_the_kubernetes_api_than_leave_threads_to_answer(setting: Setting) -> None:
     """Not even those that wait for the same answer."""
-    assert remembered.WAITING_AT_ONCE == THREADS / 2
+    assert connection.UNKNOWN_AT_ONCE + connection.KNOWN_AT_ONCE == THREADS / 2
     with contextlib.ExitStack() as waiting:
-        for _ in range(remembered.WAITING_AT_ONCE - 1):
-            waiting.enter_context(setting.adapter.service._cluster.turns)
+        for _ in range(connection.KNOWN_AT_ONCE - 1):
+            waiting.enter_context(setting.adapter.service._cluster.known)
         setting.kubernetes.hang()
         first: list[int] = []
         asking = threading.Thread(target=lambda: first.append(setting.ask(VALUE, HPA).status))
         asking.start()
         until(lambda: setting.adapter.service._cluster.access._verdicts._asked)
-        assert setting.ask(VALUE, HPA).status == 500
+        reply = setting.ask(VALUE, HPA)
+        assert reply.status == 500
+        assert reply.json["message"].endswith("too many requests wait for the Kubernetes API already: ask again")
         assert setting.discovery_goes_on()
         setting.kubernetes.answering.set()
         asking.join(10)
         assert first == [200]
     assert setting.ask(OTHER, HPA).status == 200
+
+
+def test_callers_that_nobody_knows_take_no_turn_from_those_that_are_known(setting: Setting) -> None:
+    """Every random token is a question of its own to the Kubernetes API, which is slow to say no."""
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    class SlowUsers(dict[str, Any]):
+        def get(self, token: str, default: Any = None) -> Any:
+            asked.release()
+            answer.wait(30)
+            return super().get(token, default)
+
+    setting.kubernetes.users = SlowUsers()
+    access = setting.adapter.service._cluster.access
+    causes: list[str] = []
+
+    def guess(number: int) -> None:
+        with pytest.raises(Denied) as denied:
+            access.identify({"HTTP_AUTHORIZATION": f"Bearer guess-{number}", HEADERS: []})
+        causes.append(denied.value.cause)
+
+    guessing = [threading.Thread(target=guess, args=(number,)) for number in range(24)]
+    for thread in guessing:
+        thread.start()
+    for _ in range(connection.UNKNOWN_AT_ONCE):
+        assert asked.acquire(timeout=10)
+    until(lambda: len(causes) == 24 - connection.UNKNOWN_AT_ONCE)  # the rest waits for nothing
+    assert set(causes) == {"authentication_unavailable"}
+    assert [setting.ask(path, HPA).status for path in (VALUE, OTHER)] == [200, 200]
+    answer.set()
+    for thread in guessing:
+        thread.join(10)
+    assert causes.count("wrong_credentials") == connection.UNKNOWN_AT_ONCE
 
 
 @pytest.fixture
