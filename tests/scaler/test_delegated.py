@@ -190,6 +190,15 @@ def test_without_allowed_names_any_certificate_of_the_ca_is_a_front_proxy(cluste
     until(lambda: cluster.ask(EXTERNAL, other, *named).status == 200)
 
 
+def test_an_intermediate_ca_is_trusted_as_any_other_of_the_bundle(cluster: Setting) -> None:
+    """kube-apiserver is written in Go, to which every certificate of a bundle is an anchor; OpenSSL wants a root."""
+    intermediate = cluster.proxies.create_child_ca()
+    proxy = intermediate.issue_cert("x", common_name="front-proxy-client")
+    cluster.kubernetes.rotate(trust(intermediate))
+    until(lambda: _status(cluster, EXTERNAL, proxy, ("X-Remote-User", HPA)) == 200)
+    assert _status(cluster, EXTERNAL, cluster.front_proxy(), ("X-Remote-User", HPA)) == 0, "its root is not trusted"
+
+
 def test_certificates_of_no_ca_and_expired_ones_can_do_nothing(cluster: Setting) -> None:
     expired = {"not_before": datetime.now(UTC) - timedelta(days=2), "not_after": datetime.now(UTC) - timedelta(days=1)}
     strangers = [
