@@ -73,11 +73,19 @@ class ClusterApi:
         return self._asked("POST", path, "application/json", json.dumps(body).encode())
 
     def events(self, path: str, query: Mapping[str, str], seconds: int) -> Iterator[Any]:
-        """The events of a watch until the API ends it, after `seconds` at the latest; raises as `get` does."""
+        """The events of a watch, once it is granted, until the API ends it, after `seconds` at the latest; raises as
+        `get` does, at once or with an event."""
         query = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         patience = urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds + ANSWER_SECONDS)
         try:
-            answer = self._sent("GET", f"{path}?{urlencode(query)}", "application/json", None, patience)
+            return self._events(
+                path, self._sent("GET", f"{path}?{urlencode(query)}", "application/json", None, patience)
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterUnavailable(f"no answer to the watch of {path}: {error}") from error
+
+    def _events(self, path: str, answer: urllib3.BaseHTTPResponse) -> Iterator[Any]:
+        try:
             with answer:
                 rest = b""
                 for piece in answer.stream(None, decode_content=True):

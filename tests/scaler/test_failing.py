@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from kubernetes.config import incluster_config
+from structlog.testing import capture_logs
 
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
@@ -205,6 +206,67 @@ def test_a_watch_that_is_too_old_to_go_on_begins_anew(short_watches: None, setti
     setting.kubernetes.data = trust(renewed)  # changed, and no event says so
     setting.proxy = renewed.issue_cert("x", common_name="front-proxy-client")
     until(lambda: _succeeds(lambda: setting.ask(VALUE, HPA).status == 200))
+
+
+@pytest.mark.parametrize("code", [200, 403])
+def test_a_watch_that_ends_at_once_is_asked_again_after_ever_longer_pauses(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A proxy between may end watches as they begin, and a Role may allow list and not watch."""
+    trust_watch, pauses, stopped = setting.adapter.service._cluster.trust, [], threading.Event()
+    monkeypatch.setattr(trust_watch, "_stop", stopped)
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) >= 12 and (stopped.set() or True)
+
+    monkeypatch.setattr(stopped, "wait", pause)
+    monkeypatch.setattr(watching.random, "uniform", lambda low, high: high)
+
+    def ends_at_once(path: str, query: Any, seconds: int) -> Iterator[Any]:
+        if code != 200:
+            raise api.ClusterRefused(code, "watch forbidden")
+        return iter(())
+
+    monkeypatch.setattr(trust_watch._api, "events", ends_at_once)
+    with capture_logs() as lines:
+        trust_watch._repeat()
+    assert pauses[:3] == [0.05, 0.1, 0.2]
+    assert max(pauses) == watching.LONGEST_PAUSE
+    told = [line["event"] for line in lines]
+    assert told == ([] if code == 200 else ["trust not watched"])
+    assert ("403" in trust_watch.problem) == (code == 403)
+
+
+def test_a_watch_that_held_is_gone_on_with_at_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust_watch, ticks, pauses, stopped = setting.adapter.service._cluster.trust, FakeClock(), [], threading.Event()
+    monkeypatch.setattr(trust_watch, "_stop", stopped)
+    monkeypatch.setattr(trust_watch, "_ticks", ticks)
+    monkeypatch.setattr(stopped, "wait", pauses.append)
+    watched: list[str] = []
+
+    def holds(path: str, query: Any, seconds: int) -> Iterator[Any]:
+        watched.append(query["resourceVersion"])
+        ticks.advance(seconds)
+        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(len(watched))}}}
+        if len(watched) == 3:
+            stopped.set()
+
+    monkeypatch.setattr(trust_watch._api, "events", holds)
+    trust_watch._repeat()
+    assert (watched[1:], pauses) == (["1", "2"], [])
+
+
+def test_a_configmap_that_is_not_there_is_named_as_the_problem(tmp_path: Path) -> None:
+    kubernetes = FakeKubernetes({})
+    kubernetes.start()
+    cluster = Cluster(kubernetes.kubeconfig(tmp_path), FakeClock())
+    cluster.start()
+    try:
+        until(lambda: "there is no ConfigMap kube-system/extension-apiserver-authentication" in cluster.unready())
+    finally:
+        cluster.close()
+        kubernetes.stop()
 
 
 def test_a_start_without_the_kubernetes_api_waits_for_it(
