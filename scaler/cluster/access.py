@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.serving import CLIENT_CERTIFICATE, HEADERS, Environ
 from scaler.access import Action, User, bearer
@@ -26,8 +25,6 @@ AUTHENTICATED = "system:authenticated"
 AGGREGATORS = frozenset({"system:kube-aggregator", "system:aggregator"})
 """kube-apiserver's own users, who read discovery and OpenAPI without a group: they never wait for a review, since a
 discovery that fails makes deleting any namespace hang."""
-
-log = logs.get(__name__)
 
 
 class DelegatedAccess:
@@ -125,7 +122,6 @@ def _authenticated(user: User) -> User:
 
 
 def _uncheckable(what: str, cause: str, error: ClusterUnavailable | ClusterRefused) -> Denied:
-    log.warning("can't be checked", what=what, error=str(error))
     if isinstance(error, ClusterRefused):
         why = f"the Kubernetes API answers {error.code}: bind ClusterRole system:auth-delegator to the scaler"
     else:

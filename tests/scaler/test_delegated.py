@@ -17,7 +17,9 @@ from structlog.testing import capture_logs
 
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
+from scaler.audit import DENIALS_SECONDS, MOST_DENIALS, Denials
 from scaler.config import ScalerSettings
+from scaler.refusal import forbidden, unauthorized
 
 from .conftest import until
 from .fake_kubernetes import FakeKubernetes, trust
@@ -143,6 +145,35 @@ def test_a_read_is_authorised_as_kube_apiserver_does(cluster: Setting, path: str
         "extra": {},
         "resourceAttributes": {"namespace": "demo", **attributes},
     }
+
+
+def test_a_denied_caller_leaves_a_line_that_says_who_wanted_what_and_why_not(cluster: Setting) -> None:
+    with capture_logs() as lines:
+        assert cluster.proxied(EXTERNAL, "bob").status == 403
+        assert cluster.adapter.get(f"{EXTERNAL}?a={'x' * 1000}", None).status == 401
+        cluster.kubernetes.forbidden = ("/apis/authentication.k8s.io/v1/tokenreviews",)
+        assert cluster.adapter.get("/apis", "secret-token").status == 500
+    known, unknown, unchecked = (line for line in lines if line["event"] == "denied")
+    assert (known["user"], known["cause"]) == ("bob", "forbidden")
+    assert known["action"] == 'list m in API group "external.metrics.k8s.io" in namespace demo'
+    assert known["why"].startswith('User "bob" may not list m')
+    assert (unknown["cause"], "user" in unknown, len(unknown["action"])) == ("no_credentials", False, 300)
+    assert unknown["action"].startswith(f"GET {EXTERNAL}?a=xx")
+    assert (unchecked["cause"], "403 to POST" in unchecked["error"]) == ("authentication_unavailable", True)
+    assert "secret-token" not in str(lines)
+
+
+def test_a_flood_of_denials_is_counted_and_hides_no_other_cause() -> None:
+    ticks = FakeClock()
+    denials = Denials(ticks)
+    with capture_logs() as lines:
+        for _ in range(1000):
+            denials.tell(unauthorized("who?", "no_credentials"), "GET /apis")
+        denials.tell(forbidden("no"), "get m", "bob")
+        ticks.advance(DENIALS_SECONDS)
+        denials.tell(unauthorized("who?", "no_credentials"), "GET /apis")
+    assert [line["cause"] for line in lines] == ["no_credentials"] * MOST_DENIALS + ["forbidden", "no_credentials"]
+    assert [line.get("unlogged") for line in lines[-2:]] == [None, 1000 - MOST_DENIALS]
 
 
 def test_everything_that_the_front_proxy_says_reaches_the_review(cluster: Setting) -> None:
