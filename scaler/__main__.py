@@ -44,7 +44,8 @@ def command(
     logs.configure(log_level, log_format)
     file = config.read(config_path)
     settings = read(file)
-    source = Prometheus(file.section("prometheus", PrometheusSettings))
+    prometheus = file.section("prometheus", PrometheusSettings)
+    source = Prometheus(prometheus)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -59,11 +60,12 @@ def command(
     )
 
     def apply() -> None:
-        anew = read(config.read(config_path))
-        if _fixed(anew) != _fixed(settings):
+        found = config.read(config_path)
+        anew = read(found)
+        if (found.section("prometheus", PrometheusSettings), _fixed(anew)) != (prometheus, _fixed(settings)):
             raise ConfigError(
-                "scaler.data_dir, scaler.tls, scaler.keda and scaler.auth's mode, kubeconfig and client_ca_file need a "
-                "restart to change"
+                "prometheus, scaler.data_dir, scaler.tls, scaler.keda and scaler.auth's mode, kubeconfig and "
+                "client_ca_file need a restart to change"
             )
         service.apply(anew)
         fleet.apply(anew.docker)

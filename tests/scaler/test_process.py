@@ -260,6 +260,7 @@ def test_client_certificates_that_the_web_config_requires_say_who_may_read(tmp_p
 
 def test_a_reload_says_which_sections_need_a_restart(tmp_path: Path) -> None:
     with serving(FakePrometheus()) as prometheus, _process(tmp_path, prometheus) as (process, port):
+        _until((tmp_path / "data" / "tls.crt").exists)
         _until(lambda: _get(tmp_path, port, "/-/ready") == 200)
         config = tmp_path / "cloudpulse.yaml"
         config.write_text(config.read_text().replace(prometheus, "http://127.0.0.1:9"))
