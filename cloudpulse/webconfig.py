@@ -27,7 +27,7 @@ _CLIENT_AUTH = {
 }
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 RETRY_SECONDS = 5.0
-"""Between two tries to use a change that could not be used: what was wrong may be over and leave no trace in the file."""
+"""Between two tries to use a change that could not be used: what was wrong may end without a trace in the files."""
 
 
 class TlsServer(Section, frozen=True):

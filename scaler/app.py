@@ -31,7 +31,7 @@ from scaler.protocol import (
     status,
 )
 from scaler.provider import Answer, Provider
-from scaler.refusal import Denied, Refused, ambiguous, not_allowed, not_found
+from scaler.refusal import Denied, Refused, ambiguous, not_allowed, not_found, unexpected
 
 ALIVE = ("/livez", "/healthz")
 READY = "/readyz"
@@ -79,6 +79,9 @@ class Api:
             if isinstance(refused, Denied):
                 self._meters.denied(refused.cause)
             response = _refusal(refused)
+        except Exception:  # the last resort: whoever asks reads a Status, not a page of the server
+            log.exception("request failed", target=environ["REQUEST_URI"][:300])
+            response = _refusal(unexpected())
         headers = [
             ("Content-Type", response.content_type),
             ("Cache-Control", "no-cache, private"),

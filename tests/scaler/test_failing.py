@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 import trustme
-from kubernetes.config import incluster_config
+from kubernetes.client import Configuration
+from kubernetes.config import ConfigException, incluster_config
 from structlog.testing import capture_logs
 
 from cloudpulse.errors import ConfigError, SourceUnavailable
@@ -396,6 +398,64 @@ def test_without_a_cluster_delegated_mode_does_not_start(tmp_path: Path, monkeyp
     for file in ("missing", "kubeconfig", "no-yaml"):
         with pytest.raises(ConfigError, match=f"kubeconfig .*{file}"):
             Cluster(tmp_path / file, FakeClock())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r".*", "[]"),
+        (r".*", "foo"),
+        (r"clusters: .*", "clusters: {a: b}"),
+        (r"cluster: \{server.*?\}", "cluster: {}"),
+        (r"token: t", "client-certificate: /absent/crt, client-key: /absent/key"),
+        (r"token: t", "token: t, client-certificate: crt"),
+        (r"https:.*1\"", 'https://127.0.0.1:1", certificate-authority: /absent/ca'),
+        (r"https:.*1\"", 'https://127.0.0.1:1", certificate-authority-data: bm8='),
+    ],
+)
+def test_a_kubeconfig_that_can_not_be_used_is_named_at_start(tmp_path: Path, old: str, new: str) -> None:
+    good = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: f, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: s, user: {token: t}}]
+contexts: [{name: f, context: {cluster: f, user: s}}]
+current-context: f
+"""
+    (tmp_path / "good").write_text(good)
+    api.ClusterApi(tmp_path / "good").close()
+    bad = re.sub(old, new, good, count=1, flags=re.DOTALL if old == ".*" else 0)
+    assert bad != good
+    (tmp_path / "bad").write_text(bad)
+    with pytest.raises(ConfigError, match=r"mode delegated needs the Kubernetes API: kubeconfig .*bad"):
+        api.ClusterApi(tmp_path / "bad")
+
+
+def test_a_token_that_can_not_be_renewed_is_a_kubernetes_api_that_can_not_be_asked(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package `kubernetes` reads a service account's token again when due, and its file may be empty just then."""
+
+    def fails(self: Any) -> Any:
+        raise ConfigException("Token file exists but empty.")
+
+    monkeypatch.setattr(Configuration, "auth_settings", fails)
+    reply = setting.ask(VALUE, HPA)
+    assert (reply.status, reply.json["reason"]) == (500, "InternalError")
+    assert "the Kubernetes API can't be reached" in reply.json["message"]
+
+
+def test_what_nobody_expected_is_a_status_too_and_in_the_log(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(setting.adapter.service._cluster.access, "authorize", fails)
+    with capture_logs() as lines:
+        reply = setting.ask(VALUE, HPA)
+    assert (reply.status, reply.json["kind"], reply.json["reason"]) == (500, "Status", "InternalError")
+    assert b"secret detail" not in reply.body
+    (line,) = [line for line in lines if line["event"] == "request failed"]
+    assert line["exc_info"]
 
 
 def _succeeds(ask: Callable[[], bool]) -> bool:
