@@ -335,6 +335,12 @@ def test_a_path_is_never_normalised_nor_authorised_as_another(cluster: Setting) 
     assert cluster.kubernetes.reviews("SubjectAccessReview") == []
 
 
+def test_a_namespaces_own_metric_has_one_path_alone(cluster: Setting) -> None:
+    """Without `metrics` between, kube-apiserver authorises another read: of a resource named as the metric."""
+    assert cluster.proxied(NAMESPACE).status == 200
+    assert cluster.proxied(NAMESPACE.replace("/metrics/load", "/load")).status == 404
+
+
 def test_other_verbs_than_reading_are_refused_and_their_bodies_are_no_requests(cluster: Setting) -> None:
     with _connection(cluster, cluster.front_proxy()) as get:
         assert get(EXTERNAL, "POST") == (405, "close")
