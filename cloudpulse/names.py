@@ -218,8 +218,10 @@ BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "F
 # Scaler
 SCALER_REQUESTS = _counter("scaler_requests_total", "Metric requests answered.", "api", "metric", "code")
 SCALER_REQUEST_DURATION = _histogram("scaler_request_duration_seconds", "Time to answer a metric request.", "api")
-SCALER_VALUE = _gauge("scaler_value", "Value last served: the sum over the items.", "metric")
-SCALER_VALUE_AGE = _gauge("scaler_value_age_seconds", "Age of the oldest sample behind the metric.", "metric")
+SCALER_VALUE = _gauge("scaler_value", "Value last served: the sum over the items.", "api", "metric")
+SCALER_VALUE_AGE = _gauge(
+    "scaler_value_age_seconds", "Age of the oldest sample behind the value last served.", "api", "metric"
+)
 SCALER_FALLBACK = _counter(
     "scaler_fallback_total",
     "Series that fell back to what is measured now, by reason, counted at each evaluation.",

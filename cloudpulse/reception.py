@@ -18,7 +18,10 @@ from contextlib import suppress
 from typing import Any
 
 from cheroot import wsgi
+from cheroot.connections import ConnectionManager
 from cheroot.server import HTTPConnection, HTTPRequest
+
+from cloudpulse.connections import Connections, most_waiting
 
 HEADERS = "cloudpulse.headers"
 """Environ key: every header as (name as sent, value), in order; bytes as latin-1."""
@@ -33,11 +36,19 @@ _AT_ONCE = 2**16
 class WsgiServer(wsgi.Server):
     """cheroot's server with the manners above."""
 
+    _connections: ConnectionManager
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ConnectionClass = _Connection
         self.gateway = _Gateway
         self.max_request_header_size = LARGEST_HEAD
+
+    def prepare(self) -> None:
+        """Bind, and take connections from `serve` on."""
+        super().prepare()
+        self._connections.close()
+        self._connections = Connections(self, most_waiting())
 
     def process_conn(self, conn: _Connection) -> None:
         """Take in what `conn` has sent; called by the accepting thread when it is new or has something to read."""
@@ -52,7 +63,7 @@ class WsgiServer(wsgi.Server):
         if whole:
             super().process_conn(conn)
         else:
-            self._connections.put(conn)  # type: ignore[attr-defined]  # not in its stubs, and the way back to waiting
+            self._connections.put(conn)  # the way back to waiting
 
 
 class _Headers:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import yaml
 
+from cloudpulse.clock import Clock
 from cloudpulse.config import ConfigFile, Section, yaml_reason
 from cloudpulse.errors import ConfigError
 
@@ -24,6 +26,8 @@ _CLIENT_AUTH = {
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+RETRY_SECONDS = 5.0
+"""Between two tries to use a change that could not be used: what was wrong may end without a trace in the files."""
 
 
 class TlsServer(Section, frozen=True):
@@ -97,6 +101,8 @@ def context(tls: TlsServer, client_ca: str | None = None) -> ssl.SSLContext:
         # A resumed session would bring its certificate along unverified.
         made.options |= ssl.OP_NO_TICKET
         made.num_tickets = 0
+        # An intermediate CA alone is enough, as it is to Go, in which kube-apiserver and exporter-toolkit are written.
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         made.load_cert_chain(tls.cert_file, tls.key_file)
         if tls.client_ca_file:
@@ -111,7 +117,8 @@ def context(tls: TlsServer, client_ca: str | None = None) -> ssl.SSLContext:
 class ReloadingContext:
     """Gives the current server context and rebuilds it when one of its files, or what `client_ca` gives, has changed.
 
-    A changed file that can't be used keeps the old context: a half-written certificate must not end the service.
+    A change that can't be used keeps the old context, since a half-written certificate must not end the service; it is
+    told once and tried again every `RETRY_SECONDS`. `ticks` must not jump.
     """
 
     def __init__(
@@ -119,23 +126,29 @@ class ReloadingContext:
         tls: TlsServer,
         on_error: Callable[[ConfigError], None],
         client_ca: Callable[[], str | None] = lambda: None,
+        ticks: Clock = time.monotonic,
     ) -> None:
         self._tls = tls
         self._on_error = on_error
         self._client_ca = client_ca
+        self._ticks = ticks
         self._lock = threading.Lock()
-        self._seen = self._current()
-        self._context = context(tls, self._seen[1])
+        self._used = self._failed = self._current()
+        self._retry_at = 0.0
+        self._context = context(tls, self._used[1])
 
     def __call__(self) -> ssl.SSLContext:
         with self._lock:
             current = self._current()
-            if current != self._seen:
-                self._seen = current
-                try:
-                    self._context = context(self._tls, current[1])
-                except ConfigError as error:
+            if current == self._used or (current == self._failed and self._ticks() < self._retry_at):
+                return self._context
+            try:
+                self._context = context(self._tls, current[1])
+                self._used = current
+            except ConfigError as error:
+                if current != self._failed:
                     self._on_error(error)
+                self._failed, self._retry_at = current, self._ticks() + RETRY_SECONDS
             return self._context
 
     def _current(self) -> tuple[tuple[tuple[int, int], ...], str | None]:

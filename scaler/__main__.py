@@ -45,7 +45,8 @@ def command(
     logs.configure(log_level, log_format)
     file = config.read(config_path)
     settings = read(file)
-    source = Prometheus(file.section("prometheus", PrometheusSettings))
+    prometheus = file.section("prometheus", PrometheusSettings)
+    source = Prometheus(prometheus)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -53,18 +54,19 @@ def command(
     web = options.WebOptions(listen, web_config, lifecycle)
     tls = https.files_of(web, settings)
     cluster = _cluster(settings)
-    service = Service(settings, source, meters, time.time, cluster, Expiry(tls.cert_file))
+    service = Service(settings, source, meters, time.time, cluster, Expiry(tls.cert_file), https.client_auth_type(web))
     keda = _keda(settings, service, meters)
     fleet = Fleet(
         settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time
     )
 
     def apply() -> None:
-        anew = read(config.read(config_path))
-        if _fixed(anew) != _fixed(settings):
+        found = config.read(config_path)
+        anew = read(found)
+        if (found.section("prometheus", PrometheusSettings), _fixed(anew)) != (prometheus, _fixed(settings)):
             raise ConfigError(
-                "scaler.data_dir, scaler.tls, scaler.keda and scaler.auth's mode, kubeconfig and client_ca_file need a "
-                "restart to change"
+                "prometheus, scaler.data_dir, scaler.tls, scaler.keda and scaler.auth's mode, kubeconfig and "
+                "client_ca_file need a restart to change"
             )
         service.apply(anew)
         fleet.apply(anew.docker)

@@ -31,7 +31,7 @@ from scaler.protocol import (
     status,
 )
 from scaler.provider import Answer, Provider
-from scaler.refusal import Denied, Refused, ambiguous, not_allowed, not_found
+from scaler.refusal import Denied, Refused, ambiguous, not_allowed, not_found, unexpected
 
 ALIVE = ("/livez", "/healthz")
 READY = "/readyz"
@@ -70,6 +70,7 @@ class Api:
         self._unready = unready
         self._meters = meters
         self._clock = clock
+        self._denials = audit.Denials(time.monotonic)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -78,6 +79,9 @@ class Api:
             if isinstance(refused, Denied):
                 self._meters.denied(refused.cause)
             response = _refusal(refused)
+        except Exception:  # the last resort: whoever asks reads a Status, not a page of the server
+            log.exception("request failed", target=environ["REQUEST_URI"][:300])
+            response = _refusal(unexpected())
         headers = [
             ("Content-Type", response.content_type),
             ("Cache-Control", "no-cache, private"),
@@ -96,21 +100,35 @@ class Api:
         path, _, query = environ["REQUEST_URI"].partition("?")
         if path in ALIVE or path == READY:
             return _probed(self._unready() if path == READY else "")
-        if merging := next((name for name, _ in environ[HEADERS] if "_" in name), None):
-            raise ambiguous(f'the header name "{merging}" holds "_", which WSGI takes for "-": rename it')
-        user, method = self._access.identify(environ), environ["REQUEST_METHOD"]
+        user, method = self._identified(environ), environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             raise not_allowed(method)
         segments = split_path(path)
         request = metric_request(segments, query)
         if request is not None:
-            self._access.authorize(user, action(request))
+            self._authorize(user, action(request))
             return self._values(user, request)
-        self._access.authorize(user, Action(method.lower(), path="/" + "/".join(segments)))
+        self._authorize(user, Action(method.lower(), path="/" + "/".join(segments)))
         document = self._discovery.find(segments, environ.get("HTTP_ACCEPT", ""))
         if document is None:
             raise not_found("there is no such path: see /apis for what is")
         return _unless_known(document, environ.get("HTTP_IF_NONE_MATCH", ""))
+
+    def _identified(self, environ: Environ) -> User:
+        try:
+            if merging := next((name for name, _ in environ[HEADERS] if "_" in name), None):
+                raise ambiguous(f'the header name "{merging}" holds "_", which WSGI takes for "-": rename it')
+            return self._access.identify(environ)
+        except Denied as denied:
+            self._denials.tell(denied, f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}")
+            raise
+
+    def _authorize(self, user: User, action: Action) -> None:
+        try:
+            self._access.authorize(user, action)
+        except Denied as denied:
+            self._denials.tell(denied, str(action), user.name)
+            raise
 
     def _values(self, user: User, request: MetricRequest) -> Response:
         started = time.perf_counter()

@@ -27,21 +27,23 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class StaticAccess:
-    """Knows callers by what the config names, and lets all of them read. Raises ConfigError when it names nothing."""
+    """Knows callers by what the config names, and lets all of them read. Raises ConfigError when it names nothing.
 
-    def __init__(self, settings: config.Authentication) -> None:
-        if not (settings.client_ca_file or settings.tokens or settings.anonymous):
+    A client certificate is only ever one that TLS verified. `certificates`: the server asks for them by itself.
+    """
+
+    def __init__(self, settings: config.Authentication, certificates: bool) -> None:
+        if not (settings.client_ca_file or settings.tokens or settings.anonymous or certificates):
             raise ConfigError(
                 "scaler.auth: nothing says who may read: set mode: delegated in a cluster; elsewhere client_ca_file or "
-                "tokens, or anonymous: true for everyone"
+                "tokens, a client_ca_file of --web.config.file, or anonymous: true for everyone"
             )
-        self._certificates = settings.client_ca_file is not None
         self._anonymous = settings.anonymous
         self._tokens = [(token.name, _digest(_text(token))) for token in settings.tokens]
 
     def identify(self, environ: Environ) -> User:
         """The caller, named for the audit log; raises Denied (401) for one that is not known."""
-        if self._certificates and (certificate := environ.get(CLIENT_CERTIFICATE)) is not None:
+        if (certificate := environ.get(CLIENT_CERTIFICATE)) is not None:
             name, ends = _holder(certificate)
             if datetime.now(UTC) > ends:  # TLS looks at it once, and a connection may outlive it
                 raise unauthorized("the client certificate has expired", "wrong_credentials")

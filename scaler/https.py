@@ -35,6 +35,12 @@ def files_of(web: options.WebOptions, settings: ScalerSettings) -> TlsFiles:
     return TlsFiles(cert_file=tls.cert_file, key_file=tls.key_file)
 
 
+def client_auth_type(web: options.WebOptions) -> str:
+    """What `--web.config.file` asks of clients, as `webconfig.TlsServer` has it."""
+    tls = webconfig.read(web.web_config).tls_server_config if web.web_config is not None else None
+    return tls.client_auth_type if tls is not None else "NoClientCert"
+
+
 def server(
     app: WsgiApp, web: options.WebOptions, settings: ScalerSettings, files: TlsFiles, cas: Callable[[], str | None]
 ) -> Server:

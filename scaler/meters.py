@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 
 from cloudpulse import names
 from cloudpulse.clock import Clock
+from scaler.config import Rule
 from scaler.provider import Answer
 from scaler.watch import Watch
 
@@ -32,11 +33,12 @@ class Meters:
     def show(self, watches: Sequence[Watch]) -> None:
         """Tell of these rules from now on."""
         self._rules.watches = watches
+        self._served.prune([watch.rule for watch in watches])
 
     def answered(self, api: str, answer: Answer, seconds: float) -> None:
         """A metric request got its values."""
         self._count(api, answer.rule.name, 200, seconds)
-        self._served.keep(answer)
+        self._served.keep(api, answer)
 
     def refused(self, api: str, metric: str, code: int, seconds: float) -> None:
         """A metric request got none; `metric` is a rule's name, or "" where the caller asked for anything else."""
@@ -52,21 +54,26 @@ class Meters:
 
 
 class _Served:
-    """Collects the value last served of each metric and, growing until the next, its age."""
+    """Collects the value that each API last served of each metric and, growing until the next, its age."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last: dict[str, tuple[float, float]] = {}
+        self._last: dict[tuple[str, str], Answer] = {}
 
-    def keep(self, answer: Answer) -> None:
-        self._last[answer.rule.name] = (answer.total, answer.oldest)
+    def keep(self, api: str, answer: Answer) -> None:
+        self._last[api, answer.rule.name] = answer
+
+    def prune(self, rules: Sequence[Rule]) -> None:
+        for key, answer in self._last.copy().items():
+            if answer.rule not in rules:
+                self._last.pop(key, None)
 
     def collect(self) -> Iterable[Metric]:
         value, age = names.SCALER_VALUE.family(), names.SCALER_VALUE_AGE.family()
         now = self._clock()
-        for metric, (total, oldest) in sorted(self._last.copy().items()):
-            value.add_sample(value.name, {"metric": metric}, total)
-            age.add_sample(age.name, {"metric": metric}, now - oldest)
+        for (api, metric), answer in sorted(self._last.copy().items(), key=lambda kept: kept[0]):
+            value.add_sample(value.name, {"api": api, "metric": metric}, answer.total)
+            age.add_sample(age.name, {"api": api, "metric": metric}, now - answer.oldest)
         yield value
         yield age
 

@@ -72,7 +72,7 @@ def metric_request(segments: Sequence[str], query: str) -> MetricRequest | None:
             found = MetricRequest(CUSTOM, version, None, NAMESPACE.name, name, metric)
         case ("apis", "custom.metrics.k8s.io", version, "namespaces", namespace, kind, name, metric):
             found = MetricRequest(CUSTOM, version, namespace, kind, name, metric)
-        case ("apis", "custom.metrics.k8s.io", version, kind, name, metric):
+        case ("apis", "custom.metrics.k8s.io", version, kind, name, metric) if kind != NAMESPACE.name:
             found = MetricRequest(CUSTOM, version, None, kind, name, metric)
         case _:
             return None

@@ -55,6 +55,11 @@ def uncheckable(message: str, cause: str) -> Denied:
     return Denied(500, "InternalError", message, cause)
 
 
+def unexpected() -> Refused:
+    """A fault of the program."""
+    return Refused(500, "InternalError", "the request failed for a reason that nobody expected: see the scaler's log")
+
+
 def not_found(message: str) -> Refused:
     """There is no such path, metric, object or series."""
     return Refused(404, "NotFound", message)

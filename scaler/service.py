@@ -29,7 +29,8 @@ log = logs.get(__name__)
 class Service:
     """A WSGI app. Nothing is asked of Prometheus or Kubernetes before `start`.
 
-    `cluster` goes with auth mode delegated; `expiry` is that of the server certificate.
+    `cluster` goes with auth mode delegated; `expiry` is that of the server certificate; `client_auth_type` is what
+    `--web.config.file` asks of clients.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Service:
         clock: Clock,
         cluster: Cluster | None = None,
         expiry: Expiry | None = None,
+        client_auth_type: str = "NoClientCert",
     ) -> None:
+        self._client_auth_type = client_auth_type
         self._source = source
         self._ready_times = ReadyTimes(source)
         self._cluster = cluster
@@ -123,8 +126,9 @@ class Service:
 
     def _over(self, settings: ScalerSettings, watches: list[Watch]) -> tuple[Provider, Api]:
         cluster = self._cluster
-        access: Access = StaticAccess(settings.auth) if cluster is None else cluster.access
-        if settings.auth.anonymous:
+        certificates = self._client_auth_type != "NoClientCert"
+        access: Access = StaticAccess(settings.auth, certificates) if cluster is None else cluster.access
+        if settings.auth.anonymous and self._client_auth_type != "RequireAndVerifyClientCert":
             log.warning("anyone who reaches the port may read the metrics: scaler.auth.anonymous is true")
         provider = Provider(watches, None if cluster is None else cluster.objects)
         api = Api(provider, Discovery(settings.metrics), access, self._meters, self._clock, self.unready)

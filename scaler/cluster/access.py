@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.serving import CLIENT_CERTIFICATE, HEADERS, Environ
 from scaler.access import Action, User, bearer
@@ -27,17 +26,20 @@ AGGREGATORS = frozenset({"system:kube-aggregator", "system:aggregator"})
 """kube-apiserver's own users, who read discovery and OpenAPI without a group: they never wait for a review, since a
 discovery that fails makes deleting any namespace hang."""
 
-log = logs.get(__name__)
-
 
 class DelegatedAccess:
-    """Asks `api`; `trust` is the cluster's last word on certificates, None before the first."""
+    """Asks `api`; `trust` is the cluster's last word on certificates, None before the first.
 
-    def __init__(self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock, turns: Turns) -> None:
+    Whose token it is is asked in the turns of `unknown` callers, what they may in those of `known` ones.
+    """
+
+    def __init__(
+        self, api: ClusterApi, trust: Callable[[], Trust | None], ticks: Clock, unknown: Turns, known: Turns
+    ) -> None:
         self._api = api
         self._trust = trust
-        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks, turns)
-        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks, turns)
+        self._users: Remembered[bytes, User | None] = Remembered(KEPT_SECONDS, 1024, ticks, unknown)
+        self._verdicts: Remembered[tuple[User, Action], bool] = Remembered(KEPT_SECONDS, 4096, ticks, known)
 
     def identify(self, environ: Environ) -> User:
         """Who asks; raises Denied (401, or 500 while a token can't be reviewed)."""
@@ -119,9 +121,9 @@ def _authenticated(user: User) -> User:
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
 
 
-def _uncheckable(what: str, cause: str, error: Exception) -> Denied:
-    log.warning("can't be checked", what=what, error=str(error))
-    why = "the Kubernetes API can't be reached or does not answer"
+def _uncheckable(what: str, cause: str, error: ClusterUnavailable | ClusterRefused) -> Denied:
     if isinstance(error, ClusterRefused):
         why = f"the Kubernetes API answers {error.code}: bind ClusterRole system:auth-delegator to the scaler"
+    else:
+        why = error.reason
     return uncheckable(f"{what} can't be checked: {why}", cause)

@@ -6,6 +6,7 @@ Its generated methods are left aside: they turn answers into models of every fie
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,19 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 KEPT_CONNECTIONS = 16
 
+_MALFORMED = (ValueError, TypeError, AttributeError, LookupError)
+"""What the package raises for a file of another shape."""
+
 
 class ClusterUnavailable(CloudPulseError):
-    """The Kubernetes API gave no answer: not reached, too slow, overloaded, or not an answer at all."""
+    """The Kubernetes API gave no answer: not reached, too slow, overloaded, or not an answer at all.
+
+    `reason` is for anyone to see: it holds no address.
+    """
+
+    def __init__(self, message: str, reason: str = "the Kubernetes API can't be reached or does not answer") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ClusterRefused(CloudPulseError):
@@ -43,7 +54,7 @@ class ClusterApi:
 
     def __init__(self, kubeconfig: Path | None = None) -> None:
         """Read `kubeconfig`, or without one the pod's service account; raises ConfigError."""
-        self._settings = client.Configuration()
+        self._settings = client.Configuration(host="")  # its own default is http://localhost
         try:
             if kubeconfig is None:
                 load: Any = config.load_incluster_config  # it and the next have no types
@@ -51,7 +62,8 @@ class ClusterApi:
             else:
                 load = config.load_kube_config
                 load(str(kubeconfig), client_configuration=self._settings, persist_config=False)
-        except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+            _usable(self._settings)
+        except (ConfigException, OSError, *_MALFORMED, yaml.YAMLError) as error:
             where = f"kubeconfig {kubeconfig}" if kubeconfig else "not in a pod, and auth.kubeconfig is not set"
             raise ConfigError(f"scaler.auth: mode delegated needs the Kubernetes API: {where}: {error}") from error
         self._settings.connection_pool_maxsize = KEPT_CONNECTIONS
@@ -66,11 +78,19 @@ class ClusterApi:
         return self._asked("POST", path, "application/json", json.dumps(body).encode())
 
     def events(self, path: str, query: Mapping[str, str], seconds: int) -> Iterator[Any]:
-        """The events of a watch until the API ends it, after `seconds` at the latest; raises as `get` does."""
+        """The events of a watch, once it is granted, until the API ends it, after `seconds` at the latest; raises as
+        `get` does, at once or with an event."""
         query = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         patience = urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds + ANSWER_SECONDS)
         try:
-            answer = self._sent("GET", f"{path}?{urlencode(query)}", "application/json", None, patience)
+            return self._events(
+                path, self._sent("GET", f"{path}?{urlencode(query)}", "application/json", None, patience)
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterUnavailable(f"no answer to the watch of {path}: {error}") from error
+
+    def _events(self, path: str, answer: urllib3.BaseHTTPResponse) -> Iterator[Any]:
+        try:
             with answer:
                 rest = b""
                 for piece in answer.stream(None, decode_content=True):
@@ -97,7 +117,10 @@ class ClusterApi:
         headers = {"Accept": accept, "User-Agent": "cloudpulse-scaler"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        credentials: Any = self._settings.auth_settings()  # reads a service account's token anew when due
+        try:
+            credentials: Any = self._settings.auth_settings()  # reads a service account's token anew when due
+        except (ConfigException, OSError, *_MALFORMED) as error:
+            raise ClusterUnavailable(f"the scaler's own credentials can't be read: {error}") from error
         for credential in credentials.values():
             headers[credential["key"]] = credential["value"]
         answer = self._http.request(
@@ -116,6 +139,21 @@ class ClusterApi:
         if answer.status == 429 or answer.status >= 500:
             raise ClusterUnavailable(message)
         raise ClusterRefused(answer.status, message)
+
+
+def _usable(settings: client.Configuration) -> None:
+    """Raises OSError or ConfigException when the files named are not there or no certificates, or no server is named.
+
+    The package looks at none of it before the first request.
+    """
+    if not settings.host:
+        raise ConfigException("the cluster has no server")
+    files = [file for file in (settings.ssl_ca_cert, settings.cert_file, settings.key_file) if file]
+    for file in files:
+        Path(file).open("rb").close()  # ssl doesn't name the one that is missing
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
 
 
 def _message(body: bytes) -> str:

@@ -12,6 +12,11 @@ from scaler.cluster.objects import ClusterObjects
 from scaler.cluster.remembered import Turns
 from scaler.cluster.watching import TrustWatch
 
+KNOWN_AT_ONCE = 12
+UNKNOWN_AT_ONCE = 4
+"""Together half of the server's threads, so that a hung Kubernetes API leaves the other half to answer discovery. Who
+sends made-up tokens is not known yet, and has turns of its own: they must not stop the HPA from being authorised."""
+
 
 class Cluster:
     """Nothing is asked before `start`; the constructor raises ConfigError.
@@ -21,10 +26,10 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path | None, clock: Clock, ticks: Clock = time.monotonic) -> None:
         self._api = ClusterApi(kubeconfig)
-        self.turns = Turns()
+        self.known = Turns(KNOWN_AT_ONCE)
         self.trust = TrustWatch(self._api, clock)
-        self.access = DelegatedAccess(self._api, lambda: self.trust.trust, ticks, self.turns)
-        self.objects = ClusterObjects(self._api, ticks, self.turns)
+        self.access = DelegatedAccess(self._api, lambda: self.trust.trust, ticks, Turns(UNKNOWN_AT_ONCE), self.known)
+        self.objects = ClusterObjects(self._api, ticks, self.known)
 
     def start(self) -> None:
         """Learn whom to trust, from now on."""

@@ -52,9 +52,7 @@ class ClusterObjects:
             ) from error
         except ClusterUnavailable as error:
             log.warning("objects not selected", kind=kind.name, error=str(error))
-            raise unavailable(
-                f"{rule.title}: which {kind.name} {text} selects is not known: the Kubernetes API does not answer"
-            ) from error
+            raise unavailable(f"{rule.title}: which {kind.name} {text} selects is not known: {error.reason}") from error
         return lambda name, _: name in names
 
     def _listed(self, kind: Resource, namespace: str | None, selector: str) -> frozenset[str]:
@@ -70,7 +68,8 @@ class ClusterObjects:
             if not more:
                 return frozenset(names)
             query["continue"] = more
-        raise ClusterUnavailable(f"{selector} selects more than {PAGE * MOST_PAGES} {kind.name}")
+        many = f"it selects more than {PAGE * MOST_PAGES} of them"
+        raise ClusterUnavailable(f"{kind.name} {selector}: {many}", many)
 
 
 def _path(kind: Resource, namespace: str | None) -> str:

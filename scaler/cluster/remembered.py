@@ -10,22 +10,20 @@ from typing import Generic, TypeVar
 from cloudpulse.clock import Clock
 from scaler.cluster.api import ClusterUnavailable
 
-WAITING_AT_ONCE = 16
-"""Half of the server's threads, so that a hung Kubernetes API leaves the other half to answer discovery."""
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Turns:
-    """How many threads may wait for the Kubernetes API; one for all that is remembered."""
+    """How many threads may wait for the Kubernetes API; one for all that callers of one sort may ask."""
 
-    def __init__(self, most: int = WAITING_AT_ONCE) -> None:
+    def __init__(self, most: int) -> None:
         self._free = threading.BoundedSemaphore(most)
 
     def __enter__(self) -> None:
         if not self._free.acquire(blocking=False):
-            raise ClusterUnavailable("too many requests wait for the Kubernetes API already")
+            waiting = "too many requests wait for the Kubernetes API already: ask again"
+            raise ClusterUnavailable(waiting, waiting)
 
     def __exit__(self, *_: object) -> None:
         self._free.release()

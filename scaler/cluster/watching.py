@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+import time
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
@@ -15,6 +17,8 @@ NAME = "extension-apiserver-authentication"
 PATH = "/api/v1/namespaces/kube-system/configmaps"
 WATCH_SECONDS = 60
 """How long one watch lasts; a connection that died unseen is noticed soon after."""
+HELD_SECONDS = 5.0
+"""A watch that lasted so long works; one that ended sooner is followed by a pause, longer after each."""
 LONGEST_PAUSE = 15.0
 
 log = logs.get(__name__)
@@ -26,8 +30,11 @@ class TrustWatch:
     What can't be read changes nothing: a half-written ConfigMap must not lock everyone out, nor let anyone in.
     """
 
-    def __init__(self, api: ClusterApi, clock: Clock, shortest_pause: float = 0.5) -> None:
+    def __init__(
+        self, api: ClusterApi, clock: Clock, shortest_pause: float = 0.5, ticks: Clock = time.monotonic
+    ) -> None:
         self._api = api
+        self._ticks = ticks
         self._clock = clock
         self._shortest_pause = shortest_pause
         self._stop = threading.Event()
@@ -57,37 +64,44 @@ class TrustWatch:
         self._stop.set()
 
     def _repeat(self) -> None:
-        pause = self._shortest_pause
+        pause, version = self._shortest_pause, None
         while not self._stop.is_set():
+            began = math.inf
             try:
-                version = self._list()
-                pause = self._shortest_pause
-                while not self._stop.is_set():
-                    version = self._follow(version)
+                version = self._list() if version is None else version
+                began = self._ticks()
+                version = self._follow(version)
             except Exception as error:  # a dead thread would mean CAs that are never rotated
-                problem = _problem(error)
-                if problem != self._problem:
-                    expected = isinstance(error, CloudPulseError)
-                    log.warning("trust not watched", error=str(error), exc_info=not expected)
-                self._problem = problem
-            self._stop.wait(pause * random.uniform(0.5, 1))
-            pause = min(2 * pause, LONGEST_PAUSE)
+                version, told, self._problem = None, self._problem, _problem(error)
+                if self._problem != told:
+                    log.warning("trust not watched", error=str(error), exc_info=not isinstance(error, CloudPulseError))
+            held = self._ticks() - began >= HELD_SECONDS
+            if held:
+                pause = self._shortest_pause
+            if not held or version is None:
+                self._stop.wait(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _known(self) -> None:
+        if self._problem:
+            log.info("trust known", configmap=f"kube-system/{NAME}")
+        self._problem = ""
 
     def _list(self) -> str:
         found = self._api.get(PATH, {"fieldSelector": f"metadata.name={NAME}"})
         if not found["items"]:
-            raise ClusterUnavailable(f"there is no ConfigMap kube-system/{NAME}")
+            missing = f"there is no ConfigMap kube-system/{NAME}"
+            raise ClusterUnavailable(missing, missing)
         for item in found["items"]:
             self._take(item)
-        if self._problem:
-            log.info("trust known", configmap=f"kube-system/{NAME}")
-        self._problem = ""
         return str(found["metadata"]["resourceVersion"])
 
     def _follow(self, version: str) -> str:
         """Watch once, from `version` on; returns the version to go on from."""
         query = {"fieldSelector": f"metadata.name={NAME}", "resourceVersion": version}
-        for event in self._api.events(PATH, query, WATCH_SECONDS):
+        events = self._api.events(PATH, query, WATCH_SECONDS)
+        self._known()
+        for event in events:
             changed = event["object"]
             if event["type"] == "ERROR":  # mostly 410: the version is too old to go on from
                 raise ClusterUnavailable(f"the watch ended: {changed.get('message', changed)}")
@@ -117,4 +131,6 @@ def _problem(error: Exception) -> str:
     """The cause in words for anyone to see; addresses stay in the log."""
     if isinstance(error, ClusterRefused):
         return f"the Kubernetes API answers {error.code}: bind Role extension-apiserver-authentication-reader"
-    return "the Kubernetes API can't be reached or does not answer"
+    if isinstance(error, ClusterUnavailable):
+        return error.reason
+    return "what the Kubernetes API answered can't be read"

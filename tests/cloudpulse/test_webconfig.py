@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -16,6 +17,7 @@ from cloudpulse import options, webconfig
 from cloudpulse.errors import ConfigError
 from cloudpulse.options import WebOptions
 from cloudpulse.serving import Face, Health, Server
+from cloudpulse.testing import FakeClock
 from cloudpulse.webconfig import ReloadingContext, TlsServer, WebConfig
 
 from .conftest import Certificates
@@ -120,6 +122,37 @@ def test_a_changed_certificate_is_used_and_a_broken_one_is_not(tmp_path: Path, c
     cert.unlink()
     assert contexts() is contexts()
     assert len(errors) == 2
+
+
+def test_a_change_that_could_not_be_used_once_is_tried_again(
+    tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key may be replaced after its certificate, or there may be no file descriptor left for a moment."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    shutil.copy(certificates.cert, cert)
+    shutil.copy(certificates.key, key)
+    errors: list[ConfigError] = []
+    ticks = FakeClock()
+    contexts = ReloadingContext(TlsServer(cert_file=cert, key_file=key), errors.append, ticks=ticks)
+    first = contexts()
+    _touch(cert, 1)
+    real, tried = webconfig.context, []
+
+    def fails(*asked: Any) -> ssl.SSLContext:
+        tried.append(asked)
+        raise ConfigError("Too many open files")
+
+    monkeypatch.setattr(webconfig, "context", fails)
+    assert contexts() is contexts() is first
+    assert (len(tried), len(errors)) == (1, 1)  # not for every connection
+    ticks.advance(webconfig.RETRY_SECONDS)
+    assert contexts() is first
+    assert (len(tried), len(errors)) == (2, 1)  # the same is told once
+    monkeypatch.setattr(webconfig, "context", real)
+    assert contexts() is first
+    ticks.advance(webconfig.RETRY_SECONDS)
+    assert contexts() is not first
+    assert contexts() is contexts()
 
 
 def _touch(file: Path, seconds: int) -> None:

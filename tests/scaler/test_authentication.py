@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Series
@@ -67,13 +68,14 @@ def test_a_certificate_of_the_ca_opens(adapter_for: Callable[[str], Any], author
         adapter.ask("GET", VALUE, [], trustme.CA().issue_cert("anyone"))
 
 
-def test_a_certificate_is_nothing_where_only_tokens_are_configured(
+def test_a_certificate_that_tls_verified_opens_whoever_asked_for_it(
     adapter_for: Callable[[str], Any], authority: trustme.CA
 ) -> None:
-    """The test's server asks for certificates, as one with `--web.config.file` may for its own reasons."""
-    assert (
-        adapter_for("{tokens: [{name: a, token: one}]}").ask("GET", VALUE, [], authority.issue_cert("x")).status == 401
-    )
+    """The test's server asks for certificates by itself, as one with `--web.config.file` does."""
+    for auth in ("{tokens: [{name: a, token: one}]}", "{anonymous: true}"):
+        with capture_logs() as lines:
+            assert adapter_for(auth).ask("GET", VALUE, [], authority.issue_cert("x", common_name="me")).status == 200
+        assert [line["user"] for line in lines if line["event"] == "answered"] == ["certificate:me"]
 
 
 def test_anonymous_is_for_callers_without_credentials(adapter_for: Callable[[str], Any]) -> None:

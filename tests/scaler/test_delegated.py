@@ -17,7 +17,9 @@ from structlog.testing import capture_logs
 
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
+from scaler.audit import DENIALS_SECONDS, MOST_DENIALS, Denials
 from scaler.config import ScalerSettings
+from scaler.refusal import forbidden, unauthorized
 
 from .conftest import until
 from .fake_kubernetes import FakeKubernetes, trust
@@ -145,6 +147,35 @@ def test_a_read_is_authorised_as_kube_apiserver_does(cluster: Setting, path: str
     }
 
 
+def test_a_denied_caller_leaves_a_line_that_says_who_wanted_what_and_why_not(cluster: Setting) -> None:
+    with capture_logs() as lines:
+        assert cluster.proxied(EXTERNAL, "bob").status == 403
+        assert cluster.adapter.get(f"{EXTERNAL}?a={'x' * 1000}", None).status == 401
+        cluster.kubernetes.forbidden = ("/apis/authentication.k8s.io/v1/tokenreviews",)
+        assert cluster.adapter.get("/apis", "secret-token").status == 500
+    known, unknown, unchecked = (line for line in lines if line["event"] == "denied")
+    assert (known["user"], known["cause"]) == ("bob", "forbidden")
+    assert known["action"] == 'list m in API group "external.metrics.k8s.io" in namespace demo'
+    assert known["why"].startswith('User "bob" may not list m')
+    assert (unknown["cause"], "user" in unknown, len(unknown["action"])) == ("no_credentials", False, 300)
+    assert unknown["action"].startswith(f"GET {EXTERNAL}?a=xx")
+    assert (unchecked["cause"], "403 to POST" in unchecked["error"]) == ("authentication_unavailable", True)
+    assert "secret-token" not in str(lines)
+
+
+def test_a_flood_of_denials_is_counted_and_hides_no_other_cause() -> None:
+    ticks = FakeClock()
+    denials = Denials(ticks)
+    with capture_logs() as lines:
+        for _ in range(1000):
+            denials.tell(unauthorized("who?", "no_credentials"), "GET /apis")
+        denials.tell(forbidden("no"), "get m", "bob")
+        ticks.advance(DENIALS_SECONDS)
+        denials.tell(unauthorized("who?", "no_credentials"), "GET /apis")
+    assert [line["cause"] for line in lines] == ["no_credentials"] * MOST_DENIALS + ["forbidden", "no_credentials"]
+    assert [line.get("unlogged") for line in lines[-2:]] == [None, 1000 - MOST_DENIALS]
+
+
 def test_everything_that_the_front_proxy_says_reaches_the_review(cluster: Setting) -> None:
     headers = [
         ("x-remote-user", HPA),
@@ -188,6 +219,15 @@ def test_without_allowed_names_any_certificate_of_the_ca_is_a_front_proxy(cluste
     assert cluster.ask(EXTERNAL, other, *named).status == 401
     cluster.kubernetes.rotate(trust(cluster.proxies, names=()))
     until(lambda: cluster.ask(EXTERNAL, other, *named).status == 200)
+
+
+def test_an_intermediate_ca_is_trusted_as_any_other_of_the_bundle(cluster: Setting) -> None:
+    """kube-apiserver is written in Go, to which every certificate of a bundle is an anchor; OpenSSL wants a root."""
+    intermediate = cluster.proxies.create_child_ca()
+    proxy = intermediate.issue_cert("x", common_name="front-proxy-client")
+    cluster.kubernetes.rotate(trust(intermediate))
+    until(lambda: _status(cluster, EXTERNAL, proxy, ("X-Remote-User", HPA)) == 200)
+    assert _status(cluster, EXTERNAL, cluster.front_proxy(), ("X-Remote-User", HPA)) == 0, "its root is not trusted"
 
 
 def test_certificates_of_no_ca_and_expired_ones_can_do_nothing(cluster: Setting) -> None:
@@ -293,6 +333,12 @@ def test_a_path_is_never_normalised_nor_authorised_as_another(cluster: Setting) 
     ):
         assert cluster.proxied(path).status == 404
     assert cluster.kubernetes.reviews("SubjectAccessReview") == []
+
+
+def test_a_namespaces_own_metric_has_one_path_alone(cluster: Setting) -> None:
+    """Without `metrics` between, kube-apiserver authorises another read: of a resource named as the metric."""
+    assert cluster.proxied(NAMESPACE).status == 200
+    assert cluster.proxied(NAMESPACE.replace("/metrics/load", "/load")).status == 404
 
 
 def test_other_verbs_than_reading_are_refused_and_their_bodies_are_no_requests(cluster: Setting) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -13,16 +14,20 @@ from typing import Any
 
 import pytest
 import trustme
-from kubernetes.config import incluster_config
+from kubernetes.client import Configuration
+from kubernetes.config import ConfigException, incluster_config
+from structlog.testing import capture_logs
 
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
+from cloudpulse.serving import HEADERS
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.certificate import Expiry
-from scaler.cluster import api, remembered, watching
+from scaler.cluster import api, connection, watching
 from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings
 from scaler.https import THREADS
+from scaler.refusal import Denied
 
 from .conftest import until
 from .fake_kubernetes import CONFIGMAPS, FakeKubernetes, trust
@@ -140,21 +145,56 @@ def test_a_hung_kubernetes_api_holds_up_no_discovery(setting: Setting, monkeypat
 
 def test_no_more_requests_wait_for_the_kubernetes_api_than_leave_threads_to_answer(setting: Setting) -> None:
     """Not even those that wait for the same answer."""
-    assert remembered.WAITING_AT_ONCE == THREADS / 2
+    assert connection.UNKNOWN_AT_ONCE + connection.KNOWN_AT_ONCE == THREADS / 2
     with contextlib.ExitStack() as waiting:
-        for _ in range(remembered.WAITING_AT_ONCE - 1):
-            waiting.enter_context(setting.adapter.service._cluster.turns)
+        for _ in range(connection.KNOWN_AT_ONCE - 1):
+            waiting.enter_context(setting.adapter.service._cluster.known)
         setting.kubernetes.hang()
         first: list[int] = []
         asking = threading.Thread(target=lambda: first.append(setting.ask(VALUE, HPA).status))
         asking.start()
         until(lambda: setting.adapter.service._cluster.access._verdicts._asked)
-        assert setting.ask(VALUE, HPA).status == 500
+        reply = setting.ask(VALUE, HPA)
+        assert reply.status == 500
+        assert reply.json["message"].endswith("too many requests wait for the Kubernetes API already: ask again")
         assert setting.discovery_goes_on()
         setting.kubernetes.answering.set()
         asking.join(10)
         assert first == [200]
     assert setting.ask(OTHER, HPA).status == 200
+
+
+def test_callers_that_nobody_knows_take_no_turn_from_those_that_are_known(setting: Setting) -> None:
+    """Every random token is a question of its own to the Kubernetes API, which is slow to say no."""
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    class SlowUsers(dict[str, Any]):
+        def get(self, token: str, default: Any = None) -> Any:
+            asked.release()
+            answer.wait(30)
+            return super().get(token, default)
+
+    setting.kubernetes.users = SlowUsers()
+    access = setting.adapter.service._cluster.access
+    causes: list[str] = []
+
+    def guess(number: int) -> None:
+        with pytest.raises(Denied) as denied:
+            access.identify({"HTTP_AUTHORIZATION": f"Bearer guess-{number}", HEADERS: []})
+        causes.append(denied.value.cause)
+
+    guessing = [threading.Thread(target=guess, args=(number,)) for number in range(24)]
+    for thread in guessing:
+        thread.start()
+    for _ in range(connection.UNKNOWN_AT_ONCE):
+        assert asked.acquire(timeout=10)
+    until(lambda: len(causes) == 24 - connection.UNKNOWN_AT_ONCE)  # the rest waits for nothing
+    assert set(causes) == {"authentication_unavailable"}
+    assert [setting.ask(path, HPA).status for path in (VALUE, OTHER)] == [200, 200]
+    answer.set()
+    for thread in guessing:
+        thread.join(10)
+    assert causes.count("wrong_credentials") == connection.UNKNOWN_AT_ONCE
 
 
 @pytest.fixture
@@ -168,6 +208,67 @@ def test_a_watch_that_is_too_old_to_go_on_begins_anew(short_watches: None, setti
     setting.kubernetes.data = trust(renewed)  # changed, and no event says so
     setting.proxy = renewed.issue_cert("x", common_name="front-proxy-client")
     until(lambda: _succeeds(lambda: setting.ask(VALUE, HPA).status == 200))
+
+
+@pytest.mark.parametrize("code", [200, 403])
+def test_a_watch_that_ends_at_once_is_asked_again_after_ever_longer_pauses(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A proxy between may end watches as they begin, and a Role may allow list and not watch."""
+    trust_watch, pauses, stopped = setting.adapter.service._cluster.trust, [], threading.Event()
+    monkeypatch.setattr(trust_watch, "_stop", stopped)
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) >= 12 and (stopped.set() or True)
+
+    monkeypatch.setattr(stopped, "wait", pause)
+    monkeypatch.setattr(watching.random, "uniform", lambda low, high: high)
+
+    def ends_at_once(path: str, query: Any, seconds: int) -> Iterator[Any]:
+        if code != 200:
+            raise api.ClusterRefused(code, "watch forbidden")
+        return iter(())
+
+    monkeypatch.setattr(trust_watch._api, "events", ends_at_once)
+    with capture_logs() as lines:
+        trust_watch._repeat()
+    assert pauses[:3] == [0.05, 0.1, 0.2]
+    assert max(pauses) == watching.LONGEST_PAUSE
+    told = [line["event"] for line in lines]
+    assert told == ([] if code == 200 else ["trust not watched"])
+    assert ("403" in trust_watch.problem) == (code == 403)
+
+
+def test_a_watch_that_held_is_gone_on_with_at_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust_watch, ticks, pauses, stopped = setting.adapter.service._cluster.trust, FakeClock(), [], threading.Event()
+    monkeypatch.setattr(trust_watch, "_stop", stopped)
+    monkeypatch.setattr(trust_watch, "_ticks", ticks)
+    monkeypatch.setattr(stopped, "wait", pauses.append)
+    watched: list[str] = []
+
+    def holds(path: str, query: Any, seconds: int) -> Iterator[Any]:
+        watched.append(query["resourceVersion"])
+        ticks.advance(seconds)
+        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(len(watched))}}}
+        if len(watched) == 3:
+            stopped.set()
+
+    monkeypatch.setattr(trust_watch._api, "events", holds)
+    trust_watch._repeat()
+    assert (watched[1:], pauses) == (["1", "2"], [])
+
+
+def test_a_configmap_that_is_not_there_is_named_as_the_problem(tmp_path: Path) -> None:
+    kubernetes = FakeKubernetes({})
+    kubernetes.start()
+    cluster = Cluster(kubernetes.kubeconfig(tmp_path), FakeClock())
+    cluster.start()
+    try:
+        until(lambda: "there is no ConfigMap kube-system/extension-apiserver-authentication" in cluster.unready())
+    finally:
+        cluster.close()
+        kubernetes.stop()
 
 
 def test_a_start_without_the_kubernetes_api_waits_for_it(
@@ -297,6 +398,64 @@ def test_without_a_cluster_delegated_mode_does_not_start(tmp_path: Path, monkeyp
     for file in ("missing", "kubeconfig", "no-yaml"):
         with pytest.raises(ConfigError, match=f"kubeconfig .*{file}"):
             Cluster(tmp_path / file, FakeClock())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r".*", "[]"),
+        (r".*", "foo"),
+        (r"clusters: .*", "clusters: {a: b}"),
+        (r"cluster: \{server.*?\}", "cluster: {}"),
+        (r"token: t", "client-certificate: /absent/crt, client-key: /absent/key"),
+        (r"token: t", "token: t, client-certificate: crt"),
+        (r"https:.*1\"", 'https://127.0.0.1:1", certificate-authority: /absent/ca'),
+        (r"https:.*1\"", 'https://127.0.0.1:1", certificate-authority-data: bm8='),
+    ],
+)
+def test_a_kubeconfig_that_can_not_be_used_is_named_at_start(tmp_path: Path, old: str, new: str) -> None:
+    good = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: f, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: s, user: {token: t}}]
+contexts: [{name: f, context: {cluster: f, user: s}}]
+current-context: f
+"""
+    (tmp_path / "good").write_text(good)
+    api.ClusterApi(tmp_path / "good").close()
+    bad = re.sub(old, new, good, count=1, flags=re.DOTALL if old == ".*" else 0)
+    assert bad != good
+    (tmp_path / "bad").write_text(bad)
+    with pytest.raises(ConfigError, match=r"mode delegated needs the Kubernetes API: kubeconfig .*bad"):
+        api.ClusterApi(tmp_path / "bad")
+
+
+def test_a_token_that_can_not_be_renewed_is_a_kubernetes_api_that_can_not_be_asked(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package `kubernetes` reads a service account's token again when due, and its file may be empty just then."""
+
+    def fails(self: Any) -> Any:
+        raise ConfigException("Token file exists but empty.")
+
+    monkeypatch.setattr(Configuration, "auth_settings", fails)
+    reply = setting.ask(VALUE, HPA)
+    assert (reply.status, reply.json["reason"]) == (500, "InternalError")
+    assert "the Kubernetes API can't be reached" in reply.json["message"]
+
+
+def test_what_nobody_expected_is_a_status_too_and_in_the_log(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(setting.adapter.service._cluster.access, "authorize", fails)
+    with capture_logs() as lines:
+        reply = setting.ask(VALUE, HPA)
+    assert (reply.status, reply.json["kind"], reply.json["reason"]) == (500, "Status", "InternalError")
+    assert b"secret detail" not in reply.body
+    (line,) = [line for line in lines if line["event"] == "request failed"]
+    assert line["exc_info"]
 
 
 def _succeeds(ask: Callable[[], bool]) -> bool:

@@ -184,3 +184,12 @@ def test_the_hpas_ask_for_metrics_that_the_config_has() -> None:
             asked.add((api, source["metric"]["name"], kind))
     assert len(asked) == 3
     assert asked <= offered
+
+
+def test_a_slow_start_is_not_taken_for_a_hang() -> None:
+    (deployment,) = _of("Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    startup, liveness = container["startupProbe"], container["livenessProbe"]
+    assert startup["httpGet"] == liveness["httpGet"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] >= 60
+    assert "initialDelaySeconds" not in liveness  # it begins once the startup probe has succeeded

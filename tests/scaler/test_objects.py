@@ -184,7 +184,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
 
 def test_no_more_is_remembered_than_is_allowed() -> None:
     clock = FakeClock()
-    remembered: Remembered[int, int] = Remembered(10, 3, clock, Turns())
+    remembered: Remembered[int, int] = Remembered(10, 3, clock, Turns(1))
     for key in range(10):
         remembered.get(key, lambda key=key: key)  # type: ignore[misc]  # a default binds the loop's value
         clock.advance(1)

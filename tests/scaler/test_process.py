@@ -78,7 +78,7 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @contextlib.contextmanager
 def _process(
-    folder: Path, prometheus: str, auth: str = f"{{tokens: [{{name: hpa, token: {TOKEN}}}]}}"
+    folder: Path, prometheus: str, auth: str = f"{{tokens: [{{name: hpa, token: {TOKEN}}}]}}", *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     config = folder / "cloudpulse.yaml"
     config.write_text(f"""
@@ -94,7 +94,7 @@ scaler:
 """)
     port = _free_port()
     listen = ["--web.listen-address", f"127.0.0.1:{port}", "--log-format", "json"]
-    argv = [sys.executable, "-m", "cloudpulse", "scaler", "--config", str(config), *listen]
+    argv = [sys.executable, "-m", "cloudpulse", "scaler", "--config", str(config), *listen, *options]
     process = subprocess.Popen(argv, stderr=(folder / "log").open("w"), text=True)
     try:
         yield process, port
@@ -226,6 +226,47 @@ def test_what_delegated_mode_lacks_is_said_at_start(tmp_path: Path, options: lis
     )
     assert done.returncode == 2
     assert why in done.stderr
+
+
+@pytest.mark.parametrize("auth", ["{}", "{anonymous: true}"])
+def test_client_certificates_that_the_web_config_requires_say_who_may_read(tmp_path: Path, auth: str) -> None:
+    ca = trustme.CA()
+    server, client = ca.issue_cert("localhost"), ca.issue_cert("x", common_name="me")
+    server.cert_chain_pems[0].write_to_path(tmp_path / "own.crt")
+    server.private_key_pem.write_to_path(tmp_path / "own.key")
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    (tmp_path / "web.yml").write_text(
+        "tls_server_config: {cert_file: own.crt, key_file: own.key, client_ca_file: ca.crt, "
+        "client_auth_type: RequireAndVerifyClientCert}\n"
+    )
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    client.configure_cert(context)
+
+    def asked(port: int, path: str) -> int:
+        with contextlib.closing(http.client.HTTPSConnection("localhost", port, context=context, timeout=5)) as asking:
+            with contextlib.suppress(OSError):
+                asking.request("GET", path)
+                return asking.getresponse().status
+            return 0
+
+    web = ("--web.config.file", str(tmp_path / "web.yml"))
+    with serving(FakePrometheus()) as prometheus, _process(tmp_path, prometheus, auth, *web) as (_, port):
+        value = "/apis/external.metrics.k8s.io/v1beta1/namespaces/demo/WebAhead"
+        _until(lambda: asked(port, value) == 200)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert "certificate:me" in [line.get("user") for line in lines]
+    assert not [line for line in lines if line["event"].startswith("anyone who reaches the port")]
+
+
+def test_a_reload_says_which_sections_need_a_restart(tmp_path: Path) -> None:
+    with serving(FakePrometheus()) as prometheus, _process(tmp_path, prometheus) as (process, port):
+        _until((tmp_path / "data" / "tls.crt").exists)
+        _until(lambda: _get(tmp_path, port, "/-/ready") == 200)
+        config = tmp_path / "cloudpulse.yaml"
+        config.write_text(config.read_text().replace(prometheus, "http://127.0.0.1:9"))
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: "reload" in (tmp_path / "log").read_text())
+    assert "prometheus, scaler.data_dir, scaler.tls" in (tmp_path / "log").read_text()
 
 
 def test_https_is_not_optional(tmp_path: Path) -> None:

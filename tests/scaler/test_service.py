@@ -18,7 +18,9 @@ from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings
+from scaler.evaluation import Item
 from scaler.meters import Meters
+from scaler.provider import Answer
 from scaler.service import Service
 
 Read = Callable[[str], ScalerSettings]
@@ -97,6 +99,31 @@ def test_rules_ask_once_how_long_pods_take(settings_of: Read, source: FakeSource
     _wait(lambda: service.health().ready)
     service.close()
     assert sum("kube_pod" in query for query in source.asked) == 1
+
+
+def test_the_value_last_served_is_told_of_each_api_and_of_rules_that_are_still_there(
+    settings_of: Read, source: FakeSource
+) -> None:
+    registry = CollectorRegistry()
+    assert isinstance(source.clock, FakeClock)
+    meters = Meters(registry, source.clock)
+    custom = "{name: one, api: custom, query: sum(k), resource: {namespace: namespace}}"
+    service = Service(settings_of(f"metrics: [{ONE}, {custom}, {TWO}]{AUTH}"), source, meters, source.clock)
+    external, also, two = (watch.rule for watch in service._watches)
+    for api, rule, value in (("external", external, 1.0), ("keda", external, 2.0), ("custom", also, 3.0)):
+        meters.answered(api, Answer(rule, (Item({}, value, source.clock.now, "0"),)), 0.1)
+    meters.answered("external", Answer(two, (Item({}, 4.0, source.clock.now, "0"),)), 0.1)
+
+    def told(name: str) -> dict[tuple[str, str], float]:
+        families = [family for family in registry.collect() if family.name == name]
+        return {(s.labels["api"], s.labels["metric"]): s.value for family in families for s in family.samples}
+
+    served = {("external", "one"): 1.0, ("keda", "one"): 2.0, ("custom", "one"): 3.0, ("external", "two"): 4.0}
+    assert told("cloudpulse_scaler_value") == served
+    service.apply(settings_of(f"metrics: [{ONE}]{AUTH}"))
+    assert told("cloudpulse_scaler_value") == {("external", "one"): 1.0, ("keda", "one"): 2.0}
+    assert set(told("cloudpulse_scaler_value_age_seconds")) == {("external", "one"), ("keda", "one")}
+    service.close()
 
 
 def test_a_bad_reload_changes_nothing(settings_of: Read, source: FakeSource) -> None:

@@ -293,7 +293,7 @@ def test_answers_and_refusals_are_counted_and_audited(
 
     assert (count("Ahead", "200"), count("", "404"), count("Ahead", "503"), count("Ahead", "400")) == (2, 1, 1, 1)
     assert _histogram(port.registry) == 5
-    assert port.registry.get_sample_value("cloudpulse_scaler_value", {"metric": "Ahead"}) == 250.5
+    assert port.registry.get_sample_value("cloudpulse_scaler_value", {"api": "keda", "metric": "Ahead"}) == 250.5
     out = "".join(capsys.readouterr())
     assert sum("refused" in line for line in out.splitlines()) == 3
     audit = next(line for line in out.splitlines() if "answered" in line)
