@@ -164,7 +164,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_whatever_happens_nothing_is_lost_and_order_is_kept(tmp_path_factory, steps):
     """Deliveries, failures, crashes and waits in any order; then all that is left is delivered."""

@@ -117,7 +117,6 @@ forwarded = st.lists(
 )
 quick = settings(
     max_examples=int(os.environ.get("CLOUDPULSE_FUZZ_CASES", "250")),
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -82,7 +82,7 @@ def _rules(clock: FakeClock, sampled: Callable[..., list[Series]]) -> tuple[str,
             rule["resource"] = {"namespace": "namespace"}
         rules.append(rule)
         answers[f"trace_{i}"] = sampled(float(i), clock.now, **labels)
-    source = FakeSource(lambda query: answers[query.partition(" or ")[0]], clock)
+    source = FakeSource(lambda query: answers[query.partition("\nor ")[0]], clock)
     return f"metrics: {json.dumps(rules)}\n", source
 
 

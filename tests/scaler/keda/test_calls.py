@@ -237,7 +237,7 @@ WORDS = st.sampled_from(("ahead", "nothing", "pods", "100", "0.5", "1e3", "-1", 
     ),
     namespace=st.sampled_from(("demo", "other", "", "..")) | st.text(max_size=10),
 )
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_metadata_are_there_is_a_true_value_of_that_namespace_or_a_refusal(
     port: Port, world: World, metadata: dict[str, str], namespace: str
 ) -> None:
