@@ -13,7 +13,7 @@ from cloudpulse.findings import Examined, Finding
 from cloudpulse.promql import MetricSource
 from scaler.config import Rule, ScalerSettings
 from scaler.evaluation import Item
-from scaler.manifest import manifest
+from scaler.hpa_manifest import manifest
 from scaler.refusal import Refused
 from scaler.watch import Snapshot, Watch, shown
 
