@@ -54,7 +54,7 @@ def command(
     web = options.WebOptions(listen, web_config, lifecycle)
     tls = https.files_of(web, settings)
     cluster = _cluster(settings)
-    service = Service(settings, source, meters, time.time, cluster, Expiry(tls.cert_file), https.client_auth_type(web))
+    service = Service(settings, source, meters, time.time, cluster, Expiry(tls), https.client_auth_type(web))
     keda = _keda(settings, service, meters)
     fleet = Fleet(
         settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time

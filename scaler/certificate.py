@@ -36,22 +36,22 @@ def self_signed(data_dir: Path) -> TlsFiles:
 
 
 class Expiry:
-    """Says when the certificate in a file, which may be replaced, has expired."""
+    """Says when the certificate in files, which may be replaced, has expired."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._seen: tuple[int, int] | None = None
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._seen: list[tuple[int, int]] = []
         self._ends = datetime.max.replace(tzinfo=UTC)
 
     def problem(self) -> str:
         """What is wrong, for people; "" while clients can trust it."""
         try:
-            found = self._file.stat()
-            if self._seen != (found.st_mtime_ns, found.st_ino):
-                self._ends = x509.load_pem_x509_certificate(self._file.read_bytes()).not_valid_after_utc
-                self._seen = (found.st_mtime_ns, found.st_ino)
-        except (OSError, ValueError):
-            pass  # half-written: the one before is still served
+            found = [(x.st_mtime_ns, x.st_ino) for x in (self._files.cert_file.stat(), self._files.key_file.stat())]
+            if self._seen != found:
+                self._ends = _pair(self._files).not_valid_after_utc
+                self._seen = found
+        except (OSError, ValueError, TypeError):
+            pass  # half-written, or one of the two: the one before is still served
         if datetime.now(UTC) < self._ends:
             return ""
         return f"the server certificate expired at {self._ends:%Y-%m-%d %H:%M} UTC: nobody can trust it, renew it"
@@ -59,14 +59,18 @@ class Expiry:
 
 def _usable(files: TlsFiles) -> bool:
     try:
-        certificate = x509.load_pem_x509_certificate(files.cert_file.read_bytes())
-        key = serialization.load_pem_private_key(files.key_file.read_bytes(), None)
-    except (OSError, ValueError):
+        return _pair(files).not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
+    except (OSError, ValueError, TypeError):
         return False
-    return (
-        certificate.public_key() == key.public_key()
-        and certificate.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
-    )
+
+
+def _pair(files: TlsFiles) -> x509.Certificate:
+    """The certificate; raises OSError, or ValueError or TypeError for what is none, or has another key."""
+    certificate = x509.load_pem_x509_certificate(files.cert_file.read_bytes())
+    key = serialization.load_pem_private_key(files.key_file.read_bytes(), None)
+    if certificate.public_key() != key.public_key():
+        raise ValueError("the key is not that of the certificate")
+    return certificate
 
 
 def _make(files: TlsFiles) -> None:

@@ -14,7 +14,7 @@ from cloudpulse.promql import MetricSource
 from scaler.config import Rule, ScalerSettings
 from scaler.evaluation import Item
 from scaler.horizon import ReadyTimes
-from scaler.manifest import manifest
+from scaler.hpa_manifest import manifest
 from scaler.refusal import Refused
 from scaler.watch import Snapshot, Watch, shown
 

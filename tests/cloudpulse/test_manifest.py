@@ -80,7 +80,7 @@ def test_the_autoscaler_is_found_among_other_objects_and_in_a_list(tmp_path: Pat
         ("periodSeconds: 60", "periodSeconds: 1801", r"policies\[0\]: periodSeconds: expected 1 to 1800, got 1801"),
         ("value: 4", "value: 0", "value: expected 1 or more, got 0"),
         ("Seconds: 30\n", "Seconds: 3601\n", "stabilizationWindowSeconds: expected 0 to 3600, got 3601"),
-        ("selectPolicy: Min", "selectPolicy: Least", "invalid enum value 'Least'"),
+        ("selectPolicy: Min", "selectPolicy: Least", "expected one of Disabled, Max, Min, got 'Least'"),
         ("tolerance: 50m", "tolerance: -1", "tolerance: expected 0 or more, got -1"),
         ("scaleUp", "scaleup", "unknown key `scaleup`"),
         (

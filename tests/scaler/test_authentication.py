@@ -92,7 +92,7 @@ def test_health_needs_no_credentials(adapter_for: Callable[[str], Any]) -> None:
 
 def test_without_a_word_on_who_may_read_nothing_starts(settings_of: Read) -> None:
     with pytest.raises(ConfigError, match="nothing says who may read"):
-        StaticAccess(settings_of(RULE).auth)
+        StaticAccess(settings_of(RULE).auth, certificates=False)
 
 
 @pytest.mark.parametrize("content", ["", "two words", "é"])
@@ -100,4 +100,4 @@ def test_a_token_file_that_holds_no_token_is_refused(settings_of: Read, tmp_path
     file = tmp_path / "token"
     file.write_text(content)
     with pytest.raises(ConfigError, match="hpa: expected visible ASCII"):
-        StaticAccess(settings_of(f"auth: {{tokens: [{{name: hpa, token_file: '{file}'}}]}}").auth)
+        StaticAccess(settings_of(f"auth: {{tokens: [{{name: hpa, token_file: '{file}'}}]}}").auth, certificates=False)

@@ -25,7 +25,7 @@ from cloudpulse.testing import FakeClock, FakeSource
 from scaler.certificate import Expiry
 from scaler.cluster import api, connection, watching
 from scaler.cluster.connection import Cluster
-from scaler.config import ScalerSettings
+from scaler.config import ScalerSettings, TlsFiles
 from scaler.https import THREADS
 from scaler.refusal import Denied
 
@@ -363,14 +363,18 @@ def test_an_expired_server_certificate_is_told_until_it_is_renewed(setting: Sett
     file = tmp_path / "own.crt"
     expired = ca.issue_cert("adapter.svc", not_before=now - timedelta(days=2), not_after=now - timedelta(days=1))
     expired.cert_chain_pems[0].write_to_path(file)
-    setting.adapter.service._expiry = Expiry(file)
+    expired.private_key_pem.write_to_path(tmp_path / "own.key")
+    setting.adapter.service._expiry = Expiry(TlsFiles(cert_file=file, key_file=tmp_path / "own.key"))
     status, body = setting.probe("/readyz")
     assert (status, "server certificate expired" in body) == (503, True)
     assert setting.probe("/-/ready")[0] == 503
     assert setting.probe("/livez") == (200, "ok")
-    new = tmp_path / "new"
-    ca.issue_cert("adapter.svc").cert_chain_pems[0].write_to_path(new)
+    new, renewed = tmp_path / "new", ca.issue_cert("adapter.svc")
+    renewed.cert_chain_pems[0].write_to_path(new)
     new.replace(file)
+    assert setting.probe("/readyz")[0] == 503  # without its key it is not served
+    renewed.private_key_pem.write_to_path(new)
+    new.replace(tmp_path / "own.key")
     assert setting.probe("/readyz") == (200, "ok")
     file.write_text("half")  # what can't be read is not served either
     assert setting.probe("/readyz") == (200, "ok")

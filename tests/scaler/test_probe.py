@@ -20,7 +20,7 @@ from cloudpulse.promql import Series
 from cloudpulse.testing import FakeSource, query_api, serving
 from scaler.config import Rule, ScalerSettings
 from scaler.evaluation import Item
-from scaler.manifest import manifest
+from scaler.hpa_manifest import manifest
 from scaler.question import PART
 
 
