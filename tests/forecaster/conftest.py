@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import structlog
 from prometheus_client.core import CollectorRegistry
 
 from cloudpulse.durations import Duration
@@ -28,12 +27,6 @@ from forecaster.store import ForecastStore
 from forecaster.training import Trainer
 
 DAY = 86400
-
-
-@pytest.fixture(autouse=True)
-def _every_line_is_logged() -> None:
-    """A command that another test ran in this process may have left the log at warnings only."""
-    structlog.reset_defaults()
 
 
 APPS = Path(__file__).parent / "data" / "apps.csv.gz"
