@@ -118,7 +118,7 @@ def test_a_killed_kubernetes_api_stops_new_readers_and_not_discovery(setting: Se
 def test_a_ca_rotated_while_the_kubernetes_api_was_away_is_known_after_its_return(setting: Setting) -> None:
     setting.kubernetes.stop()
     renewed = trustme.CA()
-    setting.kubernetes.data = trust(renewed)
+    setting.kubernetes.rotate(trust(renewed))
     assert setting.discovery_goes_on()
     setting.kubernetes.start()
     setting.proxy = renewed.issue_cert("x", common_name="front-proxy-client")
