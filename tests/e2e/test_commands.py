@@ -80,6 +80,6 @@ def test_a_backtest_reads_the_past_of_a_real_prometheus(config: Path, tmp_path: 
     assert (done.returncode, done.stderr) == (0, "")
     (found,) = json.loads(done.stdout)["forecasts"]
     assert len(found["series"]) == 5
-    assert [one["horizon"] for one in found["horizons"]] == ["15m", "1h", "24h"]
+    assert [one["horizon"] for one in found["horizons"]] == ["5m", "15m", "1h", "24h"]
     assert all(one["series"] == 5 and one["mase"] > 0 for one in found["horizons"])
     assert report.read_text().startswith("<!DOCTYPE html>")
