@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cloudpulse.promql import Labels, Sample
+from cloudpulse.yielding import with_rests
 from scaler.config import Rule
 from scaler.gate import Figures, Gate
 from scaler.horizon import Choice
@@ -91,7 +92,7 @@ def evaluate(rule: Rule, parts: Parts, choice: Choice, gate: Gate, now: float, u
     forecasts, figures, shut = _forecasts(rule, parts, choice, gate, now, until)
     matched = _matched(rule, measured, forecasts)
     fallbacks: Counter[str] = Counter()
-    ahead = [_combined(rule, one, found, fallbacks) for one, found in matched.pairs]
+    ahead = [_combined(rule, one, found, fallbacks) for one, found in with_rests(matched.pairs)]
     ahead += [_item(rule, one, "forecast", measured=False) for one in _missing(rule, matched)]
     served = [_item(rule, one, "reactive") for one in measured] if rule.mode == "shadow" else ahead
     return Evaluation(
@@ -121,7 +122,7 @@ def _forecasts(
     oldest = min((one.value for one in parts.made), default=math.nan)
     level = float(choice.level) if choice.level else math.nan
     readings, known, count = [], [], 0
-    for one in parts.forecast:
+    for one in with_rests(parts.forecast):
         found = made.of(one.labels)
         time = oldest if found is None else found
         figures = Figures(_or_nan(mase.of(one.labels)), _or_nan(coverage.of(one.labels)))
@@ -152,7 +153,7 @@ def _matched(rule: Rule, measured: list[_Reading], forecasts: list[_Reading]) ->
     index = ByLabels(((one.labels, i) for i, one in enumerate(measured)), min)
     found: list[list[_Reading]] = [[] for _ in measured]
     alone = []
-    for one in forecasts:
+    for one in with_rests(forecasts):
         source = _as_at_source(one.labels)
         i = index.of(source)
         if i is None and (hidden := one.labels.keys() - source.keys()):

@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Generic, TypeVar
 
 from cloudpulse.promql import Labels
+from cloudpulse.yielding import with_rests
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ class ByLabels(Generic[T]):
         """`merge` makes one of two things with the same labels."""
         by_names: dict[tuple[str, ...], tuple[Callable[[Labels], Hashable], dict[Hashable, T]]] = {}
         by_order: dict[tuple[str, ...], tuple[Callable[[Labels], Hashable], dict[Hashable, T]]] = {}
-        for labels, thing in things:
+        for labels, thing in with_rests(things):
             order = tuple(labels)
             if order not in by_order:  # sorted once for each order, and not for each thing
                 names = tuple(sorted(labels))

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from cloudpulse import names
 from cloudpulse.names import Definition
 from cloudpulse.promql import Labels, Sample
+from cloudpulse.yielding import with_rests
 from scaler.config import Rule
 from scaler.horizon import Choice
 
@@ -70,7 +71,7 @@ def split(answer: Iterable[Sample]) -> Parts:
     """The answer to `text(…)` by its parts."""
     parts = Parts()
     lists = {part: getattr(parts, part) for part in ("measured", "sampled", "forecast", "made", "mase", "coverage")}
-    for one in answer:
+    for one in with_rests(answer):
         labels = dict(one.labels)
         labels.pop("__name__", None)
         lists[labels.pop(PART, "measured")].append(Sample(labels, one.value))
