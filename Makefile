@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e fuzz bench bench-forecast pretrain proto programs clean
+.PHONY: up test format lint types imports rules unit e2e fuzz bench bench-forecast pretrain proto programs test-programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
 
-test: $(VENV)/dev programs lint types imports rules unit e2e
+test: $(VENV)/dev test-programs lint types imports rules unit e2e
 	@echo "make test: everything passed"
 
 lint: $(VENV)/dev
@@ -27,10 +27,10 @@ rules: programs
 	promtool check rules prometheus/rules/*.yml
 	promtool test rules tests/prometheus/*_test.yml
 
-unit: $(VENV)/dev programs
+unit: $(VENV)/dev test-programs
 	$(BIN)/pytest -q -m "not e2e"
 
-e2e: $(VENV)/dev programs
+e2e: $(VENV)/dev test-programs
 	$(BIN)/pytest -q -m e2e
 
 # What `unit` tries with few cases, with many: nothing that a client sends may break the scaler or open it.
@@ -67,6 +67,10 @@ bench: $(VENV)/dev programs
 # A real Prometheus and Alertmanager: those on PATH, else Debian's.
 programs:
 	@sh .ci/programs
+
+# What the tests start beside them: a real PostgreSQL and Chromium.
+test-programs:
+	@sh .ci/programs test
 
 $(VENV)/bin/python:
 	@echo "CloudPulse: making a virtual environment in $(VENV)"

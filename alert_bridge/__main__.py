@@ -8,6 +8,7 @@ import click
 
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
+from alert_bridge.insight import NoInsights
 from cloudpulse import config, logs
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
 
@@ -25,7 +26,7 @@ def command(
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
-    bridge = Bridge(config.read(config_path).section("alert_bridge", AlertBridgeSettings))
+    bridge = Bridge(config.read(config_path).section("alert_bridge", AlertBridgeSettings), NoInsights())
     try:
         server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
         bridge.start()

@@ -13,6 +13,7 @@ from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
 from alert_bridge.delivery import Backoff, Delivery, Worker
 from alert_bridge.history import History
+from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.outbox import Outbox
@@ -38,13 +39,13 @@ class Bridge:
     `face` is its WSGI app; `start` begins to deliver; `close` lets the data_dir go and leaves what waits for later.
     """
 
-    def __init__(self, settings: AlertBridgeSettings, clock: Clock = time.time) -> None:
+    def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
         names = [receiver.name for receiver in settings.receivers]
         router = Router(settings.routes, settings.fallback_names)
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
             token = secret_text(settings.bearer_token, settings.bearer_token_file)
-        built = [(r.name, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
+        built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         metrics = BridgeMetrics(registry, names)
@@ -55,7 +56,20 @@ class Bridge:
         )
         stopping = threading.Event()
         backoff = Backoff(settings.retry_first, settings.retry_max)
-        workers = [Worker(name, notifier, self.outbox, clock, backoff, metrics, stopping) for name, notifier in built]
+        nothing = NoInsights()
+        workers = [
+            Worker(
+                receiver.name,
+                notifier,
+                self.outbox,
+                insights if receiver.insight else nothing,
+                clock,
+                backoff,
+                metrics,
+                stopping,
+            )
+            for receiver, notifier in built
+        ]
         self._delivery = Delivery(workers, self.outbox, clock, stopping)
         if moved := self.outbox.resume(names, heir=settings.fallback_names[0]):
             log.warning(

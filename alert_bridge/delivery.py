@@ -11,8 +11,9 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from alert_bridge.insight import Insights
 from alert_bridge.metrics import BridgeMetrics
-from alert_bridge.notifier import DeliveryFailed, Notification, Notifier
+from alert_bridge.notifier import DeliveryFailed, Message, Notification, Notifier
 from alert_bridge.outbox import Outbox
 from cloudpulse import logs
 from cloudpulse.clock import Clock
@@ -49,6 +50,7 @@ class Worker:
         receiver: str,
         notifier: Notifier,
         outbox: Outbox,
+        insights: Insights,
         clock: Clock,
         backoff: Backoff,
         metrics: BridgeMetrics,
@@ -57,6 +59,7 @@ class Worker:
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
+        self._insights = insights
         self._clock = clock
         self._backoff = backoff
         self._metrics = metrics
@@ -70,7 +73,7 @@ class Worker:
             return False
         with logs.correlation("notification", notification.idempotency_key):
             try:
-                self._notifier.send(notification)
+                memory = self._notifier.send(Message(notification, self._insights.of(notification.group)))
             except DeliveryFailed as error:
                 self._failed(notification, error)
             except Exception as error:  # noqa: BLE001  see below
@@ -80,7 +83,7 @@ class Worker:
                 text = f"the notifier broke: {type(error).__name__} at {where.filename}:{where.lineno}"
                 self._failed(notification, DeliveryFailed(text, retryable=True))
             else:
-                self._settle(lambda: self._outbox.delivered(notification))
+                self._settle(lambda: self._outbox.delivered(notification, memory))
                 self._metrics.attempts.labels(self.receiver, "delivered").inc()
                 waited = max(0.0, self._clock() - notification.stored_at)
                 self._metrics.latency.labels(self.receiver).observe(waited)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import email.utils
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Protocol
 
+import msgspec
+
+from alert_bridge.insight import NOTHING, Insight
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 from cloudpulse.config import Section
@@ -20,9 +24,36 @@ still at work) may be put right at the receiver or in the config while the notif
 """
 
 
+Memory = Mapping[str, str]
+"""What a notifier keeps about an incident at its receiver, such as the id of the message to update."""
+
+
+class Ack(msgspec.Struct, frozen=True, rename="camel"):
+    """Someone has taken alerts of an incident until then (Unix seconds); `whole` when nothing else of it fires."""
+
+    by: str
+    until: float
+    comment: str = ""
+    undo_url: str = ""
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Why one message stands for many: a rate limit held back so many notifications, of so many incidents."""
+
+    notifications: int
+    incidents: int
+
+
 @dataclass(frozen=True)
 class Notification:
-    """A group of alerts on its way to one receiver. `attempt` counts from 1."""
+    """A group of alerts on its way to one receiver. `attempt` counts from 1.
+
+    With an `ack` it tells that someone has taken these alerts. With a `summary` the group is made of the last ones of
+    several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
+    for the first, after a summary, and once the incident is over.
+    """
 
     id: int
     receiver: str
@@ -31,6 +62,18 @@ class Notification:
     stored_at: float
     give_up_at: float
     group: AlertGroup
+    ack: Ack | None = None
+    summary: Summary | None = None
+    memory: Memory = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a notifier is given: the notification, what is known about it, and where to take it (an URL, or empty)."""
+
+    notification: Notification
+    insight: Insight = NOTHING
+    ack_url: str = ""
 
 
 class DeliveryFailed(CloudPulseError):
@@ -48,15 +91,20 @@ class DeliveryFailed(CloudPulseError):
 class Notifier(Protocol):
     """Formats and sends; retries, order, time and metrics are the caller's. Used by one thread."""
 
-    def send(self, notification: Notification) -> None:
-        """Return once the receiver has taken it; raises DeliveryFailed."""
+    def send(self, message: Message) -> Memory:
+        """Return once the receiver has taken it, with what to remember of its incident; raises DeliveryFailed."""
 
 
 class ReceiverSettings(Section, frozen=True):
-    """What every receiver in the config has; `concurrency` is how many incidents it is told of at the same time."""
+    """What every receiver in the config has.
+
+    `concurrency` is how many incidents it is told of at the same time; `insight` whether to ask Prometheus for the
+    picture and the outlook of what it is told.
+    """
 
     name: str
     concurrency: int = 4
+    insight: bool = True
 
     def __post_init__(self) -> None:
         if not self.name:

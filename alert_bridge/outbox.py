@@ -13,10 +13,21 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
-from alert_bridge import webhook
+from alert_bridge import events, webhook
 from alert_bridge.database import Database
-from alert_bridge.notifier import Notification
-from alert_bridge.schema import DEAD, DELIVERED, PENDING, State, alerts, groups, notifications, pending, probes
+from alert_bridge.notifier import Ack, Memory, Notification
+from alert_bridge.schema import (
+    DEAD,
+    DELIVERED,
+    PENDING,
+    State,
+    alerts,
+    groups,
+    memories,
+    notifications,
+    pending,
+    probes,
+)
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 
@@ -80,22 +91,46 @@ class Outbox:
                 ],
             )
             for receiver, positions in deliveries.items():
-                before = select(func.max(notifications.c.due_at)).where(
-                    pending(notifications), notifications.c.receiver == receiver, notifications.c.incident == incident
-                )
-                row = {
-                    "group_id": group_id,
-                    "positions": msgspec.json.encode(positions).decode(),
-                    "receiver": receiver,
-                    "incident": incident,
-                    "idempotency_key": uuid.uuid4().hex,
-                    "state": PENDING,
-                    "stored_at": now,
-                    "due_at": connection.scalar(before) or now,
-                    "give_up_at": now + self._give_up_after,
-                }
-                connection.execute(insert(notifications).values(row))
+                self._enqueue(connection, now, group_id, positions, receiver, incident)
+            events.record(connection, now, "alerts", groupId=group_id)
             return Stored(group_id, duplicate=False)
+
+        return self._database.write(operation)
+
+    def acknowledge(self, fingerprint: str, ack: Ack) -> tuple[str, ...]:
+        """Tell everyone who was told that this alert fires, and not that it ended, that someone has taken it.
+
+        Returns the receivers; empty when it doesn't fire. `ack.whole` is found out here, for each incident.
+        """
+
+        def operation(connection: Connection) -> tuple[str, ...]:
+            now = self._clock()
+            latest = (
+                select(func.max(alerts.c.id))
+                .join(groups)
+                .where(alerts.c.fingerprint == fingerprint)
+                .group_by(groups.c.incident)
+            )
+            columns = (alerts.c.id, alerts.c.group_id, alerts.c.status, groups.c.incident)
+            told: list[str] = []
+            for row in connection.execute(select(*columns).join(groups).where(alerts.c.id.in_(latest))).all():
+                if row.status != "firing":
+                    continue
+                of_group = alerts.c.group_id == row.group_id
+                position = connection.execute(select(func.count()).where(of_group, alerts.c.id < row.id)).scalar_one()
+                firing = connection.execute(
+                    select(func.count()).where(of_group, alerts.c.status == "firing", alerts.c.id != row.id)
+                ).scalar_one()
+                body = msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
+                sent = select(notifications.c.receiver, notifications.c.positions).where(
+                    notifications.c.group_id == row.group_id, notifications.c.ack.is_(None)
+                )
+                for receiver, positions in connection.execute(sent).all():
+                    if position in msgspec.json.decode(positions, type=list[int]):
+                        self._enqueue(connection, now, row.group_id, [position], receiver, row.incident, body)
+                        told.append(receiver)
+            events.record(connection, now, "acked", fingerprint=fingerprint, by=ack.by, until=ack.until)
+            return tuple(dict.fromkeys(told))
 
         return self._database.write(operation)
 
@@ -132,13 +167,25 @@ class Outbox:
         # Without a limit: a claim that happens after its caller went would hold up the incident for the whole lease.
         return self._database.write(operation, seconds=None)
 
-    def delivered(self, notification: Notification) -> None:
-        """The receiver has it."""
-        self._finish(notification, state=DELIVERED)
+    def delivered(self, notification: Notification, memory: Memory) -> None:
+        """The receiver has it, and its notifier remembers that of the incident."""
+
+        def operation(connection: Connection) -> None:
+            self._finish(connection, notification, state=DELIVERED)
+            mine = and_(
+                memories.c.receiver == notification.receiver, memories.c.incident == notification.group.incident
+            )
+            connection.execute(delete(memories).where(mine))
+            if memory:
+                body = msgspec.json.encode(memory).decode()
+                row = {"receiver": notification.receiver, "incident": notification.group.incident, "body": body}
+                connection.execute(insert(memories).values(row))
+
+        self._database.write(operation)
 
     def given_up(self, notification: Notification, reason: str) -> None:
         """A dead letter: kept for a person, and no longer in the way of those after it."""
-        self._finish(notification, state=DEAD, last_error=reason)
+        self._database.write(lambda connection: self._finish(connection, notification, state=DEAD, last_error=reason))
 
     def postponed(self, notification: Notification, due_at: float, reason: str) -> None:
         """Another try at `due_at`; those after it wait as long."""
@@ -216,19 +263,48 @@ class Outbox:
 
         self._database.write(operation)
 
-    def _finish(self, notification: Notification, **values: str) -> None:
-        def operation(connection: Connection) -> None:
-            this = notifications.c.id == notification.id
-            done = {"finished_at": self._clock(), "claimed_until": None, **values}
-            connection.execute(update(notifications).where(this).values(done))
+    def _enqueue(
+        self,
+        connection: Connection,
+        now: float,
+        group_id: int,
+        positions: Sequence[int],
+        receiver: str,
+        incident: str,
+        ack: str | None = None,
+    ) -> None:
+        before = select(func.max(notifications.c.due_at)).where(
+            pending(notifications), notifications.c.receiver == receiver, notifications.c.incident == incident
+        )
+        row = {
+            "group_id": group_id,
+            "positions": msgspec.json.encode(positions).decode(),
+            "receiver": receiver,
+            "incident": incident,
+            "idempotency_key": uuid.uuid4().hex,
+            "state": PENDING,
+            "stored_at": now,
+            "due_at": connection.scalar(before) or now,
+            "give_up_at": now + self._give_up_after,
+            "ack": ack,
+        }
+        connection.execute(insert(notifications).values(row))
 
-        self._database.write(operation)
+    def _finish(self, connection: Connection, notification: Notification, state: State, **values: str) -> None:
+        now = self._clock()
+        this = notifications.c.id == notification.id
+        done = {"finished_at": now, "claimed_until": None, "state": state, **values}
+        connection.execute(update(notifications).where(this).values(done))
+        events.record(connection, now, state, notificationId=notification.id, receiver=notification.receiver)
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:
     query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
     row = connection.execute(query).one()
     mine = alerts.c.group_id == row.group_id
+    kept = connection.scalar(
+        select(memories.c.body).where(memories.c.receiver == row.receiver, memories.c.incident == row.incident)
+    )
     bodies = connection.scalars(select(alerts.c.body).where(mine).order_by(alerts.c.id)).all()
     return Notification(
         id=row.id,
@@ -238,6 +314,8 @@ def _load(connection: Connection, notification_id: int) -> Notification:
         stored_at=row.stored_at,
         give_up_at=row.give_up_at,
         group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
+        ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
+        memory={} if kept is None else msgspec.json.decode(kept, type=dict[str, str]),
     )
 
 

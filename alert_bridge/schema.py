@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
-VERSION = 1
+VERSION = 2
 """Counts up with every change that an older program couldn't read."""
 
 State = Literal["pending", "delivered", "dead"]
@@ -67,10 +67,59 @@ notifications = Table(
     Column("give_up_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("last_error", Text),
+    Column("ack", Text),  # JSON of the Ack that this notification tells of; else it tells of the alerts themselves
+    Column("summary", Text),  # the summary that it is part of: its idempotency key; all of one go together
     Index("notifications_by_group", "group_id"),
     Index("notifications_by_receiver", "receiver", "id"),
     Index("notifications_by_incident", "incident", "id"),
     Index("notifications_by_state", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+memories = Table(  # what a receiver's notifier keeps about an incident, such as the message to update
+    "memories",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("incident", Text, primary_key=True),
+    Column("body", Text, nullable=False),  # JSON: texts by name
+)
+
+events = Table(  # what happened, in order, for the stream
+    "events",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON; of "alerts" only the group's id
+    sqlite_autoincrement=True,
+)
+
+acks = Table(  # who took which alert, until when
+    "acks",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("silence", Text, nullable=False, unique=True),  # its id at Alertmanager
+    Column("fingerprint", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("undone_at", Double),
+    Index("acks_by_fingerprint", "fingerprint", "until"),
+    sqlite_autoincrement=True,
+)
+
+dismissals = Table(  # alerts that people called useless or useful: labels for later tuning
+    "dismissals",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("alert_id", _ID),
+    Column("verdict", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Index("dismissals_by_fingerprint", "fingerprint"),
     sqlite_autoincrement=True,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alert_bridge.notifier import Notification, ReceiverSettings
+from alert_bridge.notifier import Memory, Message, ReceiverSettings
 from cloudpulse import logs
 
 log = logs.get(__name__)
@@ -11,6 +11,8 @@ log = logs.get(__name__)
 class LogReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="log"):
     """`type: log`."""
 
+    insight: bool = False
+
 
 class LogNotifier:
     """Writes to the service's own log."""
@@ -18,8 +20,9 @@ class LogNotifier:
     def __init__(self, settings: LogReceiver) -> None:
         self._name = settings.name
 
-    def send(self, notification: Notification) -> None:
+    def send(self, message: Message) -> Memory:
         """One line at level info; the alerts' texts stay values in it."""
+        notification = message.notification
         group = notification.group
         log.info(
             "notification",
@@ -33,3 +36,4 @@ class LogNotifier:
             truncated=group.truncated_alerts,
             idempotency_key=notification.idempotency_key,
         )
+        return {}

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from alert_bridge.notifier import DeliveryFailed, Notification, ReceiverSettings, check_status
+from alert_bridge.notifier import DeliveryFailed, Memory, Message, Notification, ReceiverSettings, check_status
 from cloudpulse import __version__
 from cloudpulse.clock import Clock
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, exactly_one, secret_text
@@ -61,8 +61,9 @@ class WebhookNotifier:
             "User-Agent": f"CloudPulse/{__version__}",
         }
 
-    def send(self, notification: Notification) -> None:
+    def send(self, message: Message) -> Memory:
         """2xx is taken; redirects are not followed, and the answer's body is not read."""
+        notification = message.notification
         try:
             with self._session.post(
                 self._url,
@@ -78,6 +79,7 @@ class WebhookNotifier:
             # The error's own text holds the whole URL.
             reason = "timed out" if isinstance(error, requests.Timeout) else f"not reached: {type(error).__name__}"
             raise DeliveryFailed(f"{self._place} {reason}", retryable=True) from None
+        return {}
 
 
 def body(notification: Notification) -> bytes:

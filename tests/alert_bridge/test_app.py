@@ -7,6 +7,7 @@ import requests
 
 from alert_bridge.bridge import Bridge
 from alert_bridge.config import AlertBridgeSettings
+from alert_bridge.insight import NoInsights
 from alert_bridge.notifiers.webhook import WebhookReceiver
 from alert_bridge.router import Route
 from alert_bridge.testing import eventually, webhook_body
@@ -24,7 +25,7 @@ def bridge(tmp_path):
     made = []
 
     def start(**settings):
-        one = Bridge(AlertBridgeSettings(data_dir=tmp_path / "data", **settings))
+        one = Bridge(AlertBridgeSettings(data_dir=tmp_path / "data", **settings), NoInsights())
         server = serving(one.face)
         made.append((one, server))
         one.start()
@@ -170,7 +171,7 @@ def test_pages_lead_from_one_to_the_next(bridge):
 def test_a_receiver_that_left_the_config_leaves_its_notifications_to_the_fallback(tmp_path, receiver):
     app, to = receiver
     gone = WebhookReceiver(name="gone", url=Secret("http://127.0.0.1:1"), concurrency=1)
-    first = Bridge(AlertBridgeSettings(data_dir=tmp_path, receivers=(gone,), retry_first=Duration(0.01)))
+    first = Bridge(AlertBridgeSettings(data_dir=tmp_path, receivers=(gone,), retry_first=Duration(0.01)), NoInsights())
     first.start()
     with serving(first.face) as url:
         post(url)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from alert_bridge import webhook
 from alert_bridge.delivery import RETRY_AFTER_LIMIT_SECONDS, Backoff, Delivery, Worker
+from alert_bridge.insight import NoInsights
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed
 from alert_bridge.testing import eventually, webhook_body
@@ -19,10 +20,11 @@ class Scripted:
         self.results = list(results)
         self.sent = []
 
-    def send(self, notification):
-        self.sent.append(notification)
+    def send(self, message):
+        self.sent.append(message.notification)
         if self.results and (error := self.results.pop(0)) is not None:
             raise error
+        return {}
 
 
 AGAIN = DeliveryFailed("no answer", retryable=True)
@@ -39,7 +41,7 @@ def worker(outbox, clock, registry):
     metrics = BridgeMetrics(registry, ["one"])
 
     def make(notifier):
-        return Worker("one", notifier, outbox, clock, Backoff(1, 60), metrics, threading.Event())
+        return Worker("one", notifier, outbox, NoInsights(), clock, Backoff(1, 60), metrics, threading.Event())
 
     return make
 
@@ -149,7 +151,7 @@ def test_a_bug_beside_the_notifier_does_not_silence_a_receiver(outbox, clock, mo
     monkeypatch.setattr(outbox, "claim", breaks)
     stopping, notifier = threading.Event(), Scripted()
     metrics = BridgeMetrics(CollectorRegistry(), ["one"])
-    worker = Worker("one", notifier, outbox, clock, Backoff(1, 60), metrics, stopping)
+    worker = Worker("one", notifier, outbox, NoInsights(), clock, Backoff(1, 60), metrics, stopping)
     delivery = Delivery([worker], outbox, clock, stopping)
     store(outbox)
     delivery.start()
@@ -162,10 +164,10 @@ def test_a_result_that_can_not_be_recorded_is_tried_again_not_sent_again(outbox,
     fails = iter([True, True, False])
     record = outbox.delivered
 
-    def full(notification):
+    def full(notification, memory):
         if next(fails):
             raise StoreError("disk full")
-        record(notification)
+        record(notification, memory)
 
     monkeypatch.setattr(outbox, "delivered", full)
     one = worker(notifier := Scripted())
@@ -180,13 +182,13 @@ def test_a_dead_receiver_holds_up_no_other(outbox, clock):
     release, stopping = threading.Event(), threading.Event()
 
     class Hanging:
-        def send(self, notification):
+        def send(self, message):
             release.wait(10)
 
     metrics = BridgeMetrics(CollectorRegistry(), ["dead", "alive"])
     alive = Scripted()
     workers = [
-        Worker(name, notifier, outbox, clock, Backoff(1, 60), metrics, stopping)
+        Worker(name, notifier, outbox, NoInsights(), clock, Backoff(1, 60), metrics, stopping)
         for name, notifier in (("dead", Hanging()), ("dead", Hanging()), ("alive", alive))
     ]
     delivery = Delivery(workers, outbox, clock, stopping)
@@ -204,12 +206,12 @@ def test_stopping_does_not_wait_for_a_receiver_that_hangs(outbox, clock):
     stopping, entered, release = threading.Event(), threading.Event(), threading.Event()
 
     class Hanging:
-        def send(self, notification):
+        def send(self, message):
             entered.set()
             release.wait(10)
 
     metrics = BridgeMetrics(CollectorRegistry(), ["one"])
-    worker = Worker("one", Hanging(), outbox, clock, Backoff(1, 60), metrics, stopping)
+    worker = Worker("one", Hanging(), outbox, NoInsights(), clock, Backoff(1, 60), metrics, stopping)
     delivery = Delivery([worker], outbox, clock, stopping)
     store(outbox)
     delivery.start()

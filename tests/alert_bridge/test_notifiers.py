@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from alert_bridge import notifiers, webhook
-from alert_bridge.notifier import REFUSED, DeliveryFailed, Notification
+from alert_bridge.notifier import REFUSED, DeliveryFailed, Message, Notification
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.notifiers.webhook import WebhookReceiver
 from alert_bridge.testing import webhook_body
@@ -63,8 +63,8 @@ def log_text(request, capsys):
 
 
 @pytest.mark.parametrize("kind", notifiers.NOTIFIERS)
-def test_each_delivers_and_returns_nothing(kind, receiver, notification):
-    assert notifiers.build(settings_of(kind, receiver[1])).send(notification) is None
+def test_each_delivers_and_remembers_nothing(kind, receiver, notification):
+    assert notifiers.build(settings_of(kind, receiver[1])).send(Message(notification)) == {}
 
 
 @pytest.mark.parametrize("kind", OVER_HTTP)
@@ -75,7 +75,7 @@ def test_each_calls_the_same_statuses_retryable(kind, status, receiver, notifica
     app, url = receiver
     app.answer = lambda post: (status, {"Location": f"{url}/elsewhere"})
     with pytest.raises(DeliveryFailed, match=str(status)) as caught:
-        notifiers.build(settings_of(kind, url)).send(notification)
+        notifiers.build(settings_of(kind, url)).send(Message(notification))
     assert caught.value.retryable == (status not in REFUSED)
     assert len(app.posts) == 1, "a redirect was followed"
 
@@ -84,8 +84,8 @@ def test_each_calls_the_same_statuses_retryable(kind, status, receiver, notifica
 def test_each_gives_the_same_idempotency_key_again(kind, receiver, notification):
     app, url = receiver
     notifier = notifiers.build(settings_of(kind, url))
-    notifier.send(notification)
-    notifier.send(dataclasses.replace(notification, attempt=2))
+    notifier.send(Message(notification))
+    notifier.send(Message(dataclasses.replace(notification, attempt=2)))
     one, other = app.posts
     assert one["headers"]["IDEMPOTENCY-KEY"] == "key-of-this"
     assert one["raw"] == other["raw"]
@@ -106,7 +106,7 @@ def test_each_passes_on_when_the_receiver_wants_to_be_tried(kind, header, second
     app, url = receiver
     app.answer = lambda post: (429, {} if header is None else {"Retry-After": header})
     with pytest.raises(DeliveryFailed) as caught:
-        notifiers.build(settings_of(kind, url)).send(notification)
+        notifiers.build(settings_of(kind, url)).send(Message(notification))
     assert caught.value.retry_after_seconds == seconds
 
 
@@ -116,7 +116,7 @@ def test_each_calls_an_unreachable_receiver_retryable(kind, notification):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(DeliveryFailed, match="not reached: ConnectionError") as caught:
-            notifiers.build(settings_of(kind, url)).send(notification)
+            notifiers.build(settings_of(kind, url)).send(Message(notification))
     assert caught.value.retryable
 
 
@@ -127,7 +127,7 @@ def test_each_gives_a_silent_receiver_its_timeout_and_no_more(kind, notification
         silent.listen()
         slow = settings_of(kind, f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(DeliveryFailed, match="timed out") as caught:
-            notifiers.build(msgspec.structs.replace(slow, timeout=Duration(0.2))).send(notification)
+            notifiers.build(msgspec.structs.replace(slow, timeout=Duration(0.2))).send(Message(notification))
     assert caught.value.retryable
 
 
@@ -141,7 +141,7 @@ def test_no_secret_is_in_any_error_or_log(kind, fault, receiver, notification, l
     settings = settings_of(kind, "http://127.0.0.1:1" if fault == "closed" else url)
     notifier = notifiers.build(settings)
     try:
-        notifier.send(notification)
+        notifier.send(Message(notification))
     except DeliveryFailed as error:
         logs.get("test").exception("failed")
         shown = f"{error} {error!r} {error.__cause__!r}"
@@ -152,14 +152,14 @@ def test_no_secret_is_in_any_error_or_log(kind, fault, receiver, notification, l
 
 @pytest.mark.parametrize("kind", notifiers.NOTIFIERS)
 def test_alert_texts_can_not_break_a_log_line(kind, receiver, notification, log_text):
-    notifiers.build(settings_of(kind, receiver[1])).send(notification)
+    notifiers.build(settings_of(kind, receiver[1])).send(Message(notification))
     text = log_text()
     assert "\x1b[2J" not in text
     assert all("notification" in line for line in text.splitlines() if "alertname" in line or "{{" in line)
 
 
 def test_the_log_line_says_what_happened(notification, log_text):
-    notifiers.build(LogReceiver(name="one")).send(notification)
+    notifiers.build(LogReceiver(name="one")).send(Message(notification))
     line = log_text()
     for part in ("one", "firing", "key-of-this", "alertname", "Test"):
         assert part in line
@@ -167,7 +167,7 @@ def test_the_log_line_says_what_happened(notification, log_text):
 
 def test_the_webhook_body_is_alertmanagers_own_with_ours_beside_it(receiver, notification):
     app, url = receiver
-    notifiers.build(WebhookReceiver(name="one", url=Secret(f"{url}/x"))).send(notification)
+    notifiers.build(WebhookReceiver(name="one", url=Secret(f"{url}/x"))).send(Message(notification))
     told = app.posts[0]["body"]
     ours = told.pop("notification")
     assert ours["idempotencyKey"] == "key-of-this"
@@ -189,7 +189,7 @@ def test_the_webhook_shows_who_it_is(receiver, notification, tmp_path, monkeypat
         WebhookReceiver(name="one", url=Secret(url), basic_auth=basic),
         settings_of(WebhookReceiver, url),
     ):
-        notifiers.build(settings).send(notification)
+        notifiers.build(settings).send(Message(notification))
     shown = [post["headers"].get("AUTHORIZATION") for post in app.posts]
     assert shown == [None, "Basic dXNlcjp1c2VyLXBhc3N3b3Jk", "Bearer bearer-token"]
     assert app.posts[0]["path"] == "/from-file"

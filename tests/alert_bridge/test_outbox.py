@@ -50,7 +50,7 @@ def test_the_same_again_is_stored_once_until_it_is_a_repeat(outbox, clock):
     keys = set()
     while (notification := outbox.claim("one")) is not None:
         keys.add(notification.idempotency_key)
-        outbox.delivered(notification)
+        outbox.delivered(notification, {})
     assert len(keys) == 2
 
 
@@ -85,7 +85,7 @@ def test_a_later_notification_waits_for_the_one_before_it(outbox, clock):
     clock.advance(1)
     again = outbox.claim("one")
     assert (again.idempotency_key, again.attempt) == (head.idempotency_key, 2)
-    outbox.delivered(again)
+    outbox.delivered(again, {})
     after = outbox.claim("one")
     assert after.group == SECOND
     outbox.given_up(after, "refused")
@@ -97,7 +97,7 @@ def test_receivers_do_not_wait_for_each_other(outbox):
     outbox.store(SECOND, {"one": [0], "two": [0]})
     assert outbox.claim("one").group == FIRST
     two = outbox.claim("two")
-    outbox.delivered(two)
+    outbox.delivered(two, {})
     assert outbox.claim("two").group == SECOND
 
 
@@ -129,7 +129,7 @@ def test_a_dead_letter_is_sent_again_when_a_person_says_so(outbox, clock):
     again = outbox.claim("one")
     assert (again.idempotency_key, again.attempt) == (first.idempotency_key, 1)
     assert again.give_up_at == clock() + 3600
-    outbox.delivered(again)
+    outbox.delivered(again, {})
     assert outbox.retry(first.id) == DELIVERED
     assert outbox.claim("one") is None
     assert outbox.retry(first.id + 1) is None
@@ -175,7 +175,7 @@ def test_whatever_happens_nothing_is_lost_and_order_is_kept(tmp_path_factory, st
         stored, finished, held = [], [], []
 
         def finish(notification):
-            outbox.delivered(notification)
+            outbox.delivered(notification, {})
             finished.append(notification.group.alerts[0].fingerprint)
 
         for action, number in steps:
