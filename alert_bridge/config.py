@@ -19,6 +19,11 @@ class AlertBridgeSettings(Section, frozen=True):
     less than that ago (the other half of an HA pair, a retry after a lost answer) is accepted and not delivered
     again; a later one is a reminder and is. Keep it above group_interval and below repeat_interval.
     `bearer_token`, where given, is asked of every POST.
+    `database` (or `database_file`) is the URL of a PostgreSQL database that several replicas may share, such as
+    postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
+    `data_dir`. A replica that was silent for `replica_timeout` is given up, and the others send what it was sending.
+    Delivered and given-up things are deleted after `retention`, the oldest earlier where there are more than
+    `max_stored_alerts` (about 2 kB each); what still waits never is: when that alone is more, new alerts are refused.
     """
 
     data_dir: Path = Path("./data/alert-bridge")
@@ -30,6 +35,11 @@ class AlertBridgeSettings(Section, frozen=True):
     retry_max: Duration = Duration(300)
     give_up_after: Duration = Duration(86400)
     max_body_bytes: int = 16 * 1024 * 1024
+    database: Secret | None = None
+    database_file: Path | None = None
+    replica_timeout: Duration = Duration(30)
+    retention: Duration = Duration(30 * 86400)
+    max_stored_alerts: int = 1_000_000
     bearer_token: Secret | None = None
     bearer_token_file: Path | None = None
 
@@ -48,6 +58,14 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError(f"retry_first: expected more than 0s and at most retry_max, got {self.retry_first}")
         if self.give_up_after <= 0:
             raise ValueError(f"give_up_after: expected more than 0s, got {self.give_up_after}")
+        if self.database is not None and self.database_file is not None:
+            raise ValueError("database and database_file can't both be set: keep one")
+        if self.replica_timeout < 1:
+            raise ValueError(f"replica_timeout: expected 1s or more, got {self.replica_timeout}")
+        if self.retention < self.repeat_after:
+            raise ValueError(f"retention: expected at least repeat_after, got {self.retention}")
+        if self.max_stored_alerts < 1:
+            raise ValueError(f"max_stored_alerts: expected 1 or more, got {self.max_stored_alerts}")
         if self.max_body_bytes < 1024:
             raise ValueError(f"max_body_bytes: expected 1024 or more, got {self.max_body_bytes}")
         if self.bearer_token is not None and self.bearer_token_file is not None:

@@ -1,58 +1,89 @@
-"""The SQLite file under the outbox: opened once per data_dir, written by one thread, durable when `write` returns.
+"""The database under the outbox: read by any thread, written by one, durable when `write` returns.
 
-Several writes that wait at the same time share one transaction and one fsync (group commit).
+Several writes that wait at the same time share one transaction and one flush to disk (group commit). What is under it
+is a Backend: SQLite for one process (alert_bridge/sqlite_file.py), PostgreSQL for several (alert_bridge/postgresql.py).
 """
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from alert_bridge import schema
+from alert_bridge import migrations
 from cloudpulse.errors import StoreError
-from cloudpulse.folders import claim, sync
 
 T = TypeVar("T")
 Operation = Callable[[Connection], Any]
 
-FILE = "outbox.db"
 BATCH = 200
 WRITE_SECONDS = 10
-"""How long a caller waits for its write: longer than SQLite's own wait for a lock, shorter than Alertmanager's."""
+"""How long a caller waits for its write: longer than the database waits for a lock, shorter than Alertmanager."""
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000")
+
+class Backend(Protocol):
+    """One kind of database. `name` is how messages call it; `shared` says whether other processes may use it, too."""
+
+    name: str
+    shared: bool
+    engine: Engine
+    reader: Engine
+    """Its connections see one moment of the database until they are given back."""
+
+    def check(self) -> None:
+        """Raise StoreError when what is written now would not be found again."""
+
+    def take_turn(self, connection: Connection) -> None:
+        """Until this transaction ends no other process writes in turn; so ids become visible in their order."""
+
+    def version(self, connection: Connection) -> int:
+        """The version of the schema in it; 0 for none."""
+
+    def set_version(self, connection: Connection, version: int) -> None:
+        """Note it."""
+
+    def reason(self, error: DBAPIError) -> str:
+        """What the driver says, without any secret or stored value."""
+
+    def close(self) -> None:
+        """Let everything go."""
+
+
+@dataclass(frozen=True)
+class _Write:
+    operation: Operation
+    in_turn: bool
+    future: Future[Any] = field(default_factory=Future)
 
 
 class Database:
-    """Reads by any thread, writes through one. Raises StoreError when the file can't be used.
+    """Reads by any thread, writes through one. Raises StoreError when the database can't be used.
 
     `write` runs its operation in a transaction that other operations may share; so an operation tells by its result,
-    not by an exception, and touches nothing but its connection. It may run twice, the first time rolled back.
+    not by an exception, and touches nothing but its connection. It may run twice, the first time rolled back; and
+    when a connection breaks during a commit, nobody knows whether it happened: the caller hears StoreError.
     """
 
-    def __init__(self, data_dir: Path, pragmas: tuple[str, ...] = ()) -> None:
-        self.path = data_dir / FILE
-        self._lock = claim(data_dir, "alert bridge")
-        self._engine = _engine(self.path, (*_PRAGMAS, *pragmas))
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.name = backend.name
+        self.shared = backend.shared
         try:
-            with self._errors("open"), self._engine.begin() as connection:
-                _prepare(connection, self.path)
-            sync(data_dir)
-            self._identity = _identity(self.path)
+            with self._errors("open"), backend.engine.begin() as connection:
+                backend.take_turn(connection)
+                migrations.prepare(connection, backend)
+            backend.check()
         except BaseException:
-            self._engine.dispose()
-            os.close(self._lock)
+            backend.close()
             raise
-        self._queue: queue.SimpleQueue[tuple[Operation, Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._open = True
         self._thread = threading.Thread(target=self._write_batches, name="outbox", daemon=True)
         self._thread.start()
@@ -60,28 +91,37 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database."""
-        with self._errors("read"), self._engine.connect() as connection:
+        with self._errors("read"), self._backend.reader.connect() as connection:
             yield connection
 
-    def write(self, operation: Callable[[Connection], T], seconds: float | None = WRITE_SECONDS) -> T:
-        """What `operation` returned, once it is on disk. After `seconds` the caller goes, and it may still happen."""
+    def write(
+        self,
+        operation: Callable[[Connection], T],
+        seconds: float | None = WRITE_SECONDS,
+        *,
+        in_turn: bool = True,
+    ) -> T:
+        """What `operation` returned, once it is on disk. After `seconds` the caller goes, and it may still happen.
+
+        `in_turn` unless it adds no rows and is safe beside the writes of other processes.
+        """
         if not self._open:
-            raise StoreError(f"{self.path}: already closed")
-        future: Future[T] = Future()
-        self._queue.put((operation, future))
+            raise StoreError(f"{self.name}: already closed")
+        asked = _Write(operation, in_turn)
+        self._queue.put(asked)
         try:
-            return future.result(seconds)
+            result: T = asked.future.result(seconds)
         except TimeoutError as error:
-            future.cancel()
-            raise StoreError(f"{self.path}: writing took longer than {seconds} s: is the disk stuck?") from error
+            asked.future.cancel()
+            raise StoreError(f"{self.name}: writing took longer than {seconds} s: is the disk stuck?") from error
+        return result
 
     def close(self) -> None:
-        """Finish the writes that wait, let the file go."""
+        """Finish the writes that wait, let the database go."""
         self._open = False
         self._queue.put(None)
         self._thread.join(WRITE_SECONDS)
-        self._engine.dispose()
-        os.close(self._lock)
+        self._backend.close()
 
     def _write_batches(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -93,31 +133,34 @@ class Database:
                     last = True
                     break
                 batch.append(following)
-            self._commit([(operation, future) for operation, future in batch if future.set_running_or_notify_cancel()])
+            self._commit([asked for asked in batch if asked.future.set_running_or_notify_cancel()])
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Operation, Future[Any]]]) -> None:
+    def _commit(self, batch: list[_Write]) -> None:
+        results: list[Any] = []
+        in_operation = False
         try:
             with self._errors("write"):
-                self._check_identity()
-                with self._engine.begin() as connection:
-                    results = [operation(connection) for operation, _ in batch]
+                self._backend.check()
+                with self._backend.engine.begin() as connection:
+                    if any(asked.in_turn for asked in batch):
+                        self._backend.take_turn(connection)
+                    for asked in batch:
+                        in_operation = True
+                        results.append(asked.operation(connection))
+                        in_operation = False
         except Exception as error:  # noqa: BLE001  every caller waits for an answer, whatever happened
-            if len(batch) == 1:
-                batch[0][1].set_exception(error)
-            else:
+            if len(batch) > 1 and in_operation and not _lost(error):
                 # Nothing was kept. One by one, so that a single bad operation fails alone.
                 for one in batch:
                     self._commit([one])
+            else:
+                for asked in batch:
+                    asked.future.set_exception(error)
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
-
-    def _check_identity(self) -> None:
-        # SQLite goes on writing into a file that was removed; what it stores there nobody finds again.
-        if _identity(self.path) != self._identity:
-            raise StoreError(f"{self.path}: removed or replaced while in use: restart the alert bridge")
+        for asked, result in zip(batch, results, strict=True):
+            asked.future.set_result(result)
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -125,38 +168,12 @@ class Database:
             yield
         except DBAPIError as error:
             # Only the driver's words: SQLAlchemy's own text holds the statement's values.
-            raise StoreError(f"{self.path}: can't {action} the outbox: {error.orig}") from error
+            raise StoreError(f"{self.name}: can't {action} the outbox: {self._backend.reason(error)}") from error
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.path}: can't {action} the outbox: {type(error).__name__}") from error
+            raise StoreError(f"{self.name}: can't {action} the outbox: {type(error).__name__}") from error
 
 
-def _engine(path: Path, pragmas: tuple[str, ...]) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # we say BEGIN; the driver's own way leaves reads outside of transactions
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
-
-
-def _prepare(connection: Connection, path: Path) -> None:
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if version not in (0, schema.VERSION):
-        raise StoreError(f"{path}: written by a newer CloudPulse (schema {version}, here {schema.VERSION}): upgrade")
-    schema.metadata.create_all(connection)
-    connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _lost(error: Exception) -> bool:
+    """Whether the connection itself failed: then each further try would wait as long as this one."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and cause.connection_invalidated

@@ -17,7 +17,7 @@ ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "status": alerts.c.status,
     "alertname": alerts.c.alertname,
     "fingerprint": alerts.c.fingerprint,
-    "incident": groups.c.incident,
+    "incident": alerts.c.incident,
 }
 NOTIFICATION_FILTERS: Mapping[str, ColumnElement[str]] = {
     "state": notifications.c.state,
@@ -42,8 +42,8 @@ class History:
 
     def alerts(self, filters: Mapping[str, str], before: int | None, limit: int) -> Page:
         """Alerts as they came, one entry for each time Alertmanager told of one; `filters` by ALERT_FILTERS."""
-        columns = (alerts.c.id, alerts.c.group_id, groups.c.incident, alerts.c.stored_at, alerts.c.body)
-        query = _where(select(*columns).join(groups), ALERT_FILTERS, filters)
+        columns = (alerts.c.id, alerts.c.group_id, alerts.c.incident, alerts.c.stored_at, alerts.c.body)
+        query = _where(select(*columns), ALERT_FILTERS, filters)
         return self._page(query, alerts.c.id, before, limit, _alert)
 
     def notifications(self, filters: Mapping[str, str], before: int | None, limit: int) -> Page:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from alert_bridge import webhook
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.outbox import Outbox, Stored
+from alert_bridge.retention import Retention
 from alert_bridge.router import Router
 from alert_bridge.webhook import InvalidBody
 from cloudpulse import logs
@@ -19,10 +20,16 @@ class Intake:
     """Accepts groups, from any thread; `wake` hears which receivers have something new."""
 
     def __init__(
-        self, router: Router, outbox: Outbox, wake: Callable[[Iterable[str]], None], metrics: BridgeMetrics
+        self,
+        router: Router,
+        outbox: Outbox,
+        retention: Retention,
+        wake: Callable[[Iterable[str]], None],
+        metrics: BridgeMetrics,
     ) -> None:
         self._router = router
         self._outbox = outbox
+        self._retention = retention
         self._wake = wake
         self._metrics = metrics
 
@@ -33,6 +40,7 @@ class Intake:
         """
         try:
             group = webhook.parse(body)
+            self._retention.admit()
             deliveries = self._router.deliveries(group)
             stored = self._outbox.store(group, deliveries)
         except InvalidBody as error:

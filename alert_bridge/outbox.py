@@ -7,11 +7,11 @@ a later one never overtakes. The others carry their head's `due_at`, which keeps
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
 
 from alert_bridge import events, webhook
 from alert_bridge.database import Database
@@ -19,20 +19,24 @@ from alert_bridge.notifier import Ack, Memory, Notification
 from alert_bridge.schema import (
     DEAD,
     DELIVERED,
+    FIRING,
     PENDING,
+    RESOLVED,
     State,
+    acks,
     alerts,
     groups,
     memories,
     notifications,
     pending,
     probes,
+    unfinished,
 )
-from alert_bridge.webhook import AlertGroup
+from alert_bridge.webhook import Alert, AlertGroup
 from cloudpulse.clock import Clock
 
 LEASE_SECONDS = 600
-"""How long a claim holds without a result: longer than any receiver's timeout."""
+"""How long a claim holds without a result while its replica lives: longer than any receiver's timeout."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,23 @@ class Backlog:
 
 
 class Outbox:
-    """Every method is durable when it returns and raises StoreError when it could not be."""
+    """Every method is durable when it returns and raises StoreError when it could not be.
+
+    `replica` names this process among those that share the database; `held` is what it has claimed and not settled.
+    """
 
     def __init__(self, database: Database, clock: Clock, *, repeat_after: float, give_up_after: float) -> None:
         self._database = database
         self._clock = clock
         self._repeat_after = repeat_after
         self._give_up_after = give_up_after
+        self.replica = uuid.uuid4().hex
+        self._held: set[int] = set()
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Ids of notifications under way from here."""
+        return frozenset(self._held)
 
     def store(self, group: AlertGroup, deliveries: Mapping[str, Sequence[int]]) -> Stored:
         """Keep the group and a notification for each receiver of its alerts, unless an equal one is fresh."""
@@ -69,10 +83,8 @@ class Outbox:
 
         def operation(connection: Connection) -> Stored:
             now = self._clock()
-            # Bounded on both sides: after a clock that was set back, "stored in the future" is not fresh for days.
-            age = now - groups.c.stored_at
-            fresh = and_(groups.c.key == key, age < self._repeat_after, age > -self._repeat_after)
-            if (known := connection.scalar(select(groups.c.id).where(fresh).limit(1))) is not None:
+            known = self._told_already(connection, now, key)
+            if known is not None and not _contradicted(connection, known, group):
                 return Stored(known, duplicate=True)
             row = {"key": key, "incident": incident, "status": group.status, "stored_at": now, "body": frame}
             group_id = connection.execute(insert(groups).values(row).returning(groups.c.id)).scalar_one()
@@ -81,9 +93,10 @@ class Outbox:
                 [
                     {
                         "group_id": group_id,
+                        "incident": incident,
                         "fingerprint": alert.fingerprint,
                         "alertname": alert.labels.get("alertname", ""),
-                        "status": alert.status,
+                        "status": _status(alert),
                         "stored_at": now,
                         "body": body,
                     }
@@ -114,12 +127,15 @@ class Outbox:
             columns = (alerts.c.id, alerts.c.group_id, alerts.c.status, groups.c.incident)
             told: list[str] = []
             for row in connection.execute(select(*columns).join(groups).where(alerts.c.id.in_(latest))).all():
-                if row.status != "firing":
+                if row.status != FIRING:
                     continue
                 of_group = alerts.c.group_id == row.group_id
                 position = connection.execute(select(func.count()).where(of_group, alerts.c.id < row.id)).scalar_one()
+                taken = exists().where(
+                    acks.c.fingerprint == alerts.c.fingerprint, acks.c.until > now, acks.c.undone_at.is_(None)
+                )
                 firing = connection.execute(
-                    select(func.count()).where(of_group, alerts.c.status == "firing", alerts.c.id != row.id)
+                    select(func.count()).where(of_group, alerts.c.status == FIRING, alerts.c.id != row.id, ~taken)
                 ).scalar_one()
                 body = msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
                 sent = select(notifications.c.receiver, notifications.c.positions).where(
@@ -135,7 +151,10 @@ class Outbox:
         return self._database.write(operation)
 
     def claim(self, receiver: str) -> Notification | None:
-        """The receiver's next due notification, which nobody else gets while the lease holds; None if none is due."""
+        """The receiver's next due notification, which nobody else gets while the lease holds; None if none is due.
+
+        Other replicas claim at the same time: what one of them has just taken is passed over, not waited for.
+        """
         earlier = notifications.alias("earlier")
         overtakes = exists().where(
             pending(earlier),
@@ -143,6 +162,8 @@ class Outbox:
             earlier.c.incident == notifications.c.incident,
             earlier.c.id < notifications.c.id,
         )
+
+        taken: list[int] = []
 
         def operation(connection: Connection) -> Notification | None:
             now = self._clock()
@@ -157,21 +178,35 @@ class Outbox:
                 )
                 .order_by(notifications.c.due_at, notifications.c.id)
                 .limit(1)
+                .with_for_update(skip_locked=True)
             )
             if head is None:
                 return None
-            claimed = {"claimed_until": now + LEASE_SECONDS, "attempts": notifications.c.attempts + 1}
+            # Known before it is committed, or the next beat could take it for a lost one.
+            taken.append(head)
+            self._held.add(head)
+            claimed = {
+                "claimed_until": now + LEASE_SECONDS,
+                "claimed_by": self.replica,
+                "attempts": notifications.c.attempts + 1,
+            }
             connection.execute(update(notifications).where(notifications.c.id == head).values(claimed))
             return _load(connection, head)
 
-        # Without a limit: a claim that happens after its caller went would hold up the incident for the whole lease.
-        return self._database.write(operation, seconds=None)
+        notification: Notification | None = None
+        try:
+            # Without a limit: a claim that happens after its caller went would hold up the incident.
+            notification = self._database.write(operation, seconds=None, in_turn=False)
+        finally:
+            self._held.difference_update(one for one in taken if notification is None or one != notification.id)
+        return notification
 
     def delivered(self, notification: Notification, memory: Memory) -> None:
         """The receiver has it, and its notifier remembers that of the incident."""
 
         def operation(connection: Connection) -> None:
-            self._finish(connection, notification, state=DELIVERED)
+            if not self._finish(connection, notification, state=DELIVERED):
+                return
             mine = and_(
                 memories.c.receiver == notification.receiver, memories.c.incident == notification.group.incident
             )
@@ -181,21 +216,23 @@ class Outbox:
                 row = {"receiver": notification.receiver, "incident": notification.group.incident, "body": body}
                 connection.execute(insert(memories).values(row))
 
-        self._database.write(operation)
+        self._settle(notification, operation)
 
     def given_up(self, notification: Notification, reason: str) -> None:
         """A dead letter: kept for a person, and no longer in the way of those after it."""
-        self._database.write(lambda connection: self._finish(connection, notification, state=DEAD, last_error=reason))
+        self._settle(
+            notification, lambda connection: self._finish(connection, notification, state=DEAD, last_error=reason)
+        )
 
     def postponed(self, notification: Notification, due_at: float, reason: str) -> None:
         """Another try at `due_at`; those after it wait as long."""
 
         def operation(connection: Connection) -> None:
-            released = {"claimed_until": None, "last_error": reason}
-            connection.execute(update(notifications).where(notifications.c.id == notification.id).values(released))
-            _postpone(connection, notification.receiver, notification.group.incident, due_at)
+            released = {"claimed_until": None, "claimed_by": None, "last_error": reason}
+            if connection.execute(update(notifications).where(self._ours(notification)).values(released)).rowcount:
+                _postpone(connection, notification.receiver, notification.group.incident, due_at)
 
-        self._database.write(operation)
+        self._settle(notification, operation)
 
     def retry(self, notification_id: int) -> State | None:
         """Make a waiting or given-up notification due now; returns the state it had, None if there is none such.
@@ -234,25 +271,11 @@ class Outbox:
         columns = (notifications.c.receiver, notifications.c.state)
         counted = (
             select(*columns, func.count(), func.min(notifications.c.stored_at))
-            .where(notifications.c.state.in_([PENDING, DEAD]))
+            .where(unfinished(notifications))
             .group_by(*columns)
         )
         with self._database.read() as connection:
             return [Backlog(*row) for row in connection.execute(counted)]
-
-    def resume(self, receivers: Sequence[str], heir: str) -> int:
-        """Free what an ended process had claimed; what waits for a receiver no longer in the config goes to `heir`.
-
-        Call it once, before any claim. Returns how many changed hands.
-        """
-
-        def operation(connection: Connection) -> int:
-            claimed = and_(pending(notifications), notifications.c.claimed_until.is_not(None))
-            connection.execute(update(notifications).where(claimed).values(claimed_until=None))
-            orphaned = and_(pending(notifications), notifications.c.receiver.not_in(receivers))
-            return connection.execute(update(notifications).where(orphaned).values(receiver=heir)).rowcount
-
-        return self._database.write(operation)
 
     def probe(self) -> None:
         """Write something, to see whether an alert could be."""
@@ -290,12 +313,50 @@ class Outbox:
         }
         connection.execute(insert(notifications).values(row))
 
-    def _finish(self, connection: Connection, notification: Notification, state: State, **values: str) -> None:
+    def _told_already(self, connection: Connection, now: float, key: str) -> int | None:
+        # Bounded on both sides: after a clock that was set back, "stored in the future" is not fresh for days.
+        earliest, latest = now - self._repeat_after, now + self._repeat_after
+        fresh = select(groups.c.id).where(
+            groups.c.key == key, groups.c.stored_at > earliest, groups.c.stored_at < latest
+        )
+        found: int | None = connection.scalar(fresh.order_by(groups.c.id.desc()).limit(1))
+        return found
+
+    def _settle(self, notification: Notification, operation: Callable[[Connection], object]) -> None:
+        self._database.write(operation)
+        self._held.discard(notification.id)
+
+    def _ours(self, notification: Notification) -> ColumnElement[bool]:
+        """Still ours to settle: unless it was taken for lost and another has it, who will settle it."""
+        return and_(
+            notifications.c.id == notification.id,
+            pending(notifications),
+            or_(notifications.c.claimed_by.is_(None), notifications.c.claimed_by == self.replica),
+        )
+
+    def _finish(self, connection: Connection, notification: Notification, state: State, **values: str) -> bool:
         now = self._clock()
-        this = notifications.c.id == notification.id
-        done = {"finished_at": now, "claimed_until": None, "state": state, **values}
-        connection.execute(update(notifications).where(this).values(done))
+        done = {"finished_at": now, "claimed_until": None, "claimed_by": None, "state": state, **values}
+        if not connection.execute(update(notifications).where(self._ours(notification)).values(done)).rowcount:
+            return False
         events.record(connection, now, state, notificationId=notification.id, receiver=notification.receiver)
+        return True
+
+
+def _status(alert: Alert) -> str:
+    return FIRING if alert.firing else RESOLVED
+
+
+def _contradicted(connection: Connection, known: int, group: AlertGroup) -> bool:
+    """Whether something else was stored since about an alert of this group: then it is news again.
+
+    An alert that comes back within `repeat_after` with the start that it had (Prometheus was away for a while) must
+    not stay resolved in people's eyes, though the same was told before.
+    """
+    now = {alert.fingerprint: _status(alert) for alert in group.alerts}
+    last = select(func.max(alerts.c.id)).where(alerts.c.group_id == known).scalar_subquery()
+    since = select(alerts.c.fingerprint, alerts.c.status).where(alerts.c.incident == group.incident, alerts.c.id > last)
+    return any(now.get(row.fingerprint, row.status) != row.status for row in connection.execute(since))
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal
+import sqlalchemy
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, TypeDecorator, literal
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 VERSION = 2
@@ -16,7 +17,23 @@ PENDING: State = "pending"
 DELIVERED: State = "delivered"
 DEAD: State = "dead"
 
+FIRING = "firing"
+RESOLVED = "resolved"
+
 metadata = MetaData()
+
+
+class Text(TypeDecorator[str]):
+    """Any text: PostgreSQL's type knows no NUL, which JSON and so a label may hold; U+FFFD stands for it there."""
+
+    impl = sqlalchemy.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """As it can be stored and searched for."""
+        return value.replace("\0", "\ufffd") if value is not None and dialect.name == "postgresql" else value
+
+
 _ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
 
 groups = Table(
@@ -29,7 +46,7 @@ groups = Table(
     Column("stored_at", Double, nullable=False),
     Column("body", Text, nullable=False),  # JSON of the group without its alerts
     Index("groups_by_key", "key", "stored_at"),
-    Index("groups_by_incident", "incident"),
+    Index("groups_by_incident", "incident", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -38,14 +55,17 @@ alerts = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     Column("group_id", _ID, ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
+    Column("incident", Text, nullable=False),  # its group's
     Column("fingerprint", Text, nullable=False),
     Column("alertname", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("stored_at", Double, nullable=False),
     Column("body", Text, nullable=False),  # JSON of the alert
     Index("alerts_by_group", "group_id"),
-    Index("alerts_by_fingerprint", "fingerprint", "id"),
-    Index("alerts_by_name", "alertname", "id"),
+    # With the status at the end: a second filter is answered from the index, without a look at each row.
+    Index("alerts_by_incident", "incident", "id", "status"),
+    Index("alerts_by_fingerprint", "fingerprint", "id", "status"),
+    Index("alerts_by_name", "alertname", "id", "status"),
     Index("alerts_by_status", "status", "id"),
     sqlite_autoincrement=True,
 )
@@ -64,14 +84,15 @@ notifications = Table(
     Column("stored_at", Double, nullable=False),
     Column("due_at", Double, nullable=False),
     Column("claimed_until", Double),
+    Column("claimed_by", Text),  # a replica's id
     Column("give_up_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("last_error", Text),
     Column("ack", Text),  # JSON of the Ack that this notification tells of; else it tells of the alerts themselves
     Column("summary", Text),  # the summary that it is part of: its idempotency key; all of one go together
     Index("notifications_by_group", "group_id"),
-    Index("notifications_by_receiver", "receiver", "id"),
-    Index("notifications_by_incident", "incident", "id"),
+    Index("notifications_by_receiver", "receiver", "id", "state"),
+    Index("notifications_by_incident", "incident", "id", "state"),
     Index("notifications_by_state", "state", "id"),
     sqlite_autoincrement=True,
 )
@@ -123,6 +144,14 @@ dismissals = Table(  # alerts that people called useless or useful: labels for l
     sqlite_autoincrement=True,
 )
 
+replicas = Table(  # the bridge processes that share the database
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("beats", BigInteger, nullable=False),  # counts up while it lives
+    Column("receivers", Text, nullable=False),  # JSON list: those of its config
+)
+
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
 
 # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
@@ -134,6 +163,11 @@ def pending(table: FromClause) -> ColumnElement[bool]:
     return table.c.state == _IS_PENDING
 
 
+def unfinished(table: FromClause) -> ColumnElement[bool]:
+    """The rows of `notifications` that wait, or were given up and wait for a person."""
+    return table.c.state.in_([_IS_PENDING, literal(DEAD, literal_execute=True)])
+
+
 for _name, _columns in (("notifications_due", ("due_at", "id")), ("notifications_in_order", ("incident", "id"))):
     Index(
         _name,
@@ -142,3 +176,17 @@ for _name, _columns in (("notifications_due", ("due_at", "id")), ("notifications
         sqlite_where=pending(notifications),
         postgresql_where=pending(notifications),
     )
+Index(
+    "notifications_unfinished",
+    notifications.c.state,
+    notifications.c.receiver,
+    notifications.c.stored_at,
+    sqlite_where=unfinished(notifications),
+    postgresql_where=unfinished(notifications),
+)
+Index(
+    "notifications_claimed",
+    notifications.c.claimed_by,
+    sqlite_where=notifications.c.claimed_by.is_not(None),
+    postgresql_where=notifications.c.claimed_by.is_not(None),
+)

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from alert_bridge import testing_postgresql
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
+from alert_bridge.postgresql import Postgres
+from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import BridgeProcess, Receiver
+from alert_bridge.testing_postgresql import PostgresServer
 from cloudpulse.testing import FakeClock, serving
 
 
@@ -19,8 +23,30 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "data")
+def database(sqlite_database: Database) -> Database:
+    return sqlite_database
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(SqliteFile(tmp_path / "data"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A real server for the whole session, with a folder and a port of its own."""
+    if (programs := testing_postgresql.programs()) is None:
+        pytest.skip("needs PostgreSQL: sh .ci/programs test")
+    server = PostgresServer(programs)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgresql_database(postgresql: PostgresServer) -> Iterator[Database]:
+    made = Database(Postgres(postgresql.new_database()))
     yield made
     made.close()
 

@@ -1,0 +1,98 @@
+"""Which bridge processes share the outbox. One that stands still for long is given up, and what it was sending freed.
+
+No clock is compared with another machine's: each replica counts up its own beats, and watches by its own beats whether
+the others still count. While the database is away nobody beats, so nobody is given up for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+
+from alert_bridge.database import Database
+from alert_bridge.outbox import Outbox
+from alert_bridge.schema import notifications, pending, replicas
+
+SILENT_BEATS = 6
+"""Beats of ours without one of another, after which it is given up."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a beat found: how many replicas ended, and how many notifications changed to the heir."""
+
+    ended: int
+    inherited: int
+
+
+@dataclass(frozen=True)
+class _Seen:
+    beats: int
+    silent: int
+
+
+class Replicas:
+    """This process among those that share the outbox; used by one thread. Raises StoreError.
+
+    `receivers` are those of this process' config. What waits for one that no living replica's config has goes to
+    `heir`, rather than nowhere.
+    """
+
+    def __init__(self, database: Database, outbox: Outbox, receivers: Sequence[str], heir: str) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._receivers = receivers
+        self._heir = heir
+        self._seen: Mapping[str, _Seen] = {}
+
+    def beat(self) -> Change:
+        """Say that this one lives, and take over from those that don't. The first time before any claim."""
+        others = self._database.write(self._show)
+        before = self._seen
+        self._seen = {name: _followed(before.get(name), beats) for name, beats in others.items()}
+        # Where the database isn't shared, opening it has proved that nobody else lives.
+        limit = SILENT_BEATS if self._database.shared else 0
+        silent = {name: seen.beats for name, seen in self._seen.items() if seen.silent >= limit}
+        inherited = self._database.write(lambda connection: self._take_over(connection, silent))
+        return Change(len(silent) + len(before.keys() - others.keys()), inherited)
+
+    def leave(self) -> None:
+        """Say goodbye, so that the others take over at once; but not while something is under way from here."""
+        if self._outbox.held:
+            return
+        mine = replicas.c.id == self._outbox.replica
+        self._database.write(lambda connection: connection.execute(delete(replicas).where(mine)).rowcount)
+
+    def _show(self, connection: Connection) -> dict[str, int]:
+        mine = replicas.c.id == self._outbox.replica
+        if not connection.execute(update(replicas).where(mine).values(beats=replicas.c.beats + 1)).rowcount:
+            told = msgspec.json.encode(self._receivers).decode()
+            connection.execute(insert(replicas).values(id=self._outbox.replica, beats=0, receivers=told))
+        others = select(replicas.c.id, replicas.c.beats).where(~mine)
+        return {row.id: row.beats for row in connection.execute(others)}
+
+    def _take_over(self, connection: Connection, silent: Mapping[str, int]) -> int:
+        for name, beats in silent.items():
+            # One that has beaten since we looked stays.
+            connection.execute(delete(replicas).where(replicas.c.id == name, replicas.c.beats == beats))
+        living = connection.execute(select(replicas.c.id, replicas.c.receivers)).all()
+        abandoned = notifications.c.claimed_by.not_in([row.id for row in living])
+        # Made by a commit whose answer was lost, so that no thread here knows of it.
+        unknown = and_(notifications.c.claimed_by == self._outbox.replica, notifications.c.id.not_in(self._outbox.held))
+        connection.execute(
+            update(notifications)
+            .where(notifications.c.claimed_by.is_not(None), or_(abandoned, unknown))
+            .values(claimed_until=None, claimed_by=None)
+        )
+        known = {receiver for row in living for receiver in msgspec.json.decode(row.receivers, type=list[str])}
+        orphaned = and_(
+            pending(notifications), notifications.c.claimed_by.is_(None), notifications.c.receiver.not_in(known)
+        )
+        return connection.execute(update(notifications).where(orphaned).values(receiver=self._heir)).rowcount
+
+
+def _followed(before: _Seen | None, beats: int) -> _Seen:
+    return _Seen(beats, before.silent + 1 if before is not None and before.beats == beats else 0)
