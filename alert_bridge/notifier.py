@@ -51,7 +51,8 @@ class Notification:
 
     With an `ack` it tells that someone has taken these alerts. With a `summary` the group is made of the last ones of
     several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
-    for the first, after a summary, and once the incident is over.
+    for the first, after a summary, and once the incident is over. `progress` is what it kept when its last attempt at
+    this very notification failed (DeliveryFailed), such as who has it already.
     """
 
     id: int
@@ -64,6 +65,7 @@ class Notification:
     ack: Ack | None = None
     summary: Summary | None = None
     memory: Memory = field(default_factory=dict)
+    progress: Memory = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,25 @@ class Message:
 class DeliveryFailed(CloudPulseError):
     """The receiver did not take the notification; the message holds no secret and nothing the receiver wrote.
 
-    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried.
+    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried,
+    `progress` what the next attempt at this notification is to know, such as who has it already, and `memory` what to
+    remember of the incident when there is no next one, because a part of the receiver does have it.
     """
 
-    def __init__(self, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        progress: Memory | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
+        self.progress = progress
+        self.memory = memory
 
 
 class Notifier(Protocol):

@@ -128,9 +128,9 @@ class HttpClient:
         url = (self._url.rstrip("/") + "/" + path.lstrip("/")) if path else self._url
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
-        call = _Call(self.place, self._allow_link_local, time.monotonic() + 3 * self._timeout)
+        call = Call(self.place, self._allow_link_local, time.monotonic() + 3 * self._timeout)
         try:
-            with call.watched(), _session() as session:
+            with call.watched(), watched_session() as session:
                 request = session.request(
                     method,
                     url,
@@ -258,8 +258,8 @@ class _Auth(requests.auth.AuthBase):
         return request
 
 
-class _Call:
-    """One call: what may be connected to, and the moment at which it is cut off."""
+class Call:
+    """One call over whatever protocol: what may be connected to, and the moment at which it is cut off."""
 
     def __init__(self, place: str, allow_link_local: bool, deadline: float) -> None:
         self.place = place
@@ -320,7 +320,7 @@ class _Call:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-_CALL: ContextVar[_Call] = ContextVar("call")  # urllib3 has no way to hand something through to its connections
+_CALL: ContextVar[Call] = ContextVar("call")  # urllib3 has no way to hand something through to its connections
 
 
 class _Http(HTTPConnection):
@@ -354,7 +354,8 @@ def _new_socket(connection: HTTPConnection) -> socket.socket:
     return _CALL.get().connect(connection.host, connection.port, timeout if isinstance(timeout, int | float) else None)
 
 
-def _session() -> requests.Session:
+def watched_session() -> requests.Session:
+    """A session whose connections are made, and watched, by the `Call` under way in this thread."""
     session = requests.Session()
     session.trust_env = False
     adapter = HTTPAdapter()
