@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from alert_bridge.insight import NOTHING, Insight
+from alert_bridge.templating import Templates
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 from cloudpulse.config import Section
@@ -125,12 +126,13 @@ class ReceiverSettings(Section, frozen=True):
     """What every receiver in the config has.
 
     `concurrency` is how many incidents it is told of at the same time; `insight` whether to ask Prometheus for the
-    picture and the outlook of what it is told.
+    picture and the outlook of what it is told; `templates` its own wording.
     """
 
     name: str
     concurrency: int = 4
     insight: bool = True
+    templates: Templates = Templates()
 
     def __post_init__(self) -> None:
         if not self.name:
