@@ -14,6 +14,8 @@ from typing import Final
 
 import idna
 
+from alert_bridge.channels import clean
+
 SUBJECT_CHARACTERS = 250
 
 # Lines beyond ASCII are encoded, so that no server needs 8BITMIME.
@@ -67,7 +69,7 @@ class Letter:
     def written(self, sender: Address, recipients: tuple[Address, ...]) -> EmailMessage:
         """The mail. Only its subject comes from alerts, among the headers; it is one line of visible characters."""
         mail = EmailMessage(_POLICY_UNICODE if any(map(needs_unicode, (sender, *recipients))) else _POLICY)
-        title = one_line(self.title)[:SUBJECT_CHARACTERS]
+        title = " ".join(clean(self.title).split())[:SUBJECT_CHARACTERS]
         mail["From"] = as_sent(sender)
         mail["To"] = tuple(as_sent(recipient) for recipient in recipients)
         mail["Subject"] = title
@@ -78,7 +80,7 @@ class Letter:
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notes, please
         mail["X-Auto-Response-Suppress"] = "All"  # the same to Exchange
         mail["X-CloudPulse-Idempotency-Key"] = self.key
-        mail.set_content(_without_controls(self.text))
+        mail.set_content(clean(self.text))
         mail.add_alternative(self._page(title), subtype="html")
         if self.picture is not None:
             shown = mail.get_payload(1)
@@ -97,7 +99,7 @@ class Letter:
     def _page(self, title: str) -> str:
         shown = html.escape(title)
         picture = f'<img src="cid:{self._picture_id}" alt="Chart: {shown}">\n' if self.picture is not None else ""
-        return _without_controls(_PAGE.format(title=shown, colour=self.colour, picture=picture, body=self.body))
+        return _PAGE.format(title=shown, colour=self.colour, picture=picture, body=clean(self.body))
 
 
 def address(text: str) -> Address:
@@ -125,12 +127,3 @@ def as_sent(written: Address) -> Address:
 def needs_unicode(written: Address) -> bool:
     """Whether only servers with SMTPUTF8 (RFC 6531) can take this address."""
     return not written.username.isascii()
-
-
-def one_line(text: str) -> str:
-    """Without line breaks, control characters and what turns the direction of writing."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _without_controls(text: str) -> str:
-    return "".join(c for c in text if c.isprintable() or c in "\n\t" or not c.isascii())

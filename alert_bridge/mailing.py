@@ -19,6 +19,7 @@ from typing import Literal
 from alert_bridge.notifier import DeliveryFailed
 from alert_bridge.posting import Call
 from cloudpulse.config import ClientTls
+from cloudpulse.errors import ConfigError
 
 Security = Literal["starttls", "tls", "none"]
 
@@ -54,7 +55,10 @@ class Refusal:
 
 
 class MailServer:
-    """Submits mails to one server. `timeout` seconds are for the whole of a submission. For several threads."""
+    """Submits mails to one server. `timeout` seconds are for the whole of a submission. For several threads.
+
+    Raises ConfigError for certificates that can't be used.
+    """
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class MailServer:
         self._login = login
         self._timeout = timeout
         self._allow_link_local = allow_link_local
-        self.place = f"smtp://{host}:{self._port}"
+        self.place = f"smtp://[{host}]:{self._port}" if ":" in host else f"smtp://{host}:{self._port}"
 
     def submit(self, sender: str, recipients: Sequence[str], mail: bytes, *, unicode: bool) -> dict[str, Refusal]:
         """Give it the mail for all recipients at once; returns those refused, while all others have it.
@@ -183,6 +187,13 @@ class _Client(smtplib.SMTP):
         made.do_handshake()
         return made
 
+    def getreply(self) -> tuple[int, bytes]:
+        """Not what was read when the `Call` was cut off, which may be the first digits of something else."""
+        answer = super().getreply()
+        if self._call.late:
+            raise TimeoutError
+        return answer
+
     def leave(self) -> None:
         """Whatever happens here, the mail is taken or it isn't."""
         with contextlib.suppress(smtplib.SMTPException, OSError):
@@ -198,12 +209,16 @@ def _expect(code: int, answer: tuple[int, bytes]) -> None:
 
 
 def _context(tls: ClientTls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file and tls.key_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except OSError as error:
+        files = ", ".join(str(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
+        raise ConfigError(f"tls_config: no usable certificates in {files}: {type(error).__name__}") from error
     if tls.insecure_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.cert_file and tls.key_file:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
     return context
 
 

@@ -188,9 +188,7 @@ class Outbox:
 
         self._database.write(operation)
 
-    def postponed(
-        self, notification: Notification, due_at: float, reason: str, progress: Memory | None = None
-    ) -> None:
+    def postponed(self, notification: Notification, due_at: float, reason: str, progress: Memory | None = None) -> None:
         """Another try at `due_at`, which is told of the `progress`; those after it wait as long."""
 
         def operation(connection: Connection) -> None:

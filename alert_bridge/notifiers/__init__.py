@@ -7,13 +7,17 @@ from typing import Any
 
 from alert_bridge.notifier import Notifier, ReceiverSettings, Surroundings
 from alert_bridge.notifiers.log import LogNotifier, LogReceiver
+from alert_bridge.notifiers.mail import EmailNotifier, EmailReceiver
+from alert_bridge.notifiers.pagerduty import PagerDutyNotifier, PagerDutyReceiver
 from alert_bridge.notifiers.webhook import WebhookNotifier, WebhookReceiver
 
-Receiver = WebhookReceiver | LogReceiver
+Receiver = WebhookReceiver | PagerDutyReceiver | EmailReceiver | LogReceiver
 """A receiver of the config, told apart by its `type`."""
 
 NOTIFIERS: dict[type[ReceiverSettings], Callable[[Any, Surroundings], Notifier]] = {
     WebhookReceiver: WebhookNotifier,
+    PagerDutyReceiver: PagerDutyNotifier,
+    EmailReceiver: EmailNotifier,
     LogReceiver: LogNotifier,
 }
 

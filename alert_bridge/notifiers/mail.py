@@ -21,7 +21,7 @@ RECIPIENTS = 100
 log = logs.get(__name__)
 
 
-class EmailReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="email"):
+class EmailReceiver(ReceiverSettings, frozen=True, kw_only=True, tag_field="type", tag="email"):
     """`type: email`. All of `to` get the same mail and see each other; `from` may have a name: `Alerts <a@b.org>`.
 
     `security` is starttls (port 587), tls (465) or none (25); only with one of the first two is a password sent.

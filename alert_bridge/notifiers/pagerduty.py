@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from alert_bridge.channels import web_url
 from alert_bridge.notifier import Memory, Message, ReceiverSettings, Surroundings
 from alert_bridge.posting import HttpClient, usable
 from alert_bridge.webhook import Alert, AlertGroup
@@ -45,6 +46,7 @@ EVENT_BYTES = 512_000
 """PagerDuty refuses events above 512 KB."""
 
 SUMMARY_CHARACTERS = 1024
+MESSAGE_CHARACTERS = 20_000
 TEXT_CHARACTERS = 2000
 ALERTS = 50
 LINKS = 20
@@ -90,8 +92,14 @@ class PagerDutyNotifier:
     def __init__(self, settings: PagerDutyReceiver, surroundings: Surroundings) -> None:
         self._settings = settings
         self._key = secret_text(settings.routing_key, settings.routing_key_file)
-        self._severities = SEVERITIES | {word.lower(): severity for word, severity in settings.severities.items()}
-        self._wording = Wording("plain", settings.templates)
+        self._severities = {**SEVERITIES, **{word.lower(): one for word, one in settings.severities.items()}}
+        self._wording = Wording(
+            "plain",
+            settings.templates,
+            title_limit=SUMMARY_CHARACTERS,
+            text_limit=MESSAGE_CHARACTERS,
+            failed=surroundings.template_failed,
+        )
         self._clock = surroundings.clock
         self._client = HttpClient(
             settings.url or REGIONS[settings.region],
@@ -139,7 +147,7 @@ class PagerDutyNotifier:
         firing = [alert for alert in group.alerts if alert.firing]
         resolved = [alert for alert in group.alerts if not alert.firing]
         details: dict[str, object] = {
-            "message": self._wording.text(message)[: TEXT_CHARACTERS * 10],
+            "message": self._wording.text(message),
             "firing": len(firing),
             "resolved": len(resolved),
             "alerts": [_alert(alert, values.get(alert.fingerprint)) for alert in (firing + resolved)[:kept]],
@@ -148,7 +156,7 @@ class PagerDutyNotifier:
             details["alerts_left_out"] = left_out
         said: dict[str, object] = {
             "payload": {
-                "summary": self._wording.title(message)[:SUMMARY_CHARACTERS] or "alert",
+                "summary": self._wording.title(message),
                 "source": _source(group),
                 "severity": self._severity(firing),
                 "timestamp": min(alert.starts_at for alert in firing),
@@ -201,5 +209,5 @@ def _links(message: Message) -> list[dict[str, str]]:
         for name in ("runbook_url", "dashboard_url"):
             found.setdefault(alert.annotations.get(name, ""), name.removesuffix("_url").capitalize())
         found.setdefault(alert.generator_url, "Prometheus")
-    links = [{"href": url, "text": text} for url, text in found.items() if usable(url) and len(url) <= TEXT_CHARACTERS]
-    return links[:LINKS]
+    links = [{"href": href, "text": text} for url, text in found.items() if (href := web_url(url))]
+    return [link for link in links if len(link["href"]) <= TEXT_CHARACTERS][:LINKS]
