@@ -36,7 +36,6 @@ class AckView:
     by: str
     until: str
     comment: str
-    undo_url: str
     whole: bool
 
 
@@ -52,6 +51,7 @@ class HeldBack:
 class Links:
     """Where to click; each empty unless it is http or https, and all of them where the channel has buttons."""
 
+    undo: str = ""
     runbook: str = ""
     ack: str = ""
     prometheus: str = ""

@@ -121,7 +121,9 @@ def links(message: Message) -> Links:
     group = message.notification.group
     told = [alert for alert in group.alerts if alert.firing] or group.alerts
     runbooks = (web_url(alert.annotations.get("runbook_url", "")) for alert in told)
+    ack = message.notification.ack
     return Links(
+        undo=web_url(ack.undo_url) if ack else "",
         runbook=next(filter(None, runbooks), ""),
         ack=web_url(message.ack_url),
         prometheus=web_url(told[0].generator_url),
@@ -164,6 +166,11 @@ def _variables(message: Message, count: int, width: int, *, with_links: bool) ->
     )
 
 
+def sentences(outlook: Outlook) -> list[str]:
+    """What is known of one alert's series, a sentence each."""
+    return [sentence for sentence in (outlook.expected, outlook.ahead, outlook.trust) if sentence]
+
+
 class _Views:
     """Makes the views of a message's alerts."""
 
@@ -178,6 +185,7 @@ class _Views:
         name = _clip(alert.labels.get("alertname", NAMELESS), self._width)
         ended = None if alert.firing else alert.ended_at
         value = self._values.get(alert.fingerprint)
+        outlook = self._outlooks.get(alert.fingerprint, Outlook(alert.fingerprint))
         return AlertView(
             name=name,
             title=_clip(_labels(alert.labels, self._common), self._width) or name,
@@ -189,7 +197,7 @@ class _Views:
             since=_moment(alert.starts_at, self._seen),
             ended=_moment(ended, self._seen) if ended else "",
             value="" if value is None else f"{value:.4g}",
-            outlook=[_clip(sentence, 300) for sentence in _sentences(self._outlooks.get(alert.fingerprint))],
+            outlook=[_clip(sentence, 300) for sentence in sentences(outlook)],
         )
 
 
@@ -228,10 +236,6 @@ def _labels(labels: Mapping[str, str], hidden: set[str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in hidden)
 
 
-def _sentences(outlook: Outlook | None) -> list[str]:
-    return [s for s in (outlook.expected, outlook.ahead, outlook.trust) if s] if outlook else []
-
-
 def _companion(one: Companion) -> str:
     labels = _labels(one.labels, set())
     return _clip(f"{one.forecast} ({labels})" if labels else one.forecast, 100)
@@ -241,7 +245,7 @@ def _ack(ack: Ack | None, seen: datetime, width: int) -> AckView | None:
     if ack is None:
         return None
     until = _moment(datetime.fromtimestamp(ack.until, UTC), seen)
-    return AckView(_clip(ack.by, 60), until, _clip(ack.comment, width), web_url(ack.undo_url), ack.whole)
+    return AckView(_clip(ack.by, 60), until, _clip(ack.comment, width), ack.whole)
 
 
 def _moment(moment: datetime, seen: datetime) -> str:

@@ -7,13 +7,17 @@ from typing import Any
 
 from alert_bridge.notifier import Notifier, ReceiverSettings, Surroundings
 from alert_bridge.notifiers.log import LogNotifier, LogReceiver
+from alert_bridge.notifiers.slack import SlackNotifier, SlackReceiver
+from alert_bridge.notifiers.teams import TeamsNotifier, TeamsReceiver
 from alert_bridge.notifiers.webhook import WebhookNotifier, WebhookReceiver
 
-Receiver = WebhookReceiver | LogReceiver
+Receiver = WebhookReceiver | SlackReceiver | TeamsReceiver | LogReceiver
 """A receiver of the config, told apart by its `type`."""
 
 NOTIFIERS: dict[type[ReceiverSettings], Callable[[Any, Surroundings], Notifier]] = {
     WebhookReceiver: WebhookNotifier,
+    SlackReceiver: SlackNotifier,
+    TeamsReceiver: TeamsNotifier,
     LogReceiver: LogNotifier,
 }
 
