@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -34,6 +35,7 @@ from alert_bridge.notifier import REFUSED, DeliveryFailed
 from cloudpulse import __version__
 from cloudpulse.clock import Clock
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, secret_text
+from cloudpulse.errors import ConfigError
 
 T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -145,6 +147,8 @@ class HttpClient:
                     stream=True,
                 )
                 with request as response:
+                    if call.late:  # headers that are cut short pass for complete ones
+                        raise requests.Timeout
                     check_status(self.place, response.status_code, response.headers.get("Retry-After"), self._clock)
                     return Answer(response.status_code, response.headers, self._body(response, keep))
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
@@ -180,6 +184,20 @@ def usable(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def checked_url(receiver: str, url: Secret | None, file: Path | None) -> str:
+    """The URL, or what its file holds; raises ConfigError, without showing it, when that is none."""
+    text = secret_text(url, file)
+    if not usable(text):
+        raise ConfigError(f"receiver {receiver}: {file} holds no URL such as https://host/path")
+    return text
+
+
+def check_timeout(seconds: float) -> None:
+    """For settings: raise ValueError unless it is more than 0 and at most 5 minutes."""
+    if not 0 < seconds <= 300:
+        raise ValueError(f"timeout: expected more than 0s, at most 5m, got {seconds}")
 
 
 def place(url: str) -> str:

@@ -18,78 +18,23 @@ from typing import Any
 import jinja2
 import jinja2.meta
 import jinja2.nodes
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from alert_bridge.channels import CHANNELS, Channel, Name, clean, finalizer, web_url
+from alert_bridge.variables import NAMES
 from cloudpulse.config import Section
-
-VARIABLES = frozenset(
-    [
-        "kind",
-        "name",
-        "severity",
-        "where",
-        "firing",
-        "resolved",
-        "listed",
-        "more",
-        "labels",
-        "annotations",
-        "receiver",
-        "summary",
-        "description",
-        "since",
-        "ended",
-        "left_out",
-        "ack",
-        "held_back",
-        "company",
-        "links",
-    ]
-)
-"""What a template sees; `wording` says what each is."""
 
 MOST_TURNS = 20_000
 MOST_CHARACTERS = 200_000
-_FILTERS = [
-    "abs",
-    "capitalize",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "first",
-    "float",
-    "groupby",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "select",
-    "selectattr",
-    "sort",
-    "string",
-    "sum",
-    "title",
-    "trim",
-    "truncate",
-    "unique",
-    "upper",
-    "wordcount",
-]
+# fmt: off
+_FILTERS = (
+    "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "int", "items", "join",
+    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round",
+    "select", "selectattr", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper", "wordcount",
+)
+# fmt: on
 _WIDE = re.compile(r"\d{4}|\*|\{[^}]*\{")  # a width written, given as an argument, or in nested braces
 _OTHERS = (jinja2.nodes.Include, jinja2.nodes.Import, jinja2.nodes.FromImport, jinja2.nodes.Extends)
 _TURNS: ContextVar[Iterator[int]] = ContextVar("turns")
@@ -102,7 +47,7 @@ class TooMuch(jinja2.TemplateError):
 class Templates(Section, frozen=True):
     """A receiver's own wording, in Jinja2; what is left out is worded as by default.
 
-    Both see the variables that `alert_bridge/wording.py` lists, the filters `link` (`url | link("text")`, nothing
+    Both see the `Variables` of `alert_bridge/variables.py`, the filters `link` (`url | link("text")`, nothing
     unless it is http or https) and `strong`, and those of Jinja2 that neither fetch nor unescape.
     """
 
@@ -117,7 +62,7 @@ class Templates(Section, frozen=True):
             try:
                 environment = sandbox("plain")
                 parsed = environment.parse(source)
-                unknown = sorted(jinja2.meta.find_undeclared_variables(parsed) - VARIABLES - set(environment.globals))
+                unknown = sorted(jinja2.meta.find_undeclared_variables(parsed) - NAMES - set(environment.globals))
                 elsewhere = next(parsed.find_all(_OTHERS), None)
                 environment.from_string(source)
             except jinja2.TemplateSyntaxError as error:
@@ -127,12 +72,12 @@ class Templates(Section, frozen=True):
             if elsewhere is not None:
                 raise ValueError(f"{key}: line {elsewhere.lineno}: there is no other template to take in")
             if unknown:
-                known = ", ".join(sorted(VARIABLES))
+                known = ", ".join(sorted(NAMES))
                 raise ValueError(f'{key}: no variable is named "{unknown[0]}", expected one of {known}')
 
 
 @functools.cache
-def sandbox(channel: Name, *, strict: bool = False) -> SandboxedEnvironment:
+def sandbox(channel: Name, *, strict: bool = False) -> ImmutableSandboxedEnvironment:
     """Where templates for a channel are compiled; `strict` makes a missing label an error instead of nothing."""
     return _Sandbox(CHANNELS[channel], jinja2.StrictUndefined if strict else jinja2.Undefined)
 
@@ -159,7 +104,7 @@ def render(template: jinja2.Template, variables: Mapping[str, object]) -> str:
         _TURNS.reset(token)
 
 
-class _Sandbox(SandboxedEnvironment):
+class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self, channel: Channel, undefined: type[jinja2.Undefined]) -> None:
@@ -184,7 +129,15 @@ class _Sandbox(SandboxedEnvironment):
 
     def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
         """Not what pads a text to any width, beside what Jinja2 holds for unsafe."""
-        padding = isinstance(obj, str) and attr in ("center", "ljust", "rjust", "zfill", "expandtabs", "format_map")
+        padding = isinstance(obj, str) and attr in (
+            "center",
+            "ljust",
+            "rjust",
+            "zfill",
+            "expandtabs",
+            "format",
+            "format_map",
+        )
         return not padding and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: jinja2.runtime.Context | None, operator: str, left: Any, right: Any) -> Any:
@@ -196,11 +149,8 @@ class _Sandbox(SandboxedEnvironment):
             raise TooMuch(f"{operator} is for numbers of moderate size")
         return self.binop_table[operator](left, right)
 
-    def format_string(self, s: str, *arguments: Any, **named: Any) -> str:
-        """`"...".format(...)`, without widths of four digits or more."""
-        _check_format(s)
-        made: str = super().format_string(s, *arguments, **named)
-        return made
+    def wrap_str_format(self, value: object) -> None:
+        """Nothing: `format` of a text is refused as the other ways to pad are; the filter does it."""
 
 
 class _CountLoops(NodeTransformer):

@@ -9,6 +9,7 @@ import msgspec
 from alert_bridge.letter import FIRING_COLOUR, OVER_COLOUR, Letter, address, as_sent, needs_unicode
 from alert_bridge.mailing import MailServer, Refusal, Security
 from alert_bridge.notifier import DeliveryFailed, Memory, Message, ReceiverSettings, Surroundings
+from alert_bridge.posting import check_timeout
 from alert_bridge.wording import Wording
 from cloudpulse import logs
 from cloudpulse.config import ClientTls, Secret, exactly_one, secret_text
@@ -57,8 +58,7 @@ class EmailReceiver(ReceiverSettings, frozen=True, kw_only=True, tag_field="type
                 raise ValueError("security: expected starttls or tls, since none would send the password in the clear")
         elif self.password is not None or self.password_file is not None:
             raise ValueError("username: missing, though there is a password")
-        if not 0 < self.timeout <= 300:
-            raise ValueError(f"timeout: expected more than 0s, at most 5m, got {self.timeout}")
+        check_timeout(self.timeout)
 
 
 class EmailNotifier:

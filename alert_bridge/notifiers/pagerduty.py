@@ -13,11 +13,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from alert_bridge.channels import web_url
 from alert_bridge.notifier import Memory, Message, ReceiverSettings, Surroundings
-from alert_bridge.posting import HttpClient, usable
+from alert_bridge.posting import HttpClient, check_timeout, usable
 from alert_bridge.webhook import Alert, AlertGroup
-from alert_bridge.wording import Wording
+from alert_bridge.wording import Wording, links
 from cloudpulse import logs
 from cloudpulse.config import ClientTls, Secret, exactly_one, secret_text
 from cloudpulse.durations import Duration
@@ -49,7 +48,6 @@ SUMMARY_CHARACTERS = 1024
 MESSAGE_CHARACTERS = 20_000
 TEXT_CHARACTERS = 2000
 ALERTS = 50
-LINKS = 20
 
 log = logs.get(__name__)
 
@@ -78,8 +76,7 @@ class PagerDutyReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="pa
         for name, url in (("url", self.url), ("client_url", self.client_url)):
             if url is not None and not usable(url):
                 raise ValueError(f"{name}: expected a URL such as https://host/path")
-        if not 0 < self.timeout <= 300:
-            raise ValueError(f"timeout: expected more than 0s, at most 5m, got {self.timeout}")
+        check_timeout(self.timeout)
 
 
 class PagerDutyNotifier:
@@ -98,6 +95,7 @@ class PagerDutyNotifier:
             settings.templates,
             title_limit=SUMMARY_CHARACTERS,
             text_limit=MESSAGE_CHARACTERS,
+            with_links=False,
             failed=surroundings.template_failed,
         )
         self._clock = surroundings.clock
@@ -202,12 +200,11 @@ def _source(group: AlertGroup) -> str:
 
 
 def _links(message: Message) -> list[dict[str, str]]:
-    """Where to act and to look; texts of alerts that are no http or https URL make no link."""
-    group = message.notification.group
-    found = {message.ack_url: "Acknowledge", group.external_url: "Alertmanager"}
-    for alert in group.alerts:
-        for name in ("runbook_url", "dashboard_url"):
-            found.setdefault(alert.annotations.get(name, ""), name.removesuffix("_url").capitalize())
-        found.setdefault(alert.generator_url, "Prometheus")
-    links = [{"href": href, "text": text} for url, text in found.items() if (href := web_url(url))]
-    return [link for link in links if len(link["href"]) <= TEXT_CHARACTERS][:LINKS]
+    found = links(message)
+    places = (
+        ("Take it", found.ack),
+        ("Runbook", found.runbook),
+        ("Prometheus", found.prometheus),
+        ("Alertmanager", found.alertmanager),
+    )
+    return [{"href": url, "text": text} for text, url in places if url and len(url) <= TEXT_CHARACTERS]

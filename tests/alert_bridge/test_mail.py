@@ -17,6 +17,7 @@ from alert_bridge.testing import webhook_body
 from cloudpulse.config import ClientTls, Secret, parse
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
+from tests.alert_bridge.post_office import authority
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
@@ -215,9 +216,9 @@ def test_a_refusal_is_final_when_the_mail_or_the_mailbox_is_what_is_wrong(comman
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")  # TLS is outside of aiosmtpd
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_mails_and_passwords_travel_encrypted(security, post_office, mail_authority, tmp_path):
+def test_mails_and_passwords_travel_encrypted(security, post_office, tmp_path):
     office = post_office(security, ("Ünser".encode(), "pässword".encode()))
-    mail_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     (tmp_path / "password").write_text("pässword\n", encoding="utf-8")
     made = settings(
         office,
@@ -230,18 +231,18 @@ def test_mails_and_passwords_travel_encrypted(security, post_office, mail_author
     assert office.connections == [(True, "Ünser".encode())]
 
 
-def test_the_older_way_to_log_in_is_known_too(post_office, mail_authority, tmp_path):
+def test_the_older_way_to_log_in_is_known_too(post_office, tmp_path):
     office = post_office("starttls", (b"user", b"password"), auth_exclude_mechanism=["PLAIN"])
-    mail_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     tls = ClientTls(ca_file=tmp_path / "ca.pem")
     made = settings(office, security="starttls", username="user", password=Secret("password"), tls_config=tls)
     send(made, notification(("a", "firing")))
     assert office.connections == [(True, b"user")]
 
 
-def test_a_wrong_password_may_be_put_right_and_is_not_shown(post_office, mail_authority, tmp_path):
+def test_a_wrong_password_may_be_put_right_and_is_not_shown(post_office, tmp_path):
     office = post_office("starttls", (b"user", b"password"))
-    mail_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     tls = ClientTls(ca_file=tmp_path / "ca.pem")
     made = settings(office, security="starttls", username="user", password=Secret("wrong-secret"), tls_config=tls)
     with pytest.raises(DeliveryFailed, match="answered 535") as caught:

@@ -118,7 +118,7 @@ def test_the_event_says_what_and_since_when(tell):
     body = json.loads(webhook_body(FIRING, ("b", "resolved"), labels={"instance": "web-1:9100", "severity": "page"}))
     body["alerts"][0] |= {
         "generatorURL": "http://prometheus.example/graph?g0.expr=up",
-        "annotations": {"runbook_url": "https://runbooks.example/x", "dashboard_url": "javascript:alert(1)"},
+        "annotations": {"runbook_url": "https://runbooks.example/x", "dashboard": "javascript:alert(1)"},
     }
     body["commonLabels"]["instance"] = "web-1:9100"
     told = dataclasses.replace(notification(), group=webhook.parse(json.dumps(body).encode()))
@@ -135,9 +135,9 @@ def test_the_event_says_what_and_since_when(tell):
     assert [alert.get("value") for alert in details["alerts"]] == [0.97, None]
     assert [link["href"] for link in event["links"]] == [
         "https://bridge.example/ack/a",
-        "http://alertmanager.example:9093",
         "https://runbooks.example/x",
         "http://prometheus.example/graph?g0.expr=up",
+        "http://alertmanager.example:9093",
     ]
     assert event["client"] == "CloudPulse"
     assert event["client_url"] == "https://bridge.example/"
