@@ -16,6 +16,7 @@ from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
+from alert_bridge.notifier import Surroundings
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
 from alert_bridge.replicas import SILENT_BEATS, Replicas
@@ -51,7 +52,8 @@ class Bridge:
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
             token = secret_text(settings.bearer_token, settings.bearer_token_file)
-        built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
+        surroundings = Surroundings(clock, settings.allow_link_local)
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         metrics = BridgeMetrics(registry, names)

@@ -24,6 +24,7 @@ class AlertBridgeSettings(Section, frozen=True):
     `data_dir`. A replica that was silent for `replica_timeout` is given up, and the others send what it was sending.
     Delivered and given-up things are deleted after `retention`, the oldest earlier where there are more than
     `max_stored_alerts` (about 2 kB each); what still waits never is: when that alone is more, new alerts are refused.
+    `allow_link_local` lets receivers and other services have link-local, cloud metadata and multicast addresses.
     """
 
     data_dir: Path = Path("./data/alert-bridge")
@@ -42,6 +43,7 @@ class AlertBridgeSettings(Section, frozen=True):
     max_stored_alerts: int = 1_000_000
     bearer_token: Secret | None = None
     bearer_token_file: Path | None = None
+    allow_link_local: bool = False
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

@@ -98,12 +98,12 @@ class Worker:
         due_at = min(now + delay, notification.give_up_at)  # the last try is at the very end
         facts = {"receiver": self.receiver, "attempt": notification.attempt, "error": str(error)}
         if error.retryable and now < notification.give_up_at:
-            self._settle(lambda: self._outbox.postponed(notification, due_at, str(error)))
+            self._settle(lambda: self._outbox.postponed(notification, due_at, str(error), error.progress))
             self._metrics.attempts.labels(self.receiver, "failed").inc()
             self._metrics.retries.labels(self.receiver).inc()
             log.warning("delivery failed, will try again", **facts, retry_in_seconds=round(due_at - now, 3))
         else:
-            self._settle(lambda: self._outbox.given_up(notification, str(error)))
+            self._settle(lambda: self._outbox.given_up(notification, str(error), error.progress, error.memory))
             self._metrics.attempts.labels(self.receiver, "given_up").inc()
             log.error("delivery given up", **facts, id=notification.id, hint="POST /api/v1/notifications/<id>/retry")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STEPS: Mapping[int, Sequence[str]] = {
     2: (  # in SQLite's words: PostgreSQL came with version 2
         "ALTER TABLE notifications ADD COLUMN claimed_by TEXT",
+        "ALTER TABLE notifications ADD COLUMN progress TEXT",
         "ALTER TABLE notifications ADD COLUMN ack TEXT",
         "ALTER TABLE notifications ADD COLUMN summary TEXT",
         "UPDATE notifications SET claimed_until = NULL",

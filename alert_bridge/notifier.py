@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import email.utils
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Protocol
 
 import msgspec
 
 from alert_bridge.insight import NOTHING, Insight
+from alert_bridge.templating import Templates
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 from cloudpulse.config import Section
@@ -52,7 +52,8 @@ class Notification:
 
     With an `ack` it tells that someone has taken these alerts. With a `summary` the group is made of the last ones of
     several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
-    for the first, after a summary, and once the incident is over.
+    for the first, after a summary, and once the incident is over. `progress` is what it kept when its last attempt at
+    this very notification failed (DeliveryFailed), such as who has it already.
     """
 
     id: int
@@ -65,6 +66,7 @@ class Notification:
     ack: Ack | None = None
     summary: Summary | None = None
     memory: Memory = field(default_factory=dict)
+    progress: Memory = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,25 @@ class Message:
 class DeliveryFailed(CloudPulseError):
     """The receiver did not take the notification; the message holds no secret and nothing the receiver wrote.
 
-    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried.
+    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried,
+    `progress` what the next attempt at this notification is to know, such as who has it already, and `memory` what to
+    remember of the incident when there is no next one, because a part of the receiver does have it.
     """
 
-    def __init__(self, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        progress: Memory | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
+        self.progress = progress
+        self.memory = memory
 
 
 class Notifier(Protocol):
@@ -95,44 +109,33 @@ class Notifier(Protocol):
         """Return once the receiver has taken it, with what to remember of its incident; raises DeliveryFailed."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What the bridge gives every notifier beside its settings.
+
+    `allow_link_local` is `alert_bridge.allow_link_local`; `template_failed` is called with the receiver's name each
+    time a template of the user's could not be rendered.
+    """
+
+    clock: Clock = time.time
+    allow_link_local: bool = False
+    template_failed: Callable[[str], None] = lambda _: None
+
+
 class ReceiverSettings(Section, frozen=True):
     """What every receiver in the config has.
 
     `concurrency` is how many incidents it is told of at the same time; `insight` whether to ask Prometheus for the
-    picture and the outlook of what it is told.
+    picture and the outlook of what it is told; `templates` its own wording.
     """
 
     name: str
     concurrency: int = 4
     insight: bool = True
+    templates: Templates = Templates()
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name: expected a text such as oncall, got an empty one")
         if not 1 <= self.concurrency <= 64:
             raise ValueError(f"concurrency: expected 1 to 64, got {self.concurrency}")
-
-
-def check_status(place: str, status: int, retry_after: str | None, clock: Clock) -> None:
-    """Raise DeliveryFailed unless `status` is 2xx; `retry_after` is the header as it came. For HTTP notifiers."""
-    if 200 <= status < 300:
-        return
-    hint = " (redirects are not followed)" if 300 <= status < 400 else ""
-    raise DeliveryFailed(
-        f"{place} answered {status}{hint}",
-        retryable=status not in REFUSED,
-        retry_after_seconds=_seconds(retry_after, clock),
-    )
-
-
-def _seconds(header: str | None, clock: Clock) -> float | None:
-    """RFC 9110, 10.2.3: seconds or an HTTP date; None for anything else."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - clock())

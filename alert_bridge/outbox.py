@@ -205,30 +205,28 @@ class Outbox:
         """The receiver has it, and its notifier remembers that of the incident."""
 
         def operation(connection: Connection) -> None:
-            if not self._finish(connection, notification, state=DELIVERED):
-                return
-            mine = and_(
-                memories.c.receiver == notification.receiver, memories.c.incident == notification.group.incident
-            )
-            connection.execute(delete(memories).where(mine))
-            if memory:
-                body = msgspec.json.encode(memory).decode()
-                row = {"receiver": notification.receiver, "incident": notification.group.incident, "body": body}
-                connection.execute(insert(memories).values(row))
+            if self._finish(connection, notification, state=DELIVERED):
+                _remember(connection, notification, memory)
 
         self._settle(notification, operation)
 
-    def given_up(self, notification: Notification, reason: str) -> None:
+    def given_up(
+        self, notification: Notification, reason: str, progress: Memory | None = None, memory: Memory | None = None
+    ) -> None:
         """A dead letter: kept for a person, and no longer in the way of those after it."""
-        self._settle(
-            notification, lambda connection: self._finish(connection, notification, state=DEAD, last_error=reason)
-        )
-
-    def postponed(self, notification: Notification, due_at: float, reason: str) -> None:
-        """Another try at `due_at`; those after it wait as long."""
 
         def operation(connection: Connection) -> None:
-            released = {"claimed_until": None, "claimed_by": None, "last_error": reason}
+            finished = self._finish(connection, notification, state=DEAD, last_error=reason, **_noted(progress))
+            if finished and memory is not None:
+                _remember(connection, notification, memory)
+
+        self._settle(notification, operation)
+
+    def postponed(self, notification: Notification, due_at: float, reason: str, progress: Memory | None = None) -> None:
+        """Another try at `due_at`, which is told of the `progress`; those after it wait as long."""
+
+        def operation(connection: Connection) -> None:
+            released = {"claimed_until": None, "claimed_by": None, "last_error": reason, **_noted(progress)}
             if connection.execute(update(notifications).where(self._ours(notification)).values(released)).rowcount:
                 _postpone(connection, notification.receiver, notification.group.incident, due_at)
 
@@ -359,6 +357,19 @@ def _contradicted(connection: Connection, known: int, group: AlertGroup) -> bool
     return any(now.get(row.fingerprint, row.status) != row.status for row in connection.execute(since))
 
 
+def _remember(connection: Connection, notification: Notification, memory: Memory) -> None:
+    receiver, incident = notification.receiver, notification.group.incident
+    mine = and_(memories.c.receiver == receiver, memories.c.incident == incident)
+    connection.execute(delete(memories).where(mine))
+    if memory:
+        row = {"receiver": receiver, "incident": incident, "body": msgspec.json.encode(memory).decode()}
+        connection.execute(insert(memories).values(row))
+
+
+def _noted(progress: Memory | None) -> dict[str, str]:
+    return {} if progress is None else {"progress": msgspec.json.encode(progress).decode()}
+
+
 def _load(connection: Connection, notification_id: int) -> Notification:
     query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
     row = connection.execute(query).one()
@@ -377,6 +388,7 @@ def _load(connection: Connection, notification_id: int) -> Notification:
         group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
         memory={} if kept is None else msgspec.json.decode(kept, type=dict[str, str]),
+        progress={} if row.progress is None else msgspec.json.decode(row.progress, type=dict[str, str]),
     )
 
 

@@ -88,6 +88,7 @@ notifications = Table(
     Column("give_up_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("last_error", Text),
+    Column("progress", Text),  # JSON: texts by name that its notifier kept when an attempt failed
     Column("ack", Text),  # JSON of the Ack that this notification tells of; else it tells of the alerts themselves
     Column("summary", Text),  # the summary that it is part of: its idempotency key; all of one go together
     Index("notifications_by_group", "group_id"),

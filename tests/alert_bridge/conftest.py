@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import BridgeProcess, Receiver
 from alert_bridge.testing_postgresql import PostgresServer
 from cloudpulse.testing import FakeClock, serving
+from tests.alert_bridge.post_office import PostOffice
 
 
 @pytest.fixture
@@ -83,3 +85,10 @@ def start_bridge(tmp_path: Path) -> Iterator[Callable[[str], BridgeProcess]]:
     yield start
     for bridge in started:
         bridge.kill()
+
+
+@pytest.fixture
+def post_office() -> Iterator[Callable[..., PostOffice]]:
+    """Start an SMTP server on 127.0.0.1; see PostOffice."""
+    with contextlib.ExitStack() as running:
+        yield lambda *how, **options: running.enter_context(PostOffice(*how, **options))

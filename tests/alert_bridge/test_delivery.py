@@ -101,6 +101,31 @@ def test_retry_after_can_not_stall_a_notification_for_ever(outbox, clock, worker
     assert [entry.state for entry in outbox.backlog()] == ["dead"]
 
 
+def test_the_progress_of_a_failed_attempt_is_known_to_the_next_one_and_to_none_of_another(outbox, clock, worker):
+    """Also when a person tries a dead letter again: who has it already must not get it twice."""
+    part = DeliveryFailed("one of two", retryable=True, progress={"taken": "a"})
+    more = DeliveryFailed("again", retryable=True)
+    end = DeliveryFailed("two of three", retryable=False, progress={"taken": "a b"})
+    one = worker(notifier := Scripted(part, more, end))
+    store(outbox, ("a", "firing"))
+    store(outbox, ("b", "firing"))
+    for _ in range(4):
+        clock.advance(60)
+        assert one.step()
+    outbox.retry(notifier.sent[0].id)
+    assert one.step()
+    assert [sent.progress for sent in notifier.sent] == [{}, {"taken": "a"}, {"taken": "a"}, {}, {"taken": "a b"}]
+
+
+def test_what_a_part_of_the_receiver_has_is_remembered_though_it_is_given_up(outbox, worker):
+    one = worker(notifier := Scripted(DeliveryFailed("one of two", retryable=False, memory={"first": "id"})))
+    store(outbox, ("a", "firing"))
+    store(outbox, ("b", "firing"))
+    assert one.step()
+    assert one.step()
+    assert [sent.memory for sent in notifier.sent] == [{}, {"first": "id"}]
+
+
 def test_what_the_receiver_refuses_is_a_dead_letter_at_once_and_the_next_goes_on(outbox, clock, worker, registry):
     one = worker(notifier := Scripted(NEVER))
     store(outbox, ("a", "firing"))
