@@ -1,13 +1,18 @@
-"""The bridge put together: from settings to a WSGI app and the threads that deliver."""
+"""The bridge put together: from settings to a WSGI app and the threads that deliver, replaced together at a reload."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from flask import Flask
 from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
 
-from alert_bridge import notifiers
+from alert_bridge import audit, notifiers
+from alert_bridge.access import Access, Caller, Denied
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
@@ -22,91 +27,175 @@ from alert_bridge.schema import DEAD, PENDING
 from cloudpulse import logs
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
-from cloudpulse.config import secret_text
-from cloudpulse.errors import StoreError
-from cloudpulse.serving import Face, Health, Link
+from cloudpulse.denials import Denials
+from cloudpulse.errors import ConfigError, StoreError
+from cloudpulse.reloading import Reload
+from cloudpulse.serving import Environ, Face, Health, Link
 
 TITLE = "CloudPulse alert bridge"
 DELIVERY_STOP_SECONDS = 1.0
 """With the server's own stop still within 10 s. What is cut off is delivered after the next start."""
 
+FIXED = ("data_dir",)
+"""Settings that a reload can't change."""
+
 log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What one config makes."""
+
+    settings: AlertBridgeSettings
+    outbox: Outbox
+    delivery: Delivery
+    access: Access
+    backlog: BacklogMetrics
+    app: Flask
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        return tuple(receiver.name for receiver in self.settings.receivers)
 
 
 class Bridge:
     """One bridge on one data_dir. Raises StoreError and ConfigError when it can't be put together.
 
     `face` is its WSGI app; `start` begins to deliver; `close` lets the data_dir go and leaves what waits for later.
+    `reload` takes up what `reread` gives; with `lifecycle`, by `POST /-/reload`, too. Nothing in flight is cut off:
+    deliveries under way end as they began, while those of the new config already run beside them.
     """
 
-    def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
-        names = [receiver.name for receiver in settings.receivers]
-        router = Router(settings.routes, settings.fallback_names)
-        token = None
-        if settings.bearer_token is not None or settings.bearer_token_file is not None:
-            token = secret_text(settings.bearer_token, settings.bearer_token_file)
-        built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
+    def __init__(
+        self,
+        settings: AlertBridgeSettings,
+        insights: Insights,
+        clock: Clock = time.time,
+        *,
+        reread: Callable[[], AlertBridgeSettings] | None = None,
+        lifecycle: bool = False,
+    ) -> None:
+        self._insights = insights
+        self._clock = clock
+        self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        metrics = BridgeMetrics(registry, names)
-
+        self._metrics = BridgeMetrics(registry, ())
+        self._denials = Denials(time.monotonic)
+        self._ending = threading.Event()
+        self._retiring: list[threading.Thread] = []
         self._database = Database(settings.data_dir)
-        self.outbox = Outbox(
-            self._database, clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
-        )
-        stopping = threading.Event()
-        backoff = Backoff(settings.retry_first, settings.retry_max)
-        nothing = NoInsights()
-        workers = [
-            Worker(
-                receiver.name,
-                notifier,
-                self.outbox,
-                insights if receiver.insight else nothing,
-                clock,
-                backoff,
-                metrics,
-                stopping,
-            )
-            for receiver, notifier in built
-        ]
-        self._delivery = Delivery(workers, self.outbox, clock, stopping)
-        if moved := self.outbox.resume(names, heir=settings.fallback_names[0]):
-            log.warning(
-                "notifications waited for a receiver that the config no longer has",
-                count=moved,
-                now_for=settings.fallback_names[0],
-            )
-        app = create_app(
-            Intake(router, self.outbox, self._delivery.wake, metrics),
-            self.outbox,
-            History(self._database),
-            self._delivery.wake,
-            metrics,
-            receivers=names,
-            max_body_bytes=settings.max_body_bytes,
-            token=token,
-        )
+        try:
+            self._parts = self._built(settings)
+            heir = settings.fallback_names[0]
+            if moved := self.outbox.resume(self._parts.receivers, heir=heir):
+                _tell_moved(moved, heir)
+        except BaseException:
+            self._database.close()
+            raise
+        self.reload = Reload(self._apply, clock)
         self.face = Face(
             TITLE,
-            (registry, BacklogMetrics(self.outbox, names, clock), BuildInfo()),
+            (registry, self, BuildInfo(), self.reload),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),
                 Link("/api/v1/notifications", "Notifications, newest first"),
                 Link("/api/v1/notifications?state=dead", "Given up"),
             ),
-            app=app,
+            app=lambda environ, start_response: self._parts.app(environ, start_response),
+            reload=self.reload if lifecycle else None,
         )
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outbox under the config in force."""
+        return self._parts.outbox
+
+    def identify(self, environ: Environ) -> Caller:
+        """Who sends this request, under the config in force; raises Denied."""
+        return self._parts.access.identify(environ)
+
+    def collect(self) -> Iterable[Metric]:
+        """What waits, by the receivers of the config in force."""
+        return self._parts.backlog.collect()
 
     def start(self) -> None:
         """Begin to deliver, what waits from before first."""
-        self._delivery.start()
+        if self._parts.access.open:
+            log.warning(
+                "anyone who reaches this address may read and change everything",
+                hint="set alert_bridge.api_keys and bearer_token, or let only trusted networks reach it",
+            )
+        self._parts.delivery.start()
 
     def close(self) -> None:
         """Stop delivering and let the data_dir go."""
-        self._delivery.stop(DELIVERY_STOP_SECONDS)
+        self._ending.set()
+        self._parts.delivery.stop(DELIVERY_STOP_SECONDS)
         self._database.close()
+
+    def _built(self, settings: AlertBridgeSettings) -> _Parts:
+        names = tuple(receiver.name for receiver in settings.receivers)
+        outbox = Outbox(
+            self._database, self._clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
+        )
+        built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
+        access = Access(settings, self._on_denied)
+        self._metrics.expect(names)
+        backoff = Backoff(settings.retry_first, settings.retry_max)
+        nothing = NoInsights()
+        workers = [
+            Worker(
+                receiver.name,
+                notifier,
+                outbox,
+                self._insights if receiver.insight else nothing,
+                self._clock,
+                backoff,
+                self._metrics,
+                self._ending,  # and not when a new config stops the delivery: a result is recorded all the same
+            )
+            for receiver, notifier in built
+        ]
+        app = create_app(
+            Intake(Router(settings.routes, settings.fallback_names), outbox, self._wake, self._metrics),
+            outbox,
+            History(self._database),
+            self._wake,
+            self._metrics,
+            receivers=names,
+            max_body_bytes=settings.max_body_bytes,
+            identify=access.identify,
+        )
+        return _Parts(
+            settings,
+            outbox,
+            Delivery(workers, outbox, self._clock, threading.Event()),
+            access,
+            BacklogMetrics(outbox, names, self._clock),
+            app,
+        )
+
+    def _apply(self) -> None:
+        settings = self._reread()
+        for name in FIXED:
+            if getattr(settings, name) != getattr(self._parts.settings, name):
+                raise ConfigError(f"alert_bridge.{name}: needs a restart to change")
+        old, new = self._parts, self._built(settings)
+        # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
+        self._parts = new
+        new.delivery.start()
+        old.delivery.stop(0)
+
+    def _wake(self, receivers: Iterable[str]) -> None:
+        parts = self._parts
+        # A request that began under the config before may name a receiver that is gone.
+        parts.delivery.wake(set(receivers).intersection(parts.receivers))
+
+    def _on_denied(self, refused: Denied, environ: Environ) -> None:
+        self._metrics.denied.labels(refused.cause).inc()
+        audit.denied(self._denials, refused, environ)
 
     def _health(self) -> Health:
         """Ready means: an alert that comes now would be stored; found out by storing something."""
@@ -117,3 +206,7 @@ class Bridge:
             return Health(False, {"outbox": str(error)})
         counts = {state: sum(entry.count for entry in backlog if entry.state == state) for state in (PENDING, DEAD)}
         return Health(True, {"outbox": "writable", "pending": counts[PENDING], "dead_letters": counts[DEAD]})
+
+
+def _tell_moved(count: int, heir: str) -> None:
+    log.warning("notifications waited for a receiver that the config no longer has", count=count, now_for=heir)

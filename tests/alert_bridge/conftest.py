@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from alert_bridge.bridge import Bridge
+from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
+from alert_bridge.insight import NoInsights
 from alert_bridge.outbox import Outbox
 from alert_bridge.testing import BridgeProcess, Receiver
 from cloudpulse.testing import FakeClock, serving
@@ -57,3 +62,17 @@ def start_bridge(tmp_path: Path) -> Iterator[Callable[[str], BridgeProcess]]:
     yield start
     for bridge in started:
         bridge.kill()
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Serve a bridge with these settings; gives its URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**settings: Any) -> str:
+            made = Bridge(AlertBridgeSettings(data_dir=tmp_path / "data", **settings), NoInsights())
+            stack.callback(made.close)
+            made.start()
+            return stack.enter_context(serving(made.face))
+
+        yield start
