@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
@@ -31,14 +31,13 @@ def create_app(
     intake: Intake,
     outbox: Outbox,
     history: History,
-    wake: Callable[[Iterable[str]], None],
+    take_up: Callable[[], None],
     metrics: BridgeMetrics,
     *,
-    receivers: Iterable[str],
     max_body_bytes: int,
     identify: Callable[[Environ], Caller],
 ) -> Flask:
-    """The Flask app; `identify` raises Denied for who may not ask what they ask.
+    """The Flask app; `identify` raises Denied for who may not ask what they ask, `take_up` looks for what is due.
 
     Alertmanager sends again after a 5xx, never after a 4xx; so a 4xx here means that sending again can't help.
     """
@@ -75,7 +74,7 @@ def create_app(
         if before == DELIVERED:
             raise Conflict(f"notification {notification_id} is already delivered")
         audit.changed(g.caller, request.environ, "retry", "due now", notification=notification_id, before=before)
-        wake(receivers)
+        take_up()
         return jsonify(id=notification_id, before=before)
 
     @app.errorhandler(RequestEntityTooLarge)

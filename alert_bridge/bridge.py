@@ -21,6 +21,7 @@ from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
+from alert_bridge.notifier import Surroundings
 from alert_bridge.outbox import Outbox
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
@@ -83,13 +84,11 @@ class Bridge:
         self._metrics = BridgeMetrics(registry, ())
         self._denials = Denials(time.monotonic)
         self._ending = threading.Event()
-        self._retiring: list[threading.Thread] = []
+        self._retiring: list[Delivery] = []
         self._database = Database(settings.data_dir)
         try:
             self._parts = self._built(settings)
-            heir = settings.fallback_names[0]
-            if moved := self.outbox.resume(self._parts.receivers, heir=heir):
-                _tell_moved(moved, heir)
+            self._tell_moved(self.outbox.resume(self._parts.receivers, heir=settings.fallback_names[0]))
         except BaseException:
             self._database.close()
             raise
@@ -122,17 +121,15 @@ class Bridge:
 
     def start(self) -> None:
         """Begin to deliver, what waits from before first."""
-        if self._parts.access.open:
-            log.warning(
-                "anyone who reaches this address may read and change everything",
-                hint="set alert_bridge.api_keys and bearer_token, or let only trusted networks reach it",
-            )
+        _warn_if_open(self._parts.access)
         self._parts.delivery.start()
 
     def close(self) -> None:
         """Stop delivering and let the data_dir go."""
         self._ending.set()
-        self._parts.delivery.stop(DELIVERY_STOP_SECONDS)
+        deliveries = [*self._retiring, self._parts.delivery]
+        for delivery in deliveries:
+            delivery.stop(DELIVERY_STOP_SECONDS / len(deliveries))
         self._database.close()
 
     def _built(self, settings: AlertBridgeSettings) -> _Parts:
@@ -140,7 +137,8 @@ class Bridge:
         outbox = Outbox(
             self._database, self._clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
         )
-        built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
+        surroundings = Surroundings(self._clock, settings.allow_link_local)
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
         access = Access(settings, self._on_denied)
         self._metrics.expect(names)
         backoff = Backoff(settings.retry_first, settings.retry_max)
@@ -162,9 +160,8 @@ class Bridge:
             Intake(Router(settings.routes, settings.fallback_names), outbox, self._wake, self._metrics),
             outbox,
             History(self._database),
-            self._wake,
+            self._take_up,
             self._metrics,
-            receivers=names,
             max_body_bytes=settings.max_body_bytes,
             identify=access.identify,
         )
@@ -186,12 +183,38 @@ class Bridge:
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
         self._parts = new
         new.delivery.start()
-        old.delivery.stop(0)
+        _warn_if_open(new.access)
+        self._retiring.append(old.delivery)
+        threading.Thread(target=self._retire, args=(old.delivery,), name="retire", daemon=True).start()
+
+    def _retire(self, delivery: Delivery) -> None:
+        """Let what is under way end; what then waits for a receiver that is gone is for the fallback."""
+        delivery.stop(threading.TIMEOUT_MAX)  # each send has its timeout
+        self._retiring.remove(delivery)
+        if not self._ending.is_set():
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """Have everything delivered that waits, whatever receiver it was stored for."""
+        parts = self._parts
+        try:
+            moved = parts.outbox.inherit(parts.receivers, heir=parts.settings.fallback_names[0])
+        except StoreError as error:
+            log.error("notifications for receivers that are gone not moved", error=str(error))
+        else:
+            self._tell_moved(moved)
+        parts.delivery.wake(parts.receivers)
 
     def _wake(self, receivers: Iterable[str]) -> None:
         parts = self._parts
-        # A request that began under the config before may name a receiver that is gone.
-        parts.delivery.wake(set(receivers).intersection(parts.receivers))
+        if not set(receivers) <= set(parts.receivers):  # the request began under the config before
+            return self._take_up()
+        return parts.delivery.wake(receivers)
+
+    def _tell_moved(self, count: int) -> None:
+        if count:
+            text = "notifications waited for a receiver that the config no longer has"
+            log.warning(text, count=count, now_for=self._parts.settings.fallback_names[0])
 
     def _on_denied(self, refused: Denied, environ: Environ) -> None:
         self._metrics.denied.labels(refused.cause).inc()
@@ -208,5 +231,9 @@ class Bridge:
         return Health(True, {"outbox": "writable", "pending": counts[PENDING], "dead_letters": counts[DEAD]})
 
 
-def _tell_moved(count: int, heir: str) -> None:
-    log.warning("notifications waited for a receiver that the config no longer has", count=count, now_for=heir)
+def _warn_if_open(access: Access) -> None:
+    if access.open:
+        log.warning(
+            "anyone who reaches this address may read and change everything",
+            hint="set alert_bridge.api_keys and bearer_token, or let only trusted networks reach it",
+        )

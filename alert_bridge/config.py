@@ -23,6 +23,8 @@ class AlertBridgeSettings(Section, frozen=True):
     file asks for and verifies them) are what Alertmanager shows for itself: any one of those set opens the webhook.
     `api_keys` are those of people and programs. Without keys, reading is open to everyone, and changes to whoever may
     post alerts. `max_alerts` bounds the alerts of one post.
+    `bearer_token`, where given, is asked of every POST.
+    `allow_link_local` lets receivers and other services have link-local, cloud metadata and multicast addresses.
     """
 
     data_dir: Path = Path("./data/alert-bridge")
@@ -40,6 +42,7 @@ class AlertBridgeSettings(Section, frozen=True):
     basic_auth: BasicAuth | None = None
     client_certificates: tuple[str, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()
+    allow_link_local: bool = False
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

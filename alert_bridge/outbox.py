@@ -254,6 +254,16 @@ class Outbox:
 
         return self._database.write(operation)
 
+    def inherit(self, receivers: Sequence[str], heir: str) -> int:
+        """Give `heir` what waits for other receivers and isn't on its way; returns how many. At any time."""
+
+        def operation(connection: Connection) -> int:
+            free = or_(notifications.c.claimed_until.is_(None), notifications.c.claimed_until <= self._clock())
+            orphaned = and_(pending(notifications), notifications.c.receiver.not_in(receivers), free)
+            return connection.execute(update(notifications).where(orphaned).values(receiver=heir)).rowcount
+
+        return self._database.write(operation)
+
     def probe(self) -> None:
         """Write something, to see whether an alert could be."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alert_bridge.notifier import Memory, Message, ReceiverSettings
+from alert_bridge.notifier import Memory, Message, ReceiverSettings, Surroundings
 from cloudpulse import logs
 
 log = logs.get(__name__)
@@ -17,7 +17,7 @@ class LogReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="log"):
 class LogNotifier:
     """Writes to the service's own log."""
 
-    def __init__(self, settings: LogReceiver) -> None:
+    def __init__(self, settings: LogReceiver, surroundings: Surroundings) -> None:
         self._name = settings.name
 
     def send(self, message: Message) -> Memory:

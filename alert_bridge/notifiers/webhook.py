@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
-from alert_bridge.notifier import DeliveryFailed, Memory, Message, Notification, ReceiverSettings, check_status
-from cloudpulse import __version__
-from cloudpulse.clock import Clock
+from alert_bridge.notifier import Memory, Message, Notification, ReceiverSettings, Surroundings
+from alert_bridge.posting import HttpClient, usable
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, exactly_one, secret_text
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
@@ -31,7 +27,7 @@ class WebhookReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="webh
     def __post_init__(self) -> None:
         super().__post_init__()
         exactly_one(url=self.url, url_file=self.url_file)
-        if self.url is not None and not _usable(self.url.reveal()):
+        if self.url is not None and not usable(self.url.reveal()):
             raise ValueError("url: expected a URL such as https://host/path")
         if self.basic_auth and self.authorization:
             raise ValueError("basic_auth and authorization can't both be set: keep one")
@@ -42,43 +38,26 @@ class WebhookReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="webh
 class WebhookNotifier:
     """Posts to one URL. A repeated delivery has the same `Idempotency-Key` header and the same body."""
 
-    def __init__(self, settings: WebhookReceiver, clock: Clock = time.time) -> None:
-        self._url = secret_text(settings.url, settings.url_file)
-        if not _usable(self._url):
+    def __init__(self, settings: WebhookReceiver, surroundings: Surroundings) -> None:
+        url = secret_text(settings.url, settings.url_file)
+        if not usable(url):
             raise ConfigError(f"receiver {settings.name}: {settings.url_file} holds no URL such as https://host/path")
-        self._place = _place(self._url)
-        self._timeout = float(settings.timeout)
-        self._clock = clock
-        self._session = requests.Session()
-        self._session.auth = _Auth(settings)
-        tls = settings.tls_config
-        self._verify: bool | str = str(tls.ca_file) if tls.ca_file else not tls.insecure_skip_verify
-        if tls.cert_file and tls.key_file:
-            self._session.cert = (str(tls.cert_file), str(tls.key_file))
-        self._headers = {
-            **{name: value.reveal() for name, value in settings.headers.items()},
-            "Content-Type": "application/json",
-            "User-Agent": f"CloudPulse/{__version__}",
-        }
+        self._client = HttpClient(
+            url,
+            timeout=settings.timeout,
+            tls=settings.tls_config,
+            basic_auth=settings.basic_auth,
+            authorization=settings.authorization,
+            headers=settings.headers,
+            allow_link_local=surroundings.allow_link_local,
+            clock=surroundings.clock,
+        )
 
     def send(self, message: Message) -> Memory:
-        """2xx is taken; redirects are not followed, and the answer's body is not read."""
+        """2xx is taken; the answer's body is not read."""
         notification = message.notification
-        try:
-            with self._session.post(
-                self._url,
-                data=body(notification),
-                headers={**self._headers, "Idempotency-Key": notification.idempotency_key},
-                timeout=self._timeout,
-                verify=self._verify,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                check_status(self._place, response.status_code, response.headers.get("Retry-After"), self._clock)
-        except requests.RequestException as error:
-            # The error's own text holds the whole URL.
-            reason = "timed out" if isinstance(error, requests.Timeout) else f"not reached: {type(error).__name__}"
-            raise DeliveryFailed(f"{self._place} {reason}", retryable=True) from None
+        headers = {"Content-Type": "application/json", "Idempotency-Key": notification.idempotency_key}
+        self._client.call("POST", body=body(notification), headers=headers)
         return {}
 
 
@@ -91,37 +70,3 @@ def body(notification: Notification) -> bytes:
         "idempotencyKey": notification.idempotency_key,
     }
     return msgspec.json.encode(msgspec.to_builtins(notification.group, builtin_types=()) | {"notification": ours})
-
-
-class _Auth(requests.auth.AuthBase):
-    """The configured credentials or none; without it requests would look into ~/.netrc."""
-
-    def __init__(self, settings: WebhookReceiver) -> None:
-        self._basic: requests.auth.HTTPBasicAuth | None = None
-        self._header: str | None = None
-        if basic := settings.basic_auth:
-            password = secret_text(basic.password, basic.password_file)
-            self._basic = requests.auth.HTTPBasicAuth(basic.username.encode(), password.encode())
-        if given := settings.authorization:
-            self._header = f"{given.type} {secret_text(given.credentials, given.credentials_file)}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._basic is not None:
-            self._basic(request)
-        if self._header is not None:
-            request.headers["Authorization"] = self._header
-        return request
-
-
-def _usable(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-
-
-def _place(url: str) -> str:
-    """Where it goes, without user, path and query, which may be secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
