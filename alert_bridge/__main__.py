@@ -26,11 +26,15 @@ def command(
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
-    bridge = Bridge(config.read(config_path).section("alert_bridge", AlertBridgeSettings), NoInsights())
+
+    def settings() -> AlertBridgeSettings:
+        return config.read(config_path).section("alert_bridge", AlertBridgeSettings)
+
+    bridge = Bridge(settings(), NoInsights(), reread=settings, lifecycle=lifecycle)
     try:
         server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
         bridge.start()
-        run(server, TITLE)
+        run(server, TITLE, bridge.reload)
     finally:
         bridge.close()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import BadRequest, Conflict, HTTPException, NotFound, RequestEntityTooLarge, Unauthorized
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import BadRequest, Conflict, HTTPException, NotFound, RequestEntityTooLarge
 
+from alert_bridge import audit
+from alert_bridge.access import WEBHOOK, Caller, Denied
 from alert_bridge.history import ALERT_FILTERS, NOTIFICATION_FILTERS, History, Page
 from alert_bridge.intake import Intake
 from alert_bridge.metrics import BridgeMetrics
@@ -17,6 +18,7 @@ from alert_bridge.schema import DELIVERED
 from alert_bridge.webhook import InvalidBody
 from cloudpulse import logs
 from cloudpulse.errors import StoreError
+from cloudpulse.serving import Environ
 
 LIMIT = 100
 MOST = 1000
@@ -29,14 +31,13 @@ def create_app(
     intake: Intake,
     outbox: Outbox,
     history: History,
-    wake: Callable[[Iterable[str]], None],
+    take_up: Callable[[], None],
     metrics: BridgeMetrics,
     *,
-    receivers: Iterable[str],
     max_body_bytes: int,
-    token: str | None,
+    identify: Callable[[Environ], Caller],
 ) -> Flask:
-    """The Flask app. With a `token`, every POST must bear it.
+    """The Flask app; `identify` raises Denied for who may not ask what they ask, `take_up` looks for what is due.
 
     Alertmanager sends again after a 5xx, never after a 4xx; so a 4xx here means that sending again can't help.
     """
@@ -44,10 +45,8 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
 
     @app.before_request
-    def check_token() -> None:
-        if token is not None and request.method == "POST" and not _bears(token):
-            metrics.rejected.labels("unauthorized").inc()
-            raise Unauthorized("expected the header `Authorization: Bearer <the configured bearer_token>`")
+    def check_access() -> None:
+        g.caller = identify(request.environ)
 
     @app.post("/api/v1/alerts")
     def receive() -> Response:
@@ -74,8 +73,8 @@ def create_app(
             raise NotFound(f"there is no notification {notification_id}")
         if before == DELIVERED:
             raise Conflict(f"notification {notification_id} is already delivered")
-        log.info("retry asked for", notification=notification_id, state=before, by=request.remote_addr)
-        wake(receivers)
+        audit.changed(g.caller, request.environ, "retry", "due now", notification=notification_id, before=before)
+        take_up()
         return jsonify(id=notification_id, before=before)
 
     @app.errorhandler(RequestEntityTooLarge)
@@ -92,21 +91,22 @@ def create_app(
     def not_stored(error: StoreError) -> tuple[Response, int]:
         return jsonify(error=str(error)), 503
 
+    @app.errorhandler(Denied)
+    def denied(error: Denied) -> tuple[Response, int]:
+        if request.method == "POST" and request.path == WEBHOOK:
+            metrics.rejected.labels("unauthorized").inc()
+        response = jsonify(error=str(error))
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = error.challenge
+        return response, error.status
+
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:
         response = jsonify(error=error.description)
         response.status_code = error.code or 500
-        if isinstance(error, Unauthorized):
-            response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
     return app
-
-
-def _bears(token: str) -> bool:
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # As the bytes that were sent, which WSGI shows as Latin-1: compare_digest refuses texts beyond ASCII.
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
 
 
 def _page_asked(columns: Mapping[str, Any]) -> tuple[dict[str, str], int | None, int]:

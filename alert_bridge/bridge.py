@@ -1,13 +1,18 @@
-"""The bridge put together: from settings to a WSGI app and the threads that deliver."""
+"""The bridge put together: from settings to a WSGI app and the threads that deliver, replaced together at a reload."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from flask import Flask
 from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
 
-from alert_bridge import notifiers
+from alert_bridge import audit, notifiers
+from alert_bridge.access import Access, Caller, Denied
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Backend, Database
@@ -29,97 +34,129 @@ from cloudpulse import logs
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
-from cloudpulse.errors import StoreError
-from cloudpulse.serving import Face, Health, Link
+from cloudpulse.denials import Denials
+from cloudpulse.errors import ConfigError, StoreError
+from cloudpulse.reloading import Reload
+from cloudpulse.serving import Environ, Face, Health, Link
 
 TITLE = "CloudPulse alert bridge"
 PRUNE_SECONDS = 15
 DELIVERY_STOP_SECONDS = 1.0
 """With the server's own stop still within 10 s. What is cut off is delivered after the next start."""
 
+FIXED = (
+    "data_dir",
+    "database",
+    "database_file",
+    "replica_timeout",
+    "retention",
+    "max_stored_alerts",
+    "repeat_after",
+    "give_up_after",
+)
+"""Settings that a reload can't change."""
+
 log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What one config makes."""
+
+    settings: AlertBridgeSettings
+    delivery: Delivery
+    access: Access
+    backlog: BacklogMetrics
+    app: Flask
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        return tuple(receiver.name for receiver in self.settings.receivers)
+
+    @property
+    def heir(self) -> str:
+        return self.settings.fallback_names[0]
 
 
 class Bridge:
     """One bridge on one data_dir. Raises StoreError and ConfigError when it can't be put together.
 
     `face` is its WSGI app; `start` begins to deliver; `close` lets the data_dir go and leaves what waits for later.
+    `reload` takes up what `reread` gives; with `lifecycle`, by `POST /-/reload`, too. Nothing in flight is cut off:
+    deliveries under way end as they began, while those of the new config already run beside them.
     """
 
-    def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
-        names = [receiver.name for receiver in settings.receivers]
-        router = Router(settings.routes, settings.fallback_names)
-        token = None
-        if settings.bearer_token is not None or settings.bearer_token_file is not None:
-            token = secret_text(settings.bearer_token, settings.bearer_token_file)
-        surroundings = Surroundings(clock, settings.allow_link_local)
-        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
+    def __init__(
+        self,
+        settings: AlertBridgeSettings,
+        insights: Insights,
+        clock: Clock = time.time,
+        *,
+        reread: Callable[[], AlertBridgeSettings] | None = None,
+        lifecycle: bool = False,
+    ) -> None:
+        self._insights = insights
+        self._clock = clock
+        self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        metrics = BridgeMetrics(registry, names)
-
+        self._metrics = BridgeMetrics(registry, ())
+        self._denials = Denials(time.monotonic)
+        self._ending = threading.Event()
+        self._retiring: list[Delivery] = []
         self._database = Database(_backend(settings))
-        self.outbox = Outbox(
-            self._database, clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
-        )
-        stopping = threading.Event()
-        backoff = Backoff(settings.retry_first, settings.retry_max)
-        nothing = NoInsights()
-        workers = [
-            Worker(
-                receiver.name,
-                notifier,
-                self.outbox,
-                insights if receiver.insight else nothing,
-                clock,
-                backoff,
-                metrics,
-                stopping,
+        try:
+            self.outbox = Outbox(
+                self._database, clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
             )
-            for receiver, notifier in built
-        ]
-        self._delivery = Delivery(workers, self.outbox, clock, stopping)
-        self._receivers = names
-        self._replicas = Replicas(self._database, self.outbox, names, heir=settings.fallback_names[0])
-        self._retention = Retention(
-            self._database, clock, seconds=settings.retention, max_alerts=settings.max_stored_alerts
-        )
-        self._upkeep = [Recurring("deletion of old alerts", PRUNE_SECONDS, self._retention.prune, stopping)]
+            self._retention = Retention(
+                self._database, clock, seconds=settings.retention, max_alerts=settings.max_stored_alerts
+            )
+            self._parts = self._built(settings)
+            self._replicas = Replicas(self._database, self.outbox, self._parts.receivers, self._parts.heir)
+            self._beat()
+        except BaseException:
+            self._database.close()
+            raise
+        self._upkeep = [Recurring("deletion of old alerts", PRUNE_SECONDS, self._retention.prune, self._ending)]
         if self._database.shared:
             beat = settings.replica_timeout / SILENT_BEATS
-            self._upkeep.append(Recurring("replica's beat", beat, self._beat, stopping))
-        self._beat()
-        app = create_app(
-            Intake(router, self.outbox, self._retention, self._delivery.wake, metrics),
-            self.outbox,
-            History(self._database),
-            self._delivery.wake,
-            metrics,
-            receivers=names,
-            max_body_bytes=settings.max_body_bytes,
-            token=token,
-        )
+            self._upkeep.append(Recurring("replica's beat", beat, self._beat, self._ending))
+        self.reload = Reload(self._apply, clock)
         self.face = Face(
             TITLE,
-            (registry, BacklogMetrics(self.outbox, names, clock), BuildInfo()),
+            (registry, self, BuildInfo(), self.reload),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),
                 Link("/api/v1/notifications", "Notifications, newest first"),
                 Link("/api/v1/notifications?state=dead", "Given up"),
             ),
-            app=app,
+            app=lambda environ, start_response: self._parts.app(environ, start_response),
+            reload=self.reload if lifecycle else None,
         )
+
+    def identify(self, environ: Environ) -> Caller:
+        """Who sends this request, under the config in force; raises Denied."""
+        return self._parts.access.identify(environ)
+
+    def collect(self) -> Iterable[Metric]:
+        """What waits, by the receivers of the config in force."""
+        return self._parts.backlog.collect()
 
     def start(self) -> None:
         """Begin to deliver, what waits from before first."""
-        self._delivery.start()
+        _warn_if_open(self._parts.access)
+        self._parts.delivery.start()
         for recurring in self._upkeep:
             recurring.start()
 
     def close(self) -> None:
         """Stop delivering and let the data_dir go."""
-        self._delivery.stop(DELIVERY_STOP_SECONDS)
+        self._ending.set()
+        deliveries = [*self._retiring, self._parts.delivery]
+        for delivery in deliveries:
+            delivery.stop(DELIVERY_STOP_SECONDS / len(deliveries))
         for recurring in self._upkeep:
             recurring.join(DELIVERY_STOP_SECONDS)
         try:
@@ -130,11 +167,94 @@ class Bridge:
 
     def _beat(self) -> None:
         change = self._replicas.beat()
-        if change.inherited:
-            log.warning("notifications waited for a receiver that no config has any more", count=change.inherited)
+        self._tell_moved(change.inherited)
         if change.ended:
             log.info("another process ended; what it left is taken over", count=change.ended)
-            self._delivery.wake(self._receivers)
+            parts = self._parts
+            parts.delivery.wake(parts.receivers)
+
+    def _built(self, settings: AlertBridgeSettings) -> _Parts:
+        names = tuple(receiver.name for receiver in settings.receivers)
+        surroundings = Surroundings(self._clock, settings.allow_link_local)
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
+        access = Access(settings, self._on_denied)
+        self._metrics.expect(names)
+        backoff = Backoff(settings.retry_first, settings.retry_max)
+        nothing = NoInsights()
+        workers = [
+            Worker(
+                receiver.name,
+                notifier,
+                self.outbox,
+                self._insights if receiver.insight else nothing,
+                self._clock,
+                backoff,
+                self._metrics,
+                self._ending,  # and not when a new config stops the delivery: a result is recorded all the same
+            )
+            for receiver, notifier in built
+        ]
+        router = Router(settings.routes, settings.fallback_names)
+        app = create_app(
+            Intake(router, self.outbox, self._retention, self._wake, self._metrics),
+            self.outbox,
+            History(self._database),
+            self._take_up,
+            self._metrics,
+            max_body_bytes=settings.max_body_bytes,
+            identify=access.identify,
+        )
+        return _Parts(
+            settings,
+            Delivery(workers, self.outbox, self._clock, threading.Event()),
+            access,
+            BacklogMetrics(self.outbox, names, self._clock),
+            app,
+        )
+
+    def _apply(self) -> None:
+        settings = self._reread()
+        for name in FIXED:
+            if getattr(settings, name) != getattr(self._parts.settings, name):
+                raise ConfigError(f"alert_bridge.{name}: needs a restart to change")
+        old, new = self._parts, self._built(settings)
+        # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
+        self._parts = new
+        new.delivery.start()
+        _warn_if_open(new.access)
+        self._retiring.append(old.delivery)
+        threading.Thread(target=self._retire, args=(old.delivery,), name="retire", daemon=True).start()
+
+    def _retire(self, delivery: Delivery) -> None:
+        """Let what is under way end; what then waits for a receiver that is gone is for the fallback."""
+        delivery.stop(threading.TIMEOUT_MAX)  # each send has its timeout
+        self._retiring.remove(delivery)
+        if not self._ending.is_set():
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """Have everything delivered that waits, whatever receiver it was stored for."""
+        parts = self._parts
+        try:
+            self._tell_moved(self._replicas.change(parts.receivers, parts.heir))
+        except StoreError as error:
+            log.error("notifications for receivers that are gone not moved", error=str(error))
+        parts.delivery.wake(parts.receivers)
+
+    def _wake(self, receivers: Iterable[str]) -> None:
+        parts = self._parts
+        if not set(receivers) <= set(parts.receivers):  # the request began under the config before
+            return self._take_up()
+        return parts.delivery.wake(receivers)
+
+    def _tell_moved(self, count: int) -> None:
+        if count:
+            text = "notifications waited for a receiver that the config no longer has"
+            log.warning(text, count=count, now_for=self._parts.heir)
+
+    def _on_denied(self, refused: Denied, environ: Environ) -> None:
+        self._metrics.denied.labels(refused.cause).inc()
+        audit.denied(self._denials, refused, environ)
 
     def _health(self) -> Health:
         """Ready means: an alert that comes now would be stored; found out by storing something."""
@@ -152,3 +272,11 @@ def _backend(settings: AlertBridgeSettings) -> Backend:
     if settings.database is None and settings.database_file is None:
         return SqliteFile(settings.data_dir)
     return Postgres(secret_text(settings.database, settings.database_file))
+
+
+def _warn_if_open(access: Access) -> None:
+    if access.open:
+        log.warning(
+            "anyone who reaches this address may read and change everything",
+            hint="set alert_bridge.api_keys and bearer_token, or let only trusted networks reach it",
+        )

@@ -7,7 +7,8 @@ from pathlib import Path
 from alert_bridge.notifiers import Receiver
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.router import Route
-from cloudpulse.config import Secret, Section
+from cloudpulse.apikeys import ApiKey
+from cloudpulse.config import BasicAuth, Secret, Section
 from cloudpulse.durations import Duration
 
 
@@ -18,6 +19,10 @@ class AlertBridgeSettings(Section, frozen=True):
     `repeat_after` tells Alertmanager's repeats from its doubles: a post that tells exactly the same as one stored
     less than that ago (the other half of an HA pair, a retry after a lost answer) is accepted and not delivered
     again; a later one is a reminder and is. Keep it above group_interval and below repeat_interval.
+    `bearer_token`, `basic_auth` and `client_certificates` (common or alternative names of the subject; the web config
+    file asks for and verifies them) are what Alertmanager shows for itself: any one of those set opens the webhook.
+    `api_keys` are those of people and programs. Without keys, reading is open to everyone, and changes to whoever may
+    post alerts. `max_alerts` bounds the alerts of one post.
     `bearer_token`, where given, is asked of every POST.
     `database` (or `database_file`) is the URL of a PostgreSQL database that several replicas may share, such as
     postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
@@ -41,8 +46,12 @@ class AlertBridgeSettings(Section, frozen=True):
     replica_timeout: Duration = Duration(30)
     retention: Duration = Duration(30 * 86400)
     max_stored_alerts: int = 1_000_000
+    max_alerts: int = 20_000
     bearer_token: Secret | None = None
     bearer_token_file: Path | None = None
+    basic_auth: BasicAuth | None = None
+    client_certificates: tuple[str, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
     allow_link_local: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +79,13 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError(f"max_stored_alerts: expected 1 or more, got {self.max_stored_alerts}")
         if self.max_body_bytes < 1024:
             raise ValueError(f"max_body_bytes: expected 1024 or more, got {self.max_body_bytes}")
+        if self.max_alerts < 1:
+            raise ValueError(f"max_alerts: expected 1 or more, got {self.max_alerts}")
+        keys = [key.name for key in self.api_keys]
+        if twice := next((name for name in keys if keys.count(name) > 1), None):
+            raise ValueError(f'api_keys: the name "{twice}" is given twice')
+        if "" in self.client_certificates:
+            raise ValueError("client_certificates: expected names such as alertmanager.monitoring, got an empty text")
         if self.bearer_token is not None and self.bearer_token_file is not None:
             raise ValueError("bearer_token and bearer_token_file can't both be set: keep one")
 

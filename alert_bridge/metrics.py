@@ -14,7 +14,8 @@ from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
 
 LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200, 86400)
-REJECTIONS = ("invalid", "too_large", "unauthorized", "storage")
+REJECTIONS = ("invalid", "too_large", "too_many_alerts", "unauthorized", "storage")
+DENIALS = ("no_credentials", "wrong_credentials", "forbidden", "bad_link")
 RESULTS = ("delivered", "failed", "given_up")
 
 log = logs.get(__name__)
@@ -26,6 +27,7 @@ class BridgeMetrics:
     def __init__(self, registry: CollectorRegistry, receivers: Sequence[str]) -> None:
         self.received = names.BRIDGE_ALERTS_RECEIVED.counter(registry)
         self.rejected = names.BRIDGE_GROUPS_REJECTED.counter(registry)
+        self.denied = names.BRIDGE_DENIED.counter(registry)
         self.duplicates = names.BRIDGE_DUPLICATES.counter(registry)
         self.attempts = names.BRIDGE_NOTIFICATIONS.counter(registry)
         self.retries = names.BRIDGE_RETRIES.counter(registry)
@@ -34,6 +36,12 @@ class BridgeMetrics:
             self.received.labels(status)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
+        for reason in DENIALS:
+            self.denied.labels(reason)
+        self.expect(receivers)
+
+    def expect(self, receivers: Sequence[str]) -> None:
+        """From now on these are told, too."""
         for receiver in receivers:
             self.retries.labels(receiver)
             self.latency.labels(receiver)

@@ -35,7 +35,7 @@ class _Seen:
 
 
 class Replicas:
-    """This process among those that share the outbox; used by one thread. Raises StoreError.
+    """This process among those that share the outbox; `beat` by one thread. Raises StoreError.
 
     `receivers` are those of this process' config. What waits for one that no living replica's config has goes to
     `heir`, rather than nowhere.
@@ -50,7 +50,7 @@ class Replicas:
 
     def beat(self) -> Change:
         """Say that this one lives, and take over from those that don't. The first time before any claim."""
-        others = self._database.write(self._show)
+        others = self._database.write(lambda connection: self._show(connection, beats=1))
         before = self._seen
         self._seen = {name: _followed(before.get(name), beats) for name, beats in others.items()}
         # Where the database isn't shared, opening it has proved that nobody else lives.
@@ -59,6 +59,16 @@ class Replicas:
         inherited = self._database.write(lambda connection: self._take_over(connection, silent))
         return Change(len(silent) + len(before.keys() - others.keys()), inherited)
 
+    def change(self, receivers: Sequence[str], heir: str) -> int:
+        """These are the receivers from now on; returns how much the heir got for that. By any thread."""
+        self._receivers, self._heir = receivers, heir
+
+        def operation(connection: Connection) -> int:
+            self._show(connection, beats=0)
+            return self._take_over(connection, {})
+
+        return self._database.write(operation)
+
     def leave(self) -> None:
         """Say goodbye, so that the others take over at once; but not while something is under way from here."""
         if self._outbox.held:
@@ -66,10 +76,11 @@ class Replicas:
         mine = replicas.c.id == self._outbox.replica
         self._database.write(lambda connection: connection.execute(delete(replicas).where(mine)).rowcount)
 
-    def _show(self, connection: Connection) -> dict[str, int]:
+    def _show(self, connection: Connection, beats: int) -> dict[str, int]:
         mine = replicas.c.id == self._outbox.replica
-        if not connection.execute(update(replicas).where(mine).values(beats=replicas.c.beats + 1)).rowcount:
-            told = msgspec.json.encode(self._receivers).decode()
+        told = msgspec.json.encode(self._receivers).decode()
+        shown = {"beats": replicas.c.beats + beats, "receivers": told}
+        if not connection.execute(update(replicas).where(mine).values(shown)).rowcount:
             connection.execute(insert(replicas).values(id=self._outbox.replica, beats=0, receivers=told))
         others = select(replicas.c.id, replicas.c.beats).where(~mine)
         return {row.id: row.beats for row in connection.execute(others)}

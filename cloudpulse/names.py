@@ -205,6 +205,7 @@ FORECASTER_TRAINED = _gauge("forecaster_trained_timestamp_seconds", "Unix time o
 # Alert bridge
 BRIDGE_ALERTS_RECEIVED = _counter("alert_bridge_alerts_received_total", "Alerts accepted from Alertmanager.", "status")
 BRIDGE_GROUPS_REJECTED = _counter("alert_bridge_groups_rejected_total", "Webhook posts not accepted.", "reason")
+BRIDGE_DENIED = _counter("alert_bridge_denied_total", "Requests refused for who asks, by reason.", "reason")
 BRIDGE_DUPLICATES = _counter("alert_bridge_duplicates_total", "Webhook posts that were already stored.")
 BRIDGE_NOTIFICATIONS = _counter(
     "alert_bridge_notifications_total", "Delivery attempts, by receiver and result.", "receiver", "result"

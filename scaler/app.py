@@ -15,6 +15,7 @@ import msgspec
 
 from cloudpulse import logs
 from cloudpulse.clock import Clock
+from cloudpulse.denials import Denials
 from cloudpulse.serving import HEADERS, Environ, StartResponse
 from scaler import audit
 from scaler.access import Access, Action, User
@@ -70,7 +71,7 @@ class Api:
         self._unready = unready
         self._meters = meters
         self._clock = clock
-        self._denials = audit.Denials(time.monotonic)
+        self._denials = Denials(time.monotonic)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -120,14 +121,14 @@ class Api:
                 raise ambiguous(f'the header name "{merging}" holds "_", which WSGI takes for "-": rename it')
             return self._access.identify(environ)
         except Denied as denied:
-            self._denials.tell(denied, f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}")
+            audit.denied(self._denials, denied, f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}")
             raise
 
     def _authorize(self, user: User, action: Action) -> None:
         try:
             self._access.authorize(user, action)
         except Denied as denied:
-            self._denials.tell(denied, str(action), user.name)
+            audit.denied(self._denials, denied, str(action), user.name)
             raise
 
     def _values(self, user: User, request: MetricRequest) -> Response:

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import re
 from datetime import UTC, datetime
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
+from cloudpulse.certificates import holder
 from cloudpulse.config import secret_text
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ
@@ -44,10 +41,10 @@ class StaticAccess:
     def identify(self, environ: Environ) -> User:
         """The caller, named for the audit log; raises Denied (401) for one that is not known."""
         if (certificate := environ.get(CLIENT_CERTIFICATE)) is not None:
-            name, ends = _holder(certificate)
-            if datetime.now(UTC) > ends:  # TLS looks at it once, and a connection may outlive it
+            found = holder(certificate)
+            if datetime.now(UTC) > found.ends:
                 raise unauthorized("the client certificate has expired", "wrong_credentials")
-            return User(f"certificate:{name}")
+            return User(f"certificate:{found.name or 'without a common name'}")
         header = environ.get("HTTP_AUTHORIZATION")
         if header is None and self._anonymous:
             return User(ANONYMOUS)
@@ -82,11 +79,3 @@ def _text(token: config.Token) -> str:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-@functools.lru_cache(maxsize=256)
-def _holder(certificate: bytes) -> tuple[str, datetime]:
-    """The common name and the end of a certificate that TLS verified."""
-    read = x509.load_der_x509_certificate(certificate)
-    names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else "without a common name", read.not_valid_after_utc

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alert_bridge import testing_postgresql
+from alert_bridge.bridge import Bridge
+from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
+from alert_bridge.insight import NoInsights
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
 from alert_bridge.sqlite_file import SqliteFile
@@ -92,3 +96,17 @@ def post_office() -> Iterator[Callable[..., PostOffice]]:
     """Start an SMTP server on 127.0.0.1; see PostOffice."""
     with contextlib.ExitStack() as running:
         yield lambda *how, **options: running.enter_context(PostOffice(*how, **options))
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Serve a bridge with these settings; gives its URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**settings: Any) -> str:
+            made = Bridge(AlertBridgeSettings(data_dir=tmp_path / "data", **settings), NoInsights())
+            stack.callback(made.close)
+            made.start()
+            return stack.enter_context(serving(made.face))
+
+        yield start

@@ -2,7 +2,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 import requests
 
 from alert_bridge.bridge import Bridge
@@ -17,24 +16,6 @@ from cloudpulse.testing import serving
 
 CAPTURED = sorted((Path(__file__).parent / "fixtures").glob("*.json"))
 FIRING = webhook_body(("a", "firing"))
-
-
-@pytest.fixture
-def bridge(tmp_path):
-    """Serve a bridge with these settings; yields its URL."""
-    made = []
-
-    def start(**settings):
-        one = Bridge(AlertBridgeSettings(data_dir=tmp_path / "data", **settings), NoInsights())
-        server = serving(one.face)
-        made.append((one, server))
-        one.start()
-        return server.__enter__()
-
-    yield start
-    for one, server in made:
-        server.__exit__(None, None, None)
-        one.close()
 
 
 def post(url, body=FIRING, path="/api/v1/alerts", **more):

@@ -15,9 +15,10 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
+from cloudpulse.denials import DENIALS_SECONDS, MOST_DENIALS, Denials
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
-from scaler.audit import DENIALS_SECONDS, MOST_DENIALS, Denials
+from scaler import audit
 from scaler.config import ScalerSettings
 from scaler.refusal import forbidden, unauthorized
 
@@ -168,10 +169,10 @@ def test_a_flood_of_denials_is_counted_and_hides_no_other_cause() -> None:
     denials = Denials(ticks)
     with capture_logs() as lines:
         for _ in range(1000):
-            denials.tell(unauthorized("who?", "no_credentials"), "GET /apis")
-        denials.tell(forbidden("no"), "get m", "bob")
+            audit.denied(denials, unauthorized("who?", "no_credentials"), "GET /apis")
+        audit.denied(denials, forbidden("no"), "get m", "bob")
         ticks.advance(DENIALS_SECONDS)
-        denials.tell(unauthorized("who?", "no_credentials"), "GET /apis")
+        audit.denied(denials, unauthorized("who?", "no_credentials"), "GET /apis")
     assert [line["cause"] for line in lines] == ["no_credentials"] * MOST_DENIALS + ["forbidden", "no_credentials"]
     assert [line.get("unlogged") for line in lines[-2:]] == [None, 1000 - MOST_DENIALS]
 

@@ -1,0 +1,60 @@
+"""One line for each change: who, what, from where, with what result; and for callers that were denied.
+
+No line holds a secret: neither query nor headers are in it, nor the path of a signed link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloudpulse import logs
+from cloudpulse.denials import Denials
+from cloudpulse.errors import CloudPulseError
+from cloudpulse.serving import Environ
+
+_LONGEST = 300
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, as the log and Alertmanager name them; `known` unless it may be anyone."""
+
+    name: str
+    known: bool = True
+
+
+class Denied(CloudPulseError):
+    """Refused for who asks; `status` is 401 or 403, `cause` the label that it is counted under."""
+
+    def __init__(self, status: int, cause: str, message: str, challenge: str = "Bearer") -> None:
+        super().__init__(message)
+        self.status = status
+        self.cause = cause
+        self.challenge = challenge
+
+
+def changed(caller: Caller, environ: Environ, action: str, result: str, **about: object) -> None:
+    """Log a change, or that one failed; `about` are texts of ours and numbers, texts of people go into a dict."""
+    log.info("audit", who=caller.name, **_origin(environ), action=action, result=result, **about)
+
+
+def denied(denials: Denials, refused: Denied, environ: Environ, action: str = "") -> None:
+    """Log it unless there are too many of its cause; `unlogged` is how many were. An `action` stands for the path."""
+    unlogged = denials.untold(refused.cause)
+    if unlogged is None:
+        return
+    # Of the request line as it was sent, which holds no control characters; keys that people put into a query go.
+    target = str(environ.get("REQUEST_URI", environ.get("PATH_INFO", ""))).partition("?")[0]
+    asked = action or f"{environ['REQUEST_METHOD']} {target}"[:_LONGEST]
+    more = {"unlogged": unlogged} if unlogged else {}
+    log.warning("denied", **_origin(environ), action=asked, cause=refused.cause, why=str(refused), **more)
+
+
+def _origin(environ: Environ) -> dict[str, object]:
+    """The peer, and what a proxy says that it stands for, which anyone can say."""
+    found: dict[str, object] = {"from": environ.get("REMOTE_ADDR", "")}
+    if forwarded := environ.get("HTTP_X_FORWARDED_FOR"):
+        found["forwarded_for"] = {"unverified": forwarded[:_LONGEST]}
+    return found

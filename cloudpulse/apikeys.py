@@ -1,0 +1,72 @@
+"""API keys: long random texts, given to people and programs one by one, of which the config holds only hashes.
+
+A key is made by `openssl rand -hex 32`, its hash by `printf %s THE_KEY | sha256sum`. One round of SHA-256 is right
+for such a text, as bcrypt is for a password: nobody finds 32 random bytes by trying, however fast the hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from cloudpulse.config import Section, exactly_one
+from cloudpulse.errors import ConfigError
+
+Role = Literal["read", "write"]
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class ApiKey(Section, frozen=True):
+    """Whose key it is, its SHA-256 in hex, or a file with that (as sha256sum writes it); `write` includes reading."""
+
+    name: str
+    sha256: str | None = None
+    sha256_file: Path | None = None
+    role: Role = "read"
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name: expected whose key it is, such as anna, got an empty text")
+        exactly_one(sha256=self.sha256, sha256_file=self.sha256_file)
+        if self.sha256 is not None and not _DIGEST.fullmatch(self.sha256):
+            # What it is instead may be the key itself.
+            raise ValueError("sha256: expected 64 hex digits: printf %s THE_KEY | sha256sum")
+
+
+class ApiKeys:
+    """The keys of a config; files are read once, here. Raises ConfigError when one can't be."""
+
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._keys = [(key, _digest(key)) for key in keys]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def owner(self, given: Iterable[bytes]) -> ApiKey | None:
+        """The key that one of the texts is; compares all with all, so that the time taken tells nothing."""
+        found = None
+        for digest in [hashlib.sha256(text).digest() for text in given]:
+            for key, known in self._keys:
+                if hmac.compare_digest(digest, known):
+                    found = key
+        return found
+
+
+def _digest(key: ApiKey) -> bytes:
+    if key.sha256 is not None:
+        return bytes.fromhex(key.sha256)
+    assert key.sha256_file is not None
+    try:
+        text = key.sha256_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
+        raise ConfigError(f"api key {key.name}: {key.sha256_file}: can't read the hash: {reason}") from error
+    first = next(iter(text.split()), "")
+    if not _DIGEST.fullmatch(first):
+        raise ConfigError(f"api key {key.name}: {key.sha256_file}: expected 64 hex digits, as sha256sum writes them")
+    return bytes.fromhex(first)
