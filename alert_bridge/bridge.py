@@ -15,7 +15,7 @@ from alert_bridge.delivery import Backoff, Delivery, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
-from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
+from alert_bridge.metrics import BacklogMetrics, BridgeMetrics, StoredMetrics
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
 from alert_bridge.replicas import SILENT_BEATS, Replicas
@@ -99,7 +99,7 @@ class Bridge:
         )
         self.face = Face(
             TITLE,
-            (registry, BacklogMetrics(self.outbox, names, clock), BuildInfo()),
+            (registry, BacklogMetrics(self.outbox, names, clock), StoredMetrics(self._retention), BuildInfo()),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),
