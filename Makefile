@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e fuzz bench bench-forecast pretrain proto programs test-programs clean
+.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast pretrain proto programs test-programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -36,6 +36,10 @@ e2e: $(VENV)/dev test-programs
 # What `unit` tries with few cases, with many: nothing that a client sends may break the scaler or open it.
 fuzz: $(VENV)/dev
 	CLOUDPULSE_FUZZ_CASES=10000 $(BIN)/pytest -q --timeout=3600 tests/scaler/test_fuzz.py
+
+# What `unit` tries with four rounds, with 200: a bridge that is killed at any moment loses no alert.
+kill: $(VENV)/dev test-programs
+	CLOUDPULSE_KILL_ROUNDS=200 $(BIN)/pytest -q -s --timeout=3600 tests/alert_bridge/test_killed.py
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

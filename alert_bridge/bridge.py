@@ -20,7 +20,7 @@ from alert_bridge.delivery import Backoff, Delivery, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
-from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
+from alert_bridge.metrics import BacklogMetrics, BridgeMetrics, StoredMetrics
 from alert_bridge.notifier import Surroundings
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
@@ -125,7 +125,7 @@ class Bridge:
         self.reload = Reload(self._apply, clock)
         self.face = Face(
             TITLE,
-            (registry, self, BuildInfo(), self.reload),
+            (registry, self, StoredMetrics(self._retention), BuildInfo(), self.reload),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from alert_bridge.outbox import Outbox
+from alert_bridge.retention import Retention
 from alert_bridge.schema import DEAD, PENDING
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
@@ -47,6 +48,24 @@ class BridgeMetrics:
             self.latency.labels(receiver)
             for result in RESULTS:
                 self.attempts.labels(receiver, result)
+
+
+class StoredMetrics:
+    """How much is kept, and how much may be; what is kept is absent until it was counted."""
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+
+    def collect(self) -> Iterable[Metric]:
+        """Two gauges without labels."""
+        counted = self._retention.stored
+        shown = [(names.BRIDGE_STORED_LIMIT, self._retention.max_alerts)]
+        if counted is not None:
+            shown.append((names.BRIDGE_STORED, counted))
+        for definition, value in shown:
+            family = definition.family()
+            family.add_sample(definition.name, {}, value)
+            yield family
 
 
 class BacklogMetrics:

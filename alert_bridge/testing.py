@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -107,6 +108,14 @@ class BridgeProcess:
 
     def _listening(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.splitlines() if '"listening"' in line and line.endswith("}")]
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
+
+from alert_bridge.testing import free_port
 
 PASSWORD = "p@ss/w0rd"  # noqa: S105  a dummy, with what a URL must escape
 _QUOTED = "p%40ss%2Fw0rd"
@@ -34,9 +35,7 @@ class PostgresServer:
         self._durable = durable
         self._place = Path(tempfile.mkdtemp(prefix="cloudpulse-postgresql-"))
         self._user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._databases = 0
         (self._place / "password").write_text(PASSWORD, encoding="utf-8")
         if os.geteuid() == 0:

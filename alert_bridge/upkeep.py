@@ -12,7 +12,7 @@ log = logs.get(__name__)
 
 
 class Recurring:
-    """Does `action` every `seconds` in a thread of its own until `stopping`; the first time after that long."""
+    """Does `action` at once and then every `seconds`, in a thread of its own, until `stopping`."""
 
     def __init__(self, name: str, seconds: float, action: Callable[[], object], stopping: threading.Event) -> None:
         self._name = name
@@ -31,10 +31,11 @@ class Recurring:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._seconds):
+        while not self._stopping.is_set():
             try:
                 self._action()
             except StoreError as error:
                 log.error(f"{self._name} failed, will try again", error=str(error))
             except Exception:  # a bug, too, must not end it for as long as the process lives
                 log.exception(f"{self._name} broke, will try again")
+            self._stopping.wait(self._seconds)

@@ -214,6 +214,8 @@ BRIDGE_RETRIES = _counter("alert_bridge_retries_total", "Deliveries put back for
 BRIDGE_PENDING = _gauge("alert_bridge_pending", "Notifications that wait to be delivered.", "receiver")
 BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age of the oldest waiting notification.")
 BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")
+BRIDGE_STORED = _gauge("alert_bridge_stored_alerts", "Alerts kept, waiting or finished, when last counted.")
+BRIDGE_STORED_LIMIT = _gauge("alert_bridge_stored_alerts_limit", "Alerts that may be kept: max_stored_alerts.")
 BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
 
 # Scaler

@@ -1,24 +1,16 @@
-"""Real processes: a bridge that is killed, one whose disk is full, and a real Alertmanager in front of one."""
+"""Real processes: a bridge whose disk is full, one that is told to end, and a real Alertmanager in front of one."""
 
-import itertools
-import json
-import random
 import resource
-import shutil
 import signal
 import socket
-import subprocess
-import threading
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import requests
 
 from alert_bridge.testing import eventually, webhook_body
-
-INCIDENTS = 6
+from alert_bridge.testing_alertmanager import PROGRAM, Alertmanager
 
 
 def webhook_to(url, **more):
@@ -28,65 +20,6 @@ def webhook_to(url, **more):
   retry_first: 20ms
   retry_max: 100ms
 """
-
-
-def test_killed_under_load_it_loses_nothing(start_bridge, receiver):
-    """SIGKILL at random moments, against a receiver that fails at random, with a client that posts as Alertmanager."""
-    app, to = receiver
-    dice = random.Random(7)
-
-    def answer(post):
-        time.sleep(dice.uniform(0, 0.01))
-        return dice.choice([(200, {}), (200, {}), (200, {}), (500, {}), (429, {"Retry-After": "0"}), (404, {})])
-
-    app.answer = answer
-    bridge = start_bridge(webhook_to(to))
-    accepted, stop = {incident: [] for incident in range(INCIDENTS)}, threading.Event()
-
-    def post(incident):
-        for number in itertools.count():
-            body = webhook_body((f"{number}", "firing"), key=str(incident))
-            while not stop.is_set():
-                try:
-                    if requests.post(f"{bridge.url}/api/v1/alerts", data=body, timeout=5).status_code == 200:
-                        accepted[incident].append(number)
-                        break
-                except requests.RequestException:
-                    time.sleep(0.02)
-            if stop.is_set():
-                return
-            time.sleep(0.01)
-
-    threads = [threading.Thread(target=post, args=(incident,)) for incident in range(INCIDENTS)]
-    for thread in threads:
-        thread.start()
-    for _ in range(3):
-        time.sleep(dice.uniform(0.3, 0.8))
-        bridge.kill()
-        bridge.start()
-    time.sleep(0.3)
-    stop.set()
-    for thread in threads:
-        thread.join(10)
-    app.answer = lambda post: (200, {})
-
-    def pending():
-        return requests.get(f"{bridge.url}/health", timeout=10).json()["pending"]
-
-    eventually(lambda: pending() == 0, 30)
-    assert sum(map(len, accepted.values())) > 50
-    keys = {}
-    for incident, numbers in accepted.items():
-        taken = [post for post in app.taken if post["body"]["groupKey"] == str(incident)]
-        told = [int(post["body"]["alerts"][0]["fingerprint"]) for post in taken]
-        assert set(numbers) <= set(told), "lost"
-        assert told == sorted(told), "overtaken"
-        for post_, number in zip(taken, told, strict=True):
-            keys.setdefault((incident, number), set()).add(post_["headers"]["IDEMPOTENCY-KEY"])
-    assert all(len(found) == 1 for found in keys.values()), "a duplicate with another key"
-    assert len(set.union(*keys.values())) == len(keys)
-    # A crash doubles at most what was under way: one per thread of the receiver (4) and kill (3).
-    assert len(app.taken) - len(keys) <= 3 * 4
 
 
 def test_a_full_disk_is_503_until_there_is_room_again(start_bridge, receiver):
@@ -125,15 +58,15 @@ def test_sigterm_ends_it_within_ten_seconds_whatever_a_receiver_does(start_bridg
     assert "Traceback" not in bridge.log
 
 
-@pytest.mark.skipif(shutil.which("prometheus-alertmanager") is None, reason="needs prometheus-alertmanager on PATH")
+@pytest.mark.skipif(PROGRAM is None, reason="needs Alertmanager: sh .ci/programs")
 def test_a_real_alertmanager_reaches_the_receiver_through_the_bridge(start_bridge, receiver, tmp_path):
     app, to = receiver
     bridge = start_bridge(webhook_to(to))
-    with alertmanager(tmp_path, bridge.url) as url:
+    with Alertmanager(tmp_path, bridge.url) as running:
 
         def tell(**times):
             alert = {"labels": {"alertname": "Disk", "severity": "page"}, "annotations": {"summary": "full"}, **times}
-            requests.post(f"{url}/api/v2/alerts", json=[alert], timeout=10).raise_for_status()
+            running.tell(alert)
 
         began = datetime.now(UTC) - timedelta(minutes=1)
         tell(startsAt=began.isoformat())
@@ -146,55 +79,3 @@ def test_a_real_alertmanager_reaches_the_receiver_through_the_bridge(start_bridg
     assert firing["alerts"][0]["fingerprint"] == resolved["alerts"][0]["fingerprint"]
     assert firing["receiver"] == "cloud.pulse"
     assert firing["notification"]["incident"] == resolved["notification"]["incident"]
-
-
-class alertmanager:  # noqa: N801  a context manager
-    """A real Alertmanager with its data in `place` that posts to the bridge at `bridge_url`."""
-
-    def __init__(self, place: Path, bridge_url: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        config = {
-            "route": {
-                "receiver": "cloud.pulse",
-                "group_by": ["alertname"],
-                "group_wait": "0s",
-                "group_interval": "1s",
-                "repeat_interval": "1h",
-            },
-            "receivers": [
-                {
-                    "name": "cloud.pulse",
-                    "webhook_configs": [{"url": f"{bridge_url}/api/v1/alerts", "send_resolved": True}],
-                }
-            ],
-        }
-        (place / "alertmanager.yml").write_text(json.dumps(config))
-        self._url = f"http://127.0.0.1:{port}"
-        self._log = (place / "alertmanager.log").open("w")
-        self._process = subprocess.Popen(
-            [
-                "prometheus-alertmanager",
-                f"--config.file={place}/alertmanager.yml",
-                f"--storage.path={place}/alertmanager",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--cluster.listen-address=",
-            ],
-            stderr=self._log,
-        )
-
-    def __enter__(self) -> str:
-        eventually(self._ready, 20)
-        return self._url
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-        self._log.close()
-
-    def _ready(self) -> bool:
-        try:
-            return requests.get(f"{self._url}/-/ready", timeout=2).ok
-        except requests.ConnectionError:
-            return False
