@@ -30,7 +30,7 @@ def command(
     try:
         server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
         bridge.start()
-        run(server, TITLE)
+        run(server, TITLE, stopping=bridge.stop_streams)
     finally:
         bridge.close()
 

@@ -15,16 +15,20 @@ from alert_bridge.delivery import Backoff, Delivery, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
+from alert_bridge.live import Live, opener
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.outbox import Outbox
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
-from cloudpulse import logs
+from alert_bridge.stream import Stream
+from cloudpulse import logs, names
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
 from cloudpulse.errors import StoreError
-from cloudpulse.serving import Face, Health, Link
+from cloudpulse.serving import Environ, Face, Health, Link
+from cloudpulse.streaming import Streams
+from cloudpulse.websocket import WebSocket
 
 TITLE = "CloudPulse alert bridge"
 DELIVERY_STOP_SECONDS = 1.0
@@ -40,7 +44,7 @@ class Bridge:
     """
 
     def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
-        names = [receiver.name for receiver in settings.receivers]
+        receivers = [receiver.name for receiver in settings.receivers]
         router = Router(settings.routes, settings.fallback_names)
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
@@ -48,7 +52,7 @@ class Bridge:
         built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        metrics = BridgeMetrics(registry, names)
+        metrics = BridgeMetrics(registry, receivers)
 
         self._database = Database(settings.data_dir)
         self.outbox = Outbox(
@@ -71,7 +75,7 @@ class Bridge:
             for receiver, notifier in built
         ]
         self._delivery = Delivery(workers, self.outbox, clock, stopping)
-        if moved := self.outbox.resume(names, heir=settings.fallback_names[0]):
+        if moved := self.outbox.resume(receivers, heir=settings.fallback_names[0]):
             log.warning(
                 "notifications waited for a receiver that the config no longer has",
                 count=moved,
@@ -83,28 +87,42 @@ class Bridge:
             History(self._database),
             self._delivery.wake,
             metrics,
-            receivers=names,
+            receivers=receivers,
             max_body_bytes=settings.max_body_bytes,
             token=token,
         )
+        self._streams = Streams(settings.stream.most)
+        self._stream = Stream(self._database, clock, lambda: self._streams.count, self._streams.wake)
+        self._database.on_commit(self._stream.stored)
+        names.BRIDGE_STREAMS.gauge(registry).set_function(lambda: self._streams.count)
+        socket = WebSocket(self._streams, opener(self._stream), _anyone, settings.stream.origins)
         self.face = Face(
             TITLE,
-            (registry, BacklogMetrics(self.outbox, names, clock), BuildInfo()),
+            (registry, BacklogMetrics(self.outbox, receivers, clock), BuildInfo()),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),
                 Link("/api/v1/notifications", "Notifications, newest first"),
                 Link("/api/v1/notifications?state=dead", "Given up"),
+                Link("/stream", "Live"),
             ),
-            app=app,
+            app=Live(socket, app),
         )
 
     def start(self) -> None:
         """Begin to deliver, what waits from before first."""
         self._delivery.start()
+        self._stream.start()
+        self._streams.start()
+
+    def stop_streams(self) -> None:
+        """Say good-bye to who listens, while the server finishes its requests."""
+        self._streams.close()
+        self._stream.close()
 
     def close(self) -> None:
         """Stop delivering and let the data_dir go."""
+        self.stop_streams()
         self._delivery.stop(DELIVERY_STOP_SECONDS)
         self._database.close()
 
@@ -117,3 +135,7 @@ class Bridge:
             return Health(False, {"outbox": str(error)})
         counts = {state: sum(entry.count for entry in backlog if entry.state == state) for state in (PENDING, DEAD)}
         return Health(True, {"outbox": "writable", "pending": counts[PENDING], "dead_letters": counts[DEAD]})
+
+
+def _anyone(_: Environ) -> None:
+    """Reading is open, as everywhere on the bridge."""

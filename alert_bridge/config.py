@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from alert_bridge.notifiers import Receiver
@@ -9,6 +10,25 @@ from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.router import Route
 from cloudpulse.config import Secret, Section
 from cloudpulse.durations import Duration
+
+ORIGIN = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
+
+
+class StreamSettings(Section, frozen=True):
+    """`/api/v1/stream`: how many clients at the same time, and of which other origins pages may read it.
+
+    A page of this server itself always may; `origins` are like `https://wallboard.example`.
+    """
+
+    most: int = 256
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most <= 10_000:
+            raise ValueError(f"most: expected 0 to 10000, got {self.most}")
+        for origin in self.origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f'origins: expected one such as https://wallboard.example, got "{origin}"')
 
 
 class AlertBridgeSettings(Section, frozen=True):
@@ -32,6 +52,7 @@ class AlertBridgeSettings(Section, frozen=True):
     max_body_bytes: int = 16 * 1024 * 1024
     bearer_token: Secret | None = None
     bearer_token_file: Path | None = None
+    stream: StreamSettings = StreamSettings()
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

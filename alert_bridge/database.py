@@ -53,6 +53,7 @@ class Database:
             os.close(self._lock)
             raise
         self._queue: queue.SimpleQueue[tuple[Operation, Future[Any]] | None] = queue.SimpleQueue()
+        self._committed: list[Callable[[], None]] = []
         self._open = True
         self._thread = threading.Thread(target=self._write_batches, name="outbox", daemon=True)
         self._thread.start()
@@ -74,6 +75,10 @@ class Database:
         except TimeoutError as error:
             future.cancel()
             raise StoreError(f"{self.path}: writing took longer than {seconds} s: is the disk stuck?") from error
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Call this, which must not wait, after every commit; by the writing thread."""
+        self._committed.append(call)
 
     def close(self) -> None:
         """Finish the writes that wait, let the file go."""
@@ -113,6 +118,8 @@ class Database:
             return
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
+        for call in self._committed:
+            call()
 
     def _check_identity(self) -> None:
         # SQLite goes on writing into a file that was removed; what it stores there nobody finds again.

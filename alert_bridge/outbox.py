@@ -194,6 +194,8 @@ class Outbox:
             released = {"claimed_until": None, "last_error": reason}
             connection.execute(update(notifications).where(notifications.c.id == notification.id).values(released))
             _postpone(connection, notification.receiver, notification.group.incident, due_at)
+            facts = _facts(notification) | {"dueAt": due_at, "error": reason}
+            events.record(connection, self._clock(), PENDING, **facts)
 
         self._database.write(operation)
 
@@ -215,6 +217,8 @@ class Outbox:
                 connection.execute(update(notifications).where(this).values(again))
             if row.state != DELIVERED:
                 _postpone(connection, row.receiver, row.incident, now)
+                facts = {"notificationId": notification_id, "receiver": row.receiver, "incident": row.incident}
+                events.record(connection, now, PENDING, **facts, dueAt=now)
             state: State = row.state
             return state
 
@@ -295,7 +299,20 @@ class Outbox:
         this = notifications.c.id == notification.id
         done = {"finished_at": now, "claimed_until": None, "state": state, **values}
         connection.execute(update(notifications).where(this).values(done))
-        events.record(connection, now, state, notificationId=notification.id, receiver=notification.receiver)
+        facts = _facts(notification) | ({"error": values["last_error"]} if "last_error" in values else {})
+        events.record(connection, now, state, **facts)
+
+
+def _facts(notification: Notification) -> dict[str, object]:
+    """What an event tells of a notification."""
+    return {
+        "notificationId": notification.id,
+        "receiver": notification.receiver,
+        "incident": notification.group.incident,
+        "status": notification.group.status,
+        "labels": notification.group.common_labels,
+        "attempt": notification.attempt,
+    }
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:

@@ -214,6 +214,7 @@ BRIDGE_PENDING = _gauge("alert_bridge_pending", "Notifications that wait to be d
 BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age of the oldest waiting notification.")
 BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")
 BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
+BRIDGE_STREAMS = _gauge("alert_bridge_streams", "Clients that listen to /api/v1/stream.")
 
 # Scaler
 SCALER_REQUESTS = _counter("scaler_requests_total", "Metric requests answered.", "api", "metric", "code")
