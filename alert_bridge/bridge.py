@@ -21,7 +21,7 @@ from alert_bridge.outbox import Outbox
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
 from alert_bridge.stream import Stream
-from cloudpulse import logs, names
+from cloudpulse import logs
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
@@ -44,7 +44,7 @@ class Bridge:
     """
 
     def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
-        receivers = [receiver.name for receiver in settings.receivers]
+        names = [receiver.name for receiver in settings.receivers]
         router = Router(settings.routes, settings.fallback_names)
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
@@ -52,7 +52,7 @@ class Bridge:
         built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        metrics = BridgeMetrics(registry, receivers)
+        metrics = BridgeMetrics(registry, names)
 
         self._database = Database(settings.data_dir)
         self.outbox = Outbox(
@@ -75,7 +75,7 @@ class Bridge:
             for receiver, notifier in built
         ]
         self._delivery = Delivery(workers, self.outbox, clock, stopping)
-        if moved := self.outbox.resume(receivers, heir=settings.fallback_names[0]):
+        if moved := self.outbox.resume(names, heir=settings.fallback_names[0]):
             log.warning(
                 "notifications waited for a receiver that the config no longer has",
                 count=moved,
@@ -87,18 +87,18 @@ class Bridge:
             History(self._database),
             self._delivery.wake,
             metrics,
-            receivers=receivers,
+            receivers=names,
             max_body_bytes=settings.max_body_bytes,
             token=token,
         )
         self._streams = Streams(settings.stream.most)
         self._stream = Stream(self._database, clock, lambda: self._streams.count, self._streams.wake)
         self._database.on_commit(self._stream.stored)
-        names.BRIDGE_STREAMS.gauge(registry).set_function(lambda: self._streams.count)
+        metrics.streams.set_function(lambda: self._streams.count)
         socket = WebSocket(self._streams, opener(self._stream), _anyone, settings.stream.origins)
         self.face = Face(
             TITLE,
-            (registry, BacklogMetrics(self.outbox, receivers, clock), BuildInfo()),
+            (registry, BacklogMetrics(self.outbox, names, clock), BuildInfo()),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),

@@ -30,6 +30,7 @@ class BridgeMetrics:
         self.attempts = names.BRIDGE_NOTIFICATIONS.counter(registry)
         self.retries = names.BRIDGE_RETRIES.counter(registry)
         self.latency = names.BRIDGE_DELIVERY_LATENCY.histogram(registry, LATENCY_BUCKETS)
+        self.streams = names.BRIDGE_STREAMS.gauge(registry)
         for status in ("firing", "resolved"):
             self.received.labels(status)
         for reason in REJECTIONS:

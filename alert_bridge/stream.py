@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from alert_bridge import events
 from alert_bridge.announcement import Announcement, announcements, moment
 from alert_bridge.database import Database
-from alert_bridge.events import KINDS, Frontier
+from alert_bridge.events import KINDS
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
@@ -73,7 +73,7 @@ class Stream:
         self._clock = clock
         self._listening = listening
         self._tell = wake
-        self._frontier = Frontier()
+        self._following = False
         self._recent = Recent()
         self._asked: deque[AlertFeed] = deque()
         self._stopping = False
@@ -106,8 +106,7 @@ class Stream:
 
     def _run(self) -> None:
         while not self._stopping:
-            hurry = self._frontier.waits or self._asked
-            self._news.wait((PAUSE_SECONDS if hurry else POLL_SECONDS) if self._listening() else None)
+            self._news.wait(POLL_SECONDS if self._listening() else None)
             self._news.clear()
             try:
                 self._look()
@@ -120,28 +119,22 @@ class Stream:
             time.sleep(PAUSE_SECONDS)
 
     def _look(self) -> None:
+        self._following &= self._listening() > 0  # reading on for nobody would cost, and nobody is owed anything
         if not self._listening():
-            self._frontier.reset()  # nobody is owed anything, and reading on for nobody would cost
-            self._asked.clear()
             return
         with self._database.read() as connection:
             self._follow(connection)
-            if self._frontier.last is not None:
-                for _ in range(len(self._asked)):
-                    self._serve(connection, self._asked[0])
-                    self._asked.popleft()  # only now: after an error it is served again
+            while self._asked:
+                self._serve(connection, self._asked[0])
+                self._asked.popleft()  # only now: after an error it is served again
         self._tell()
 
     def _follow(self, connection: Connection) -> None:
-        begun, found = self._frontier.last is not None, None
-        while found is None or len(found) == PAGE:
-            found = self._frontier.advance(connection, PAGE)
-            if self._frontier.last is None:
-                return
-            if not begun:
-                self._recent.begin(self._frontier.last)
-                begun = True
-            self._recent.add(list(announcements(connection, found)), self._frontier.last)
+        if not self._following:
+            self._recent.begin(events.bounds(connection)[1])
+            self._following = True
+        while found := events.read(connection, self._recent.upto, PAGE):
+            self._recent.add(list(announcements(connection, found)), found[-1].id)
 
     def _serve(self, connection: Connection, feed: AlertFeed) -> None:
         """Give a feed its first message, or a page of what it has missed."""

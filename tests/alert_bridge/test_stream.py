@@ -11,7 +11,6 @@ from sqlalchemy import delete
 
 from alert_bridge import events, stream, webhook
 from alert_bridge.announcement import LARGEST
-from alert_bridge.events import Frontier
 from alert_bridge.live import wish
 from alert_bridge.notifier import Ack
 from alert_bridge.schema import events as table
@@ -23,13 +22,25 @@ from cloudpulse.websocket import Refused
 
 
 @pytest.fixture
-def running(database, clock):
-    """A stream of the database that always has a listener."""
-    made = Stream(database, clock, lambda: 1, lambda: None)
-    database.on_commit(made.stored)
-    made.start()
-    yield made
-    made.close()
+def start(database, clock):
+    """Starts a stream of the database that always has a listener; what is stored by then it reads from the table."""
+    started = []
+
+    def start_one():
+        started.append(Stream(database, clock, lambda: 1, lambda: None))
+        database.on_commit(started[-1].stored)
+        started[-1].start()
+        take(listen(started[-1]), 1)
+        return started[-1]
+
+    yield start_one
+    for made in started:
+        made.close()
+
+
+@pytest.fixture
+def running(start):
+    return start()
 
 
 def store(outbox, *fingerprints, key="{}"):
@@ -80,26 +91,33 @@ def test_a_group_is_told_with_its_alerts_and_then_what_became_of_its_delivery(ru
     assert ids == sorted(set(ids))
 
 
-def test_a_client_that_comes_back_hears_what_it_missed_first(running, outbox):
+@pytest.mark.parametrize("budget", [stream.PAGE_BYTES, 2000])
+def test_a_client_that_comes_back_hears_what_it_missed_first(start, outbox, monkeypatch, budget):
+    monkeypatch.setattr(stream, "PAGE_BYTES", budget)
     for number in range(3 * PAGE):
         store(outbox, str(number), key=str(number))
-    hello, *missed = take(listen(running, "after=7"), 3 * PAGE - 6)
+    feed = listen(start(), "after=7")
+    hello, *missed = take(feed, 3 * PAGE - 6)
     assert (hello["kind"], hello["id"]) == ("hello", 7)
     assert [one["id"] for one in missed] == list(range(8, 3 * PAGE + 1))
+    store(outbox, "new", key="new")
+    assert take(feed, 1)[0]["id"] == 3 * PAGE + 1
 
 
-def test_the_last_few_are_told_on_request(running, outbox):
+def test_the_last_few_are_told_on_request(start, outbox):
     for number in range(5):
         store(outbox, str(number), key=str(number))
+    running = start()
     hello, *told = take(listen(running, "last=2"), 3)
     assert [hello["id"], *(one["id"] for one in told)] == [3, 4, 5]
     assert [one["id"] for one in take(listen(running, "last=100"), 6)] == [0, 1, 2, 3, 4, 5]
 
 
-def test_an_id_that_retention_has_removed_gets_a_reset_and_what_is_kept(running, outbox, database):
+def test_an_id_that_retention_has_removed_gets_a_reset_and_what_is_kept(start, outbox, database):
     for number in range(5):
         store(outbox, str(number), key=str(number))
     database.write(lambda connection: connection.execute(delete(table).where(table.c.id <= 3)))
+    running = start()
     reset, *told = take(listen(running, "after=1"), 3)
     assert (reset["kind"], reset["id"]) == ("reset", 3)
     assert "the events kept are 4 to 5" in reset["reason"]
@@ -114,8 +132,8 @@ def test_an_id_of_another_database_gets_a_reset(running, outbox):
 
 
 @pytest.mark.parametrize("query", ["kinds=dead,acked", "kinds=delivered&receiver=one", "receiver=two"])
-def test_filters_hold_live_and_in_what_was_missed(running, outbox, query):
-    live = listen(running, query)
+def test_filters_hold_live_and_in_what_was_missed(start, outbox, query):
+    live = listen(start(), query)
     take(live, 1)
     for number in range(3):
         store(outbox, str(number), key=str(number))
@@ -128,10 +146,12 @@ def test_filters_hold_live_and_in_what_was_missed(running, outbox, query):
         "receiver=two": ["alerts"] * 3 + ["acked"],
     }[query]
     assert [one["kind"] for one in take(live, len(expected))] == expected
-    assert [one["kind"] for one in take(listen(running, f"after=0&{query}"), len(expected) + 1)[1:]] == expected
+    assert [one["kind"] for one in take(listen(start(), f"after=0&{query}"), len(expected) + 1)[1:]] == expected
 
 
-def test_no_event_is_lost_or_told_twice_by_clients_that_come_and_go_under_load(running, outbox):
+def test_no_event_is_lost_or_told_twice_by_clients_that_come_and_go_under_load(running, outbox, monkeypatch):
+    """With so few events in memory, each of them crosses from the table to what is live and back more than once."""
+    monkeypatch.setattr(stream, "KEPT", 40)
     dice, stop = random.Random(5), threading.Event()
 
     def write(place):
@@ -140,18 +160,21 @@ def test_no_event_is_lost_or_told_twice_by_clients_that_come_and_go_under_load(r
             store(outbox, "a", key=f"{place} {number}")
             number += 1
 
-    writers = [threading.Thread(target=write, args=(place,)) for place in range(3)]
+    writers = [threading.Thread(target=write, args=(place,)) for place in range(2)]
     for writer in writers:
         writer.start()
     heard = [0]
-    for _ in range(60):
+    for _ in range(40):
         feed = listen(running, f"after={heard[-1]}")
         take(feed, 1)
-        heard += [one["id"] for one in take(feed, dice.randrange(1, 60))]
+        with contextlib.suppress(StreamEnded):  # too slow: it comes back
+            for _ in range(dice.randrange(1, 60)):
+                heard += [one["id"] for one in take(feed, 1)]
     stop.set()
     for writer in writers:
         writer.join()
     assert heard == list(range(len(heard)))
+    assert len(heard) > 200
 
 
 def test_a_client_too_far_behind_is_told_where_to_come_back(running, outbox, monkeypatch):
@@ -191,11 +214,11 @@ def test_a_message_stays_small_however_large_a_label_is(running, outbox):
     assert "labels" not in sent
 
 
-def test_events_whose_group_is_not_kept_are_passed_over(running, outbox, database):
+def test_events_whose_group_is_not_kept_are_passed_over(start, outbox, database):
     for number in range(PAGE + 5):
         store(outbox, str(number), key=str(number))
     database.write(lambda connection: connection.execute(delete(groups).where(groups.c.id <= PAGE + 3)))
-    assert [one["id"] for one in take(listen(running, "after=0"), 3)] == [0, PAGE + 4, PAGE + 5]
+    assert [one["id"] for one in take(listen(start(), "after=0"), 3)] == [0, PAGE + 4, PAGE + 5]
 
 
 def test_while_nobody_listens_nothing_is_read(database, outbox, clock, monkeypatch):
@@ -250,14 +273,3 @@ def test_parameters_are_understood():
 def test_parameters_that_mean_nothing_are_refused(query):
     with pytest.raises(Refused):
         wish(query)
-
-
-def test_sqlite_has_no_event_in_doubt(database, outbox):
-    frontier = Frontier()
-    with database.read() as connection:
-        assert frontier.advance(connection, 10) == []
-    assert frontier.last == 0
-    store(outbox, "a")
-    with database.read() as connection:
-        assert [event.id for event in frontier.advance(connection, 10)] == [1]
-    assert not frontier.waits
