@@ -15,10 +15,17 @@ from alert_bridge.live import wish
 from alert_bridge.notifier import Ack
 from alert_bridge.schema import events as table
 from alert_bridge.schema import groups
-from alert_bridge.stream import PAGE, Stream, Wish
+from alert_bridge.stream import Stream, Wish
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.streaming import StreamEnded
 from cloudpulse.websocket import Refused
+
+PAGE = 20
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch):
+    monkeypatch.setattr(stream, "PAGE", PAGE)
 
 
 @pytest.fixture
