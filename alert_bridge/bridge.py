@@ -17,6 +17,7 @@ from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
 from alert_bridge.live import Live, opener
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
+from alert_bridge.notifier import Surroundings
 from alert_bridge.outbox import Outbox
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
@@ -49,10 +50,13 @@ class Bridge:
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
             token = secret_text(settings.bearer_token, settings.bearer_token_file)
-        built = [(r, notifiers.build(r)) for r in settings.receivers for _ in range(r.concurrency)]
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         metrics = BridgeMetrics(registry, names)
+        surroundings = Surroundings(
+            clock, settings.allow_link_local, lambda receiver: metrics.template_failures.labels(receiver).inc()
+        )
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
 
         self._database = Database(settings.data_dir)
         self.outbox = Outbox(

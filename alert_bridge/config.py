@@ -39,6 +39,7 @@ class AlertBridgeSettings(Section, frozen=True):
     less than that ago (the other half of an HA pair, a retry after a lost answer) is accepted and not delivered
     again; a later one is a reminder and is. Keep it above group_interval and below repeat_interval.
     `bearer_token`, where given, is asked of every POST.
+    `allow_link_local` lets receivers and other services have link-local, cloud metadata and multicast addresses.
     """
 
     data_dir: Path = Path("./data/alert-bridge")
@@ -52,6 +53,7 @@ class AlertBridgeSettings(Section, frozen=True):
     max_body_bytes: int = 16 * 1024 * 1024
     bearer_token: Secret | None = None
     bearer_token_file: Path | None = None
+    allow_link_local: bool = False
     stream: StreamSettings = StreamSettings()
 
     def __post_init__(self) -> None:

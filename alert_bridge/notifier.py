@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import email.utils
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Protocol
 
 import msgspec
 
 from alert_bridge.insight import NOTHING, Insight
+from alert_bridge.templating import Templates
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 from cloudpulse.config import Section
@@ -95,44 +95,33 @@ class Notifier(Protocol):
         """Return once the receiver has taken it, with what to remember of its incident; raises DeliveryFailed."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What the bridge gives every notifier beside its settings.
+
+    `allow_link_local` is `alert_bridge.allow_link_local`; `template_failed` is called with the receiver's name each
+    time a template of the user's could not be rendered.
+    """
+
+    clock: Clock = time.time
+    allow_link_local: bool = False
+    template_failed: Callable[[str], None] = lambda _: None
+
+
 class ReceiverSettings(Section, frozen=True):
     """What every receiver in the config has.
 
     `concurrency` is how many incidents it is told of at the same time; `insight` whether to ask Prometheus for the
-    picture and the outlook of what it is told.
+    picture and the outlook of what it is told; `templates` its own wording.
     """
 
     name: str
     concurrency: int = 4
     insight: bool = True
+    templates: Templates = Templates()
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name: expected a text such as oncall, got an empty one")
         if not 1 <= self.concurrency <= 64:
             raise ValueError(f"concurrency: expected 1 to 64, got {self.concurrency}")
-
-
-def check_status(place: str, status: int, retry_after: str | None, clock: Clock) -> None:
-    """Raise DeliveryFailed unless `status` is 2xx; `retry_after` is the header as it came. For HTTP notifiers."""
-    if 200 <= status < 300:
-        return
-    hint = " (redirects are not followed)" if 300 <= status < 400 else ""
-    raise DeliveryFailed(
-        f"{place} answered {status}{hint}",
-        retryable=status not in REFUSED,
-        retry_after_seconds=_seconds(retry_after, clock),
-    )
-
-
-def _seconds(header: str | None, clock: Clock) -> float | None:
-    """RFC 9110, 10.2.3: seconds or an HTTP date; None for anything else."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - clock())

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from alert_bridge.notifier import Notifier, ReceiverSettings
+from alert_bridge.notifier import Notifier, ReceiverSettings, Surroundings
 from alert_bridge.notifiers.log import LogNotifier, LogReceiver
+from alert_bridge.notifiers.slack import SlackNotifier, SlackReceiver
+from alert_bridge.notifiers.teams import TeamsNotifier, TeamsReceiver
 from alert_bridge.notifiers.webhook import WebhookNotifier, WebhookReceiver
 
-Receiver = WebhookReceiver | LogReceiver
+Receiver = WebhookReceiver | SlackReceiver | TeamsReceiver | LogReceiver
 """A receiver of the config, told apart by its `type`."""
 
-NOTIFIERS: dict[type[ReceiverSettings], Callable[[Any], Notifier]] = {
+NOTIFIERS: dict[type[ReceiverSettings], Callable[[Any, Surroundings], Notifier]] = {
     WebhookReceiver: WebhookNotifier,
+    SlackReceiver: SlackNotifier,
+    TeamsReceiver: TeamsNotifier,
     LogReceiver: LogNotifier,
 }
 
 
-def build(receiver: ReceiverSettings) -> Notifier:
+def build(receiver: ReceiverSettings, surroundings: Surroundings = Surroundings()) -> Notifier:  # noqa: B008  frozen
     """A new notifier for one thread; raises ConfigError when a secret's file can't be read."""
-    return NOTIFIERS[type(receiver)](receiver)
+    return NOTIFIERS[type(receiver)](receiver, surroundings)

@@ -1,127 +1,125 @@
-"""A JSON POST to any HTTP endpoint: Alertmanager's own webhook format and a `notification` object beside it."""
+"""A JSON POST to any HTTP endpoint: Alertmanager's own webhook format, with what the bridge knows beside it.
+
+With `hmac_secret` each post is signed as Stripe signs its own (https://docs.stripe.com/webhooks#verify-manually):
+`X-CloudPulse-Signature: t=<Unix seconds>,v1=<hex>`, the HMAC-SHA256 of the seconds, a dot and the body. A receiver
+that refuses old seconds can't be sent a recorded post again:
+
+    import hashlib, hmac, time
+
+    def genuine(body: bytes, header: str, secret: str, within_seconds: int = 300) -> bool:
+        parts = dict(part.split("=", 1) for part in header.split(","))
+        expected = hmac.new(secret.encode(), parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
+        fresh = abs(time.time() - int(parts["t"])) <= within_seconds
+        return hmac.compare_digest(expected, parts["v1"]) and fresh
+"""
 
 from __future__ import annotations
 
-import time
+import base64
+import hashlib
+import hmac
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
-from alert_bridge.notifier import DeliveryFailed, Memory, Message, Notification, ReceiverSettings, check_status
-from cloudpulse import __version__
-from cloudpulse.clock import Clock
+from alert_bridge.insight import Insight
+from alert_bridge.notifier import Memory, Message, ReceiverSettings, Surroundings
+from alert_bridge.posting import HttpClient, check_timeout, checked_url, usable
+from alert_bridge.templating import Templates
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, exactly_one, secret_text
 from cloudpulse.durations import Duration
-from cloudpulse.errors import ConfigError
+
+SIGNATURE = "X-CloudPulse-Signature"
 
 
 class WebhookReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="webhook"):
-    """`type: webhook`. The URL and the headers' values count as secrets: many services put a token there."""
+    """`type: webhook`. The URL and the headers' values count as secrets: many services put a token there.
+
+    `hmac_secret` signs each post; `picture` puts the PNG into it, as base64.
+    """
 
     url: Secret | None = None
     url_file: Path | None = None
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
+    hmac_secret: Secret | None = None
+    hmac_secret_file: Path | None = None
     tls_config: ClientTls = ClientTls()
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)
     timeout: Duration = Duration(10)
+    picture: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         exactly_one(url=self.url, url_file=self.url_file)
-        if self.url is not None and not _usable(self.url.reveal()):
+        if self.url is not None and not usable(self.url.reveal()):
             raise ValueError("url: expected a URL such as https://host/path")
         if self.basic_auth and self.authorization:
             raise ValueError("basic_auth and authorization can't both be set: keep one")
-        if not 0 < self.timeout <= 300:
-            raise ValueError(f"timeout: expected more than 0s, at most 5m, got {self.timeout}")
+        if self.hmac_secret is not None and self.hmac_secret_file is not None:
+            raise ValueError("hmac_secret and hmac_secret_file can't both be set: keep one")
+        if self.templates != Templates():
+            raise ValueError("templates: a webhook is sent JSON, which has no wording")
+        check_timeout(self.timeout)
 
 
 class WebhookNotifier:
-    """Posts to one URL. A repeated delivery has the same `Idempotency-Key` header and the same body."""
+    """Posts to one URL. A repeated delivery has the same `Idempotency-Key` header, and the same body but `insight`."""
 
-    def __init__(self, settings: WebhookReceiver, clock: Clock = time.time) -> None:
-        self._url = secret_text(settings.url, settings.url_file)
-        if not _usable(self._url):
-            raise ConfigError(f"receiver {settings.name}: {settings.url_file} holds no URL such as https://host/path")
-        self._place = _place(self._url)
-        self._timeout = float(settings.timeout)
-        self._clock = clock
-        self._session = requests.Session()
-        self._session.auth = _Auth(settings)
-        tls = settings.tls_config
-        self._verify: bool | str = str(tls.ca_file) if tls.ca_file else not tls.insecure_skip_verify
-        if tls.cert_file and tls.key_file:
-            self._session.cert = (str(tls.cert_file), str(tls.key_file))
-        self._headers = {
-            **{name: value.reveal() for name, value in settings.headers.items()},
-            "Content-Type": "application/json",
-            "User-Agent": f"CloudPulse/{__version__}",
-        }
+    def __init__(self, settings: WebhookReceiver, surroundings: Surroundings) -> None:
+        self._clock = surroundings.clock
+        self._picture = settings.picture
+        self._secret: bytes | None = None
+        if settings.hmac_secret is not None or settings.hmac_secret_file is not None:
+            self._secret = secret_text(settings.hmac_secret, settings.hmac_secret_file).encode()
+        self._client = HttpClient(
+            checked_url(settings.name, settings.url, settings.url_file),
+            timeout=settings.timeout,
+            tls=settings.tls_config,
+            basic_auth=settings.basic_auth,
+            authorization=settings.authorization,
+            headers=settings.headers,
+            allow_link_local=surroundings.allow_link_local,
+            clock=surroundings.clock,
+        )
 
     def send(self, message: Message) -> Memory:
-        """2xx is taken; redirects are not followed, and the answer's body is not read."""
-        notification = message.notification
-        try:
-            with self._session.post(
-                self._url,
-                data=body(notification),
-                headers={**self._headers, "Idempotency-Key": notification.idempotency_key},
-                timeout=self._timeout,
-                verify=self._verify,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                check_status(self._place, response.status_code, response.headers.get("Retry-After"), self._clock)
-        except requests.RequestException as error:
-            # The error's own text holds the whole URL.
-            reason = "timed out" if isinstance(error, requests.Timeout) else f"not reached: {type(error).__name__}"
-            raise DeliveryFailed(f"{self._place} {reason}", retryable=True) from None
+        """2xx is taken; the answer's body is not read."""
+        posted = body(message, picture=self._picture)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": message.notification.idempotency_key}
+        if self._secret is not None:
+            headers[SIGNATURE] = signature(self._secret, posted, int(self._clock()))
+        self._client.call("POST", body=posted, headers=headers)
         return {}
 
 
-def body(notification: Notification) -> bytes:
-    """The JSON that is posted; the same for every attempt."""
-    ours = {
+def body(message: Message, *, picture: bool) -> bytes:
+    """The JSON that is posted: the group as Alertmanager sends it, `notification` and `insight`."""
+    notification = message.notification
+    ours: dict[str, object] = {
         "id": notification.id,
         "receiver": notification.receiver,
         "incident": notification.group.incident,
         "idempotencyKey": notification.idempotency_key,
     }
-    return msgspec.json.encode(msgspec.to_builtins(notification.group, builtin_types=()) | {"notification": ours})
+    if notification.ack is not None:
+        ours["ack"] = notification.ack
+    if notification.summary is not None:
+        ours["summary"] = notification.summary
+    if message.ack_url:
+        ours["ackUrl"] = message.ack_url
+    told = {"notification": ours, "insight": _insight(message.insight, picture=picture)}
+    return msgspec.json.encode(msgspec.to_builtins(notification.group, builtin_types=()) | told)
 
 
-class _Auth(requests.auth.AuthBase):
-    """The configured credentials or none; without it requests would look into ~/.netrc."""
-
-    def __init__(self, settings: WebhookReceiver) -> None:
-        self._basic: requests.auth.HTTPBasicAuth | None = None
-        self._header: str | None = None
-        if basic := settings.basic_auth:
-            password = secret_text(basic.password, basic.password_file)
-            self._basic = requests.auth.HTTPBasicAuth(basic.username.encode(), password.encode())
-        if given := settings.authorization:
-            self._header = f"{given.type} {secret_text(given.credentials, given.credentials_file)}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._basic is not None:
-            self._basic(request)
-        if self._header is not None:
-            request.headers["Authorization"] = self._header
-        return request
+def signature(secret: bytes, posted: bytes, seconds: int) -> str:
+    """The header's value for a body posted at these Unix seconds."""
+    digest = hmac.new(secret, f"{seconds}.".encode() + posted, hashlib.sha256).hexdigest()
+    return f"t={seconds},v1={digest}"
 
 
-def _usable(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-
-
-def _place(url: str) -> str:
-    """Where it goes, without user, path and query, which may be secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+def _insight(insight: Insight, *, picture: bool) -> dict[str, object]:
+    known: dict[str, object] = {"outlooks": insight.outlooks, "company": insight.company, "values": insight.values}
+    if picture and insight.picture is not None:
+        known["picturePng"] = base64.b64encode(insight.picture).decode()
+    return known

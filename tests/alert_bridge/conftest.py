@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.testing import BridgeProcess, Receiver
+from cloudpulse import logs
 from cloudpulse.testing import FakeClock, serving
 
 
@@ -57,3 +59,14 @@ def start_bridge(tmp_path: Path) -> Iterator[Callable[[str], BridgeProcess]]:
     yield start
     for bridge in started:
         bridge.kill()
+
+
+@pytest.fixture(params=["text", "json"])
+def log_text(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Everything logged so far, in both formats and down to debug."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    logs.configure("debug", request.param)
+    yield lambda: capsys.readouterr().err
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
