@@ -34,7 +34,7 @@ def command(
     try:
         server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
         bridge.start()
-        run(server, TITLE, bridge.reload)
+        run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)
     finally:
         bridge.close()
 

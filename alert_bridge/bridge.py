@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from flask import Flask
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -20,6 +21,7 @@ from alert_bridge.delivery import Backoff, Delivery, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
+from alert_bridge.live import Live, opener
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics, StoredMetrics
 from alert_bridge.notifier import Surroundings
 from alert_bridge.outbox import Outbox
@@ -29,6 +31,7 @@ from alert_bridge.retention import Retention
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
 from alert_bridge.sqlite_file import SqliteFile
+from alert_bridge.stream import Stream
 from alert_bridge.upkeep import Recurring
 from cloudpulse import logs
 from cloudpulse.build import BuildInfo
@@ -38,6 +41,8 @@ from cloudpulse.denials import Denials
 from cloudpulse.errors import ConfigError, StoreError
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Environ, Face, Health, Link
+from cloudpulse.streaming import Streams
+from cloudpulse.websocket import Refused, WebSocket
 
 TITLE = "CloudPulse alert bridge"
 PRUNE_SECONDS = 15
@@ -53,6 +58,7 @@ FIXED = (
     "max_stored_alerts",
     "repeat_after",
     "give_up_after",
+    "stream",
 )
 """Settings that a reload can't change."""
 
@@ -122,6 +128,11 @@ class Bridge:
         if self._database.shared:
             beat = settings.replica_timeout / SILENT_BEATS
             self._upkeep.append(Recurring("replica's beat", beat, self._beat, self._ending))
+        self._streams = Streams(settings.stream.most)
+        self._stream = Stream(self._database, clock, lambda: self._streams.count, self._streams.wake)
+        self._database.on_commit(self._stream.stored)
+        self._metrics.streams.set_function(lambda: self._streams.count)
+        socket = WebSocket(self._streams, opener(self._stream), self._listening, settings.stream.origins)
         self.reload = Reload(self._apply, clock)
         self.face = Face(
             TITLE,
@@ -131,8 +142,9 @@ class Bridge:
                 Link("/api/v1/alerts", "Alerts, newest first"),
                 Link("/api/v1/notifications", "Notifications, newest first"),
                 Link("/api/v1/notifications?state=dead", "Given up"),
+                Link("/stream", "Live"),
             ),
-            app=lambda environ, start_response: self._parts.app(environ, start_response),
+            app=Live(socket, lambda environ, start_response: self._parts.app(environ, start_response)),
             reload=self.reload if lifecycle else None,
         )
 
@@ -150,10 +162,18 @@ class Bridge:
         self._parts.delivery.start()
         for recurring in self._upkeep:
             recurring.start()
+        self._stream.start()
+        self._streams.start()
+
+    def stop_streams(self) -> None:
+        """Say good-bye to who listens, while the server finishes its requests."""
+        self._streams.close()
+        self._stream.close()
 
     def close(self) -> None:
         """Stop delivering and let the data_dir go."""
         self._ending.set()
+        self.stop_streams()
         deliveries = [*self._retiring, self._parts.delivery]
         for delivery in deliveries:
             delivery.stop(DELIVERY_STOP_SECONDS / len(deliveries))
@@ -175,7 +195,11 @@ class Bridge:
 
     def _built(self, settings: AlertBridgeSettings) -> _Parts:
         names = tuple(receiver.name for receiver in settings.receivers)
-        surroundings = Surroundings(self._clock, settings.allow_link_local)
+        surroundings = Surroundings(
+            self._clock,
+            settings.allow_link_local,
+            lambda receiver: self._metrics.template_failures.labels(receiver).inc(),
+        )
         built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
         access = Access(settings, self._on_denied)
         self._metrics.expect(names)
@@ -251,6 +275,12 @@ class Bridge:
         if count:
             text = "notifications waited for a receiver that the config no longer has"
             log.warning(text, count=count, now_for=self._parts.heir)
+
+    def _listening(self, environ: Environ) -> None:
+        try:
+            self.identify(environ)
+        except Denied as denied:
+            raise Refused(HTTPStatus(denied.status), str(denied)) from denied
 
     def _on_denied(self, refused: Denied, environ: Environ) -> None:
         self._metrics.denied.labels(refused.cause).inc()

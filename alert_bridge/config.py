@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from alert_bridge.notifiers import Receiver
@@ -10,6 +11,25 @@ from alert_bridge.router import Route
 from cloudpulse.apikeys import ApiKey
 from cloudpulse.config import BasicAuth, Secret, Section
 from cloudpulse.durations import Duration
+
+ORIGIN = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
+
+
+class StreamSettings(Section, frozen=True):
+    """`/api/v1/stream`: how many clients at the same time, and of which other origins pages may read it.
+
+    A page of this server itself always may; `origins` are like `https://wallboard.example`.
+    """
+
+    most: int = 256
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most <= 10_000:
+            raise ValueError(f"most: expected 0 to 10000, got {self.most}")
+        for origin in self.origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f'origins: expected one such as https://wallboard.example, got "{origin}"')
 
 
 class AlertBridgeSettings(Section, frozen=True):
@@ -53,6 +73,7 @@ class AlertBridgeSettings(Section, frozen=True):
     client_certificates: tuple[str, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()
     allow_link_local: bool = False
+    stream: StreamSettings = StreamSettings()
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

@@ -84,6 +84,7 @@ class Database:
             backend.close()
             raise
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._committed: list[Callable[[], None]] = []
         self._open = True
         self._thread = threading.Thread(target=self._write_batches, name="outbox", daemon=True)
         self._thread.start()
@@ -115,6 +116,10 @@ class Database:
             asked.future.cancel()
             raise StoreError(f"{self.name}: writing took longer than {seconds} s: is the disk stuck?") from error
         return result
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Call this, which must not wait, after every commit; by the writing thread."""
+        self._committed.append(call)
 
     def close(self) -> None:
         """Finish the writes that wait, let the database go."""
@@ -161,6 +166,8 @@ class Database:
             return
         for asked, result in zip(batch, results, strict=True):
             asked.future.set_result(result)
+        for call in self._committed:
+            call()
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:

@@ -32,7 +32,9 @@ class BridgeMetrics:
         self.duplicates = names.BRIDGE_DUPLICATES.counter(registry)
         self.attempts = names.BRIDGE_NOTIFICATIONS.counter(registry)
         self.retries = names.BRIDGE_RETRIES.counter(registry)
+        self.template_failures = names.BRIDGE_TEMPLATE_FAILURES.counter(registry)
         self.latency = names.BRIDGE_DELIVERY_LATENCY.histogram(registry, LATENCY_BUCKETS)
+        self.streams = names.BRIDGE_STREAMS.gauge(registry)
         for status in ("firing", "resolved"):
             self.received.labels(status)
         for reason in REJECTIONS:
@@ -45,6 +47,7 @@ class BridgeMetrics:
         """From now on these are told, too."""
         for receiver in receivers:
             self.retries.labels(receiver)
+            self.template_failures.labels(receiver)
             self.latency.labels(receiver)
             for result in RESULTS:
                 self.attempts.labels(receiver, result)

@@ -229,6 +229,8 @@ class Outbox:
             released = {"claimed_until": None, "claimed_by": None, "last_error": reason, **_noted(progress)}
             if connection.execute(update(notifications).where(self._ours(notification)).values(released)).rowcount:
                 _postpone(connection, notification.receiver, notification.group.incident, due_at)
+                facts = _facts(notification) | {"dueAt": due_at, "error": reason}
+                events.record(connection, self._clock(), PENDING, **facts)
 
         self._settle(notification, operation)
 
@@ -250,6 +252,8 @@ class Outbox:
                 connection.execute(update(notifications).where(this).values(again))
             if row.state != DELIVERED:
                 _postpone(connection, row.receiver, row.incident, now)
+                facts = {"notificationId": notification_id, "receiver": row.receiver, "incident": row.incident}
+                events.record(connection, now, PENDING, **facts, dueAt=now)
             state: State = row.state
             return state
 
@@ -337,8 +341,21 @@ class Outbox:
         done = {"finished_at": now, "claimed_until": None, "claimed_by": None, "state": state, **values}
         if not connection.execute(update(notifications).where(self._ours(notification)).values(done)).rowcount:
             return False
-        events.record(connection, now, state, notificationId=notification.id, receiver=notification.receiver)
+        facts = _facts(notification) | ({"error": values["last_error"]} if "last_error" in values else {})
+        events.record(connection, now, state, **facts)
         return True
+
+
+def _facts(notification: Notification) -> dict[str, object]:
+    """What an event tells of a notification."""
+    return {
+        "notificationId": notification.id,
+        "receiver": notification.receiver,
+        "incident": notification.group.incident,
+        "status": notification.group.status,
+        "labels": notification.group.common_labels,
+        "attempt": notification.attempt,
+    }
 
 
 def _status(alert: Alert) -> str:

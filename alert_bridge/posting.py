@@ -152,10 +152,7 @@ class HttpClient:
                     check_status(self.place, response.status_code, response.headers.get("Retry-After"), self._clock)
                     return Answer(response.status_code, response.headers, self._body(response, keep))
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            # The error's own text holds the whole URL.
-            late = call.late or isinstance(error, requests.Timeout | ReadTimeoutError)
-            reason = "timed out" if late else f"not reached: {type(error).__name__}"
-            raise DeliveryFailed(f"{self.place} {reason}", retryable=True) from None
+            raise DeliveryFailed(f"{self.place} {_reason(error, late=call.late)}", retryable=True) from None
 
     def ask(self, kind: type[T], method: str, path: str = "", *, keep: int = 1 << 20, **how: Any) -> T:
         """`call`, and the JSON that is answered as `kind`; raises DeliveryFailed when it is something else."""
@@ -175,6 +172,15 @@ class HttpClient:
             if len(body) > keep:
                 raise DeliveryFailed(f"{self.place} answered with more than {keep} bytes", retryable=True)
         return bytes(body)
+
+
+def _reason(error: Exception, *, late: bool) -> str:
+    """In words of ours: the error's own hold the whole URL."""
+    if late or isinstance(error, requests.Timeout | ReadTimeoutError):
+        return "timed out"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "has no TLS that tls_config would trust"
+    return f"not reached: {type(error).__name__}"
 
 
 def usable(url: str) -> bool:

@@ -49,7 +49,7 @@ def configure(level: str = "info", output_format: str = "text") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("urllib3", "cmdstanpy", "prophet", "kubernetes", "apprise", "matplotlib"):
+    for chatty in ("urllib3", "cmdstanpy", "prophet", "kubernetes", "apprise", "matplotlib", "websockets"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

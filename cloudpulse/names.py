@@ -216,7 +216,13 @@ BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age o
 BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")
 BRIDGE_STORED = _gauge("alert_bridge_stored_alerts", "Alerts kept, waiting or finished, when last counted.")
 BRIDGE_STORED_LIMIT = _gauge("alert_bridge_stored_alerts_limit", "Alerts that may be kept: max_stored_alerts.")
+BRIDGE_TEMPLATE_FAILURES = _counter(
+    "alert_bridge_template_failures_total",
+    "Templates of the config not usable for a message; worded as by default.",
+    "receiver",
+)
 BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
+BRIDGE_STREAMS = _gauge("alert_bridge_streams", "Clients that listen to /api/v1/stream.")
 
 # Scaler
 SCALER_REQUESTS = _counter("scaler_requests_total", "Metric requests answered.", "api", "metric", "code")

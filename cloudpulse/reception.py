@@ -7,6 +7,7 @@
   keeps one of several. Folded lines and spaces before the colon are 400 (RFC 9112, 5.1 and 5.2).
 - A response that says `Connection: close` closes, and a chunked body that nobody read is never taken for the next
   request of the connection (RFC 9112, 9.3 and 11.2).
+- An app may take a connection over once its response is out (environ `TAKE_OVER`): the way to a WebSocket.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +27,12 @@ from cloudpulse.connections import Connections, most_waiting
 
 HEADERS = "cloudpulse.headers"
 """Environ key: every header as (name as sent, value), in order; bytes as latin-1."""
+
+TAKE_OVER = "cloudpulse.take_over"
+"""Environ key: takes an `Heir`, who gets the connection after this response, sent or not, instead of the server."""
+
+Heir = Callable[[Any, bytes], None]
+"""Gets the socket, or SSLSocket, and what was already read from it; closes it in the end. Called by a worker thread."""
 
 LARGEST_HEAD = 2**20
 """Bytes of request line and headers; kube-apiserver takes as much."""
@@ -133,6 +141,7 @@ class _Gateway(wsgi.Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs have no return types
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]  # the same
         environ[HEADERS] = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in self.req.header_reader.sent]
+        environ[TAKE_OVER] = self.req.conn.hand_over
         return environ
 
 
@@ -144,6 +153,24 @@ class _Connection(HTTPConnection):
         self._shaken = not isinstance(self.socket, ssl.SSLSocket)
         self._head = bytearray()
         self._since: float | None = time.monotonic()
+        self._heir: Heir | None = None
+        self._handed_over = False
+
+    def hand_over(self, heir: Heir) -> None:
+        """Let `heir` have the socket once the response to the present request is sent, or could not be."""
+        self._heir = heir
+
+    def communicate(self) -> bool:
+        """See cheroot's: whether the server keeps the connection."""
+        return bool(super().communicate()) and self._heir is None  # type: ignore[no-untyped-call]  # no types in the stubs
+
+    def close(self) -> None:
+        """Close the socket, or leave it to the heir."""
+        if self._heir is None:
+            super().close()
+        elif not self._handed_over:
+            self._handed_over = True
+            self._heir(self.socket, self.rfile.read1(len(self.rfile.peek())) if self.rfile.has_data() else b"")
 
     def receive(self) -> bool:
         """Whether a request's head is there; reads what has come and never waits.

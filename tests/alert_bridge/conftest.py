@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from alert_bridge.postgresql import Postgres
 from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import BridgeProcess, Receiver
 from alert_bridge.testing_postgresql import PostgresServer
+from cloudpulse import logs
 from cloudpulse.testing import FakeClock, serving
 from tests.alert_bridge.post_office import PostOffice
 
@@ -110,3 +112,14 @@ def bridge(tmp_path: Path) -> Iterator[Callable[..., str]]:
             return stack.enter_context(serving(made.face))
 
         yield start
+
+
+@pytest.fixture(params=["text", "json"])
+def log_text(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Everything logged so far, in both formats and down to debug."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    logs.configure("debug", request.param)
+    yield lambda: capsys.readouterr().err
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])

@@ -1,0 +1,105 @@
+"""The handshake of a WebSocket (RFC 6455, 4.2) as a WSGI app on our server; `streaming.py` goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from cloudpulse.errors import CloudPulseError
+from cloudpulse.reception import HEADERS, TAKE_OVER
+from cloudpulse.serving import Environ, StartResponse
+from cloudpulse.streaming import Feed, Streams
+
+SUBPROTOCOL = Subprotocol("cloudpulse.v1")
+"""What a client may ask for, and has to where it sends a key as another subprotocol."""
+"""`cloudpulse.key.<key>`: how a browser, which can't set headers here, sends an API key. It is never echoed."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Refused(CloudPulseError):
+    """No stream for this request: the status and headers of the answer, and why."""
+
+    def __init__(self, status: HTTPStatus, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = tuple(headers)
+
+
+class WebSocket:
+    """The WSGI app: 101 and a stream of what `open_feed` makes of the request, or why not.
+
+    `identify` and `open_feed` raise Refused. A browser sends cookies and passwords with a request that any page makes;
+    so one with an `Origin` is refused unless that is this server's own or one of `origins` (`https://host[:port]`).
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        open_feed: Callable[[Environ], Feed],
+        identify: Callable[[Environ], object],
+        origins: Collection[str] = (),
+    ) -> None:
+        self._streams = streams
+        self._open_feed = open_feed
+        self._identify = identify
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        headers = _headers(environ)
+        protocol = ServerProtocol(select_subprotocol=_select)
+        request = Request(environ["REQUEST_URI"], headers, environ["REQUEST_METHOD"], environ["SERVER_PROTOCOL"])
+        response = protocol.accept(request)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            try:
+                self._check(environ, headers)
+                self._identify(environ)
+                feed = self._open_feed(environ)
+                if not self._streams.admit():
+                    raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many streams are open", [("Retry-After", "10")])
+            except Refused as refused:
+                response = protocol.reject(refused.status, f"{refused}\n")
+                for name, value in refused.headers:
+                    response.headers[name] = value
+            else:
+                environ[TAKE_OVER](lambda connection, said: self._streams.adopt(connection, said, feed))
+        start_response(f"{response.status_code} {response.reason_phrase}", list(response.headers.raw_items()))
+        return [bytes(response.body)] if response.body else []
+
+    def _check(self, environ: Environ, headers: Headers) -> None:
+        if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "Transfer-Encoding" in headers:
+            raise Refused(HTTPStatus.BAD_REQUEST, "a request for a stream has no body")
+        for origin in headers.get_all("Origin"):
+            if origin.lower() not in self._origins and not _same(origin, environ.get("HTTP_HOST", "")):
+                raise Refused(HTTPStatus.FORBIDDEN, "pages of another origin may not read this stream")
+
+
+def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
+
+
+def _headers(environ: Environ) -> Headers:
+    headers = Headers()
+    for name, value in environ[HEADERS]:
+        headers[name] = value  # adds, also one of the same name
+    return headers
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page of `origin` came from the server that it calls `host`.
+
+    A host without a port has that of the scheme which the browser sees: a proxy before us may be the one with TLS.
+    """
+    try:
+        page, server = urlsplit(origin), urlsplit(f"//{host}")
+        port = _PORTS.get(page.scheme)
+        ours = (server.hostname, server.port or port)
+        return page.hostname is not None and (page.hostname, page.port or port) == ours
+    except ValueError:
+        return False
