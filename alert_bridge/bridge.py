@@ -11,10 +11,11 @@ from alert_bridge import notifiers
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
-from alert_bridge.delivery import Backoff, Delivery, Worker
+from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
+from alert_bridge.intervals import Calendar
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.outbox import Outbox
 from alert_bridge.router import Router
@@ -41,7 +42,7 @@ class Bridge:
 
     def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
         names = [receiver.name for receiver in settings.receivers]
-        router = Router(settings.routes, settings.fallback_names)
+        router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals))
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
             token = secret_text(settings.bearer_token, settings.bearer_token_file)
@@ -52,11 +53,16 @@ class Bridge:
 
         self._database = Database(settings.data_dir)
         self.outbox = Outbox(
-            self._database, clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
+            self._database,
+            clock,
+            repeat_after=settings.repeat_after,
+            give_up_after=settings.give_up_after,
+            receivers={receiver.name: receiver for receiver in settings.receivers},
         )
         stopping = threading.Event()
         backoff = Backoff(settings.retry_first, settings.retry_max)
         nothing = NoInsights()
+        pauses = {name: Pause() for name in names}
         workers = [
             Worker(
                 receiver.name,
@@ -67,10 +73,11 @@ class Bridge:
                 backoff,
                 metrics,
                 stopping,
+                pauses[receiver.name],
             )
             for receiver, notifier in built
         ]
-        self._delivery = Delivery(workers, self.outbox, clock, stopping)
+        self._delivery = Delivery(workers, self.outbox, clock, stopping, router.muted)
         if moved := self.outbox.resume(names, heir=settings.fallback_names[0]):
             log.warning(
                 "notifications waited for a receiver that the config no longer has",
@@ -78,7 +85,7 @@ class Bridge:
                 now_for=settings.fallback_names[0],
             )
         app = create_app(
-            Intake(router, self.outbox, self._delivery.wake, metrics),
+            Intake(router, self.outbox, self._delivery.wake, metrics, clock),
             self.outbox,
             History(self._database),
             self._delivery.wake,

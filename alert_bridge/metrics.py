@@ -29,13 +29,16 @@ class BridgeMetrics:
         self.duplicates = names.BRIDGE_DUPLICATES.counter(registry)
         self.attempts = names.BRIDGE_NOTIFICATIONS.counter(registry)
         self.retries = names.BRIDGE_RETRIES.counter(registry)
+        self.summaries = names.BRIDGE_SUMMARIES.counter(registry)
+        self.summarised = names.BRIDGE_SUMMARISED.counter(registry)
         self.latency = names.BRIDGE_DELIVERY_LATENCY.histogram(registry, LATENCY_BUCKETS)
         for status in ("firing", "resolved"):
             self.received.labels(status)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
         for receiver in receivers:
-            self.retries.labels(receiver)
+            for counter in (self.retries, self.summaries, self.summarised):
+                counter.labels(receiver)
             self.latency.labels(receiver)
             for result in RESULTS:
                 self.attempts.labels(receiver, result)

@@ -6,14 +6,16 @@ import email.utils
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
 from alert_bridge.insight import NOTHING, Insight
+from alert_bridge.matchers import Matchers
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 from cloudpulse.config import Section
+from cloudpulse.durations import Duration
 from cloudpulse.errors import CloudPulseError
 
 REFUSED = frozenset({400, 406, 411, 413, 414, 415, 422, 431})
@@ -52,7 +54,8 @@ class Notification:
 
     With an `ack` it tells that someone has taken these alerts. With a `summary` the group is made of the last ones of
     several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
-    for the first, after a summary, and once the incident is over.
+    for the first, after a summary, and once the incident is over. `instead_of` names the receiver that could not be
+    told, where this one is its fallback.
     """
 
     id: int
@@ -65,6 +68,7 @@ class Notification:
     ack: Ack | None = None
     summary: Summary | None = None
     memory: Memory = field(default_factory=dict)
+    instead_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,22 +99,43 @@ class Notifier(Protocol):
         """Return once the receiver has taken it, with what to remember of its incident; raises DeliveryFailed."""
 
 
+class RateLimit(Section, frozen=True):
+    """So many messages in any time of length `per`; with the last of them, all that waits is told in one.
+
+    Alerts that `except` matches pass at once and don't count.
+    """
+
+    messages: Annotated[int, msgspec.Meta(ge=1)]
+    per: Duration = Duration(60)
+    except_: Matchers | None = msgspec.field(default=None, name="except")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.per <= 86400:
+            raise ValueError(f"per: expected 1s to 1d, got {self.per}")
+
+
 class ReceiverSettings(Section, frozen=True):
     """What every receiver in the config has.
 
     `concurrency` is how many incidents it is told of at the same time; `insight` whether to ask Prometheus for the
-    picture and the outlook of what it is told.
+    picture and the outlook of what it is told. `rate_limit` bounds how often it is told, `give_up_after` how long one
+    notification is tried (unsaid: the section's), and `fallback` names the receiver that is told instead after that.
     """
 
     name: str
     concurrency: int = 4
     insight: bool = True
+    rate_limit: RateLimit | None = None
+    give_up_after: Duration | None = None
+    fallback: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name: expected a text such as oncall, got an empty one")
         if not 1 <= self.concurrency <= 64:
             raise ValueError(f"concurrency: expected 1 to 64, got {self.concurrency}")
+        if self.give_up_after is not None and self.give_up_after <= 0:
+            raise ValueError(f"give_up_after: expected more than 0s, got {self.give_up_after}")
 
 
 def check_status(place: str, status: int, retry_after: str | None, clock: Clock) -> None:

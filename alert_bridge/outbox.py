@@ -9,17 +9,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, or_, select, update
 
-from alert_bridge import events, webhook
+from alert_bridge import audience, events, summaries, webhook
+from alert_bridge.audience import Due, Routing
 from alert_bridge.database import Database
-from alert_bridge.notifier import Ack, Memory, Notification
+from alert_bridge.matchers import Matchers
+from alert_bridge.notifier import Ack, Memory, Notification, RateLimit, ReceiverSettings
+from alert_bridge.router import Muted
 from alert_bridge.schema import (
     DEAD,
     DELIVERED,
+    MUTED,
     PENDING,
+    Finished,
     State,
     alerts,
     groups,
@@ -37,10 +43,11 @@ LEASE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a group is; `duplicate` when an equal one was there already."""
+    """Where a group is, and who is told of it; `duplicate` when an equal one was there already."""
 
     group_id: int
     duplicate: bool
+    receivers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,36 @@ class Backlog:
 
 
 class Outbox:
-    """Every method is durable when it returns and raises StoreError when it could not be."""
+    """Every method is durable when it returns and raises StoreError when it could not be.
 
-    def __init__(self, database: Database, clock: Clock, *, repeat_after: float, give_up_after: float) -> None:
+    Of `receivers`, by name, their limits, times and fallbacks count here.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        repeat_after: float,
+        give_up_after: float,
+        receivers: Mapping[str, ReceiverSettings] = MappingProxyType({}),
+    ) -> None:
         self._database = database
         self._clock = clock
         self._repeat_after = repeat_after
         self._give_up_after = give_up_after
+        self._receivers = receivers
 
-    def store(self, group: AlertGroup, deliveries: Mapping[str, Sequence[int]]) -> Stored:
-        """Keep the group and a notification for each receiver of its alerts, unless an equal one is fresh."""
+    def store(
+        self,
+        group: AlertGroup,
+        deliveries: Mapping[str, Sequence[int]],
+        muted: Mapping[str, Muted] = MappingProxyType({}),
+    ) -> Stored:
+        """Keep the group and a notification for each receiver of its alerts, unless an equal one is fresh.
+
+        What is `muted` for a receiver waits apart, and ends are told to everyone who was told that the alert fires.
+        """
         key, incident = group.key, group.incident
         frame, bodies = webhook.split(group)
 
@@ -75,6 +102,7 @@ class Outbox:
             if (known := connection.scalar(select(groups.c.id).where(fresh).limit(1))) is not None:
                 return Stored(known, duplicate=True)
             row = {"key": key, "incident": incident, "status": group.status, "stored_at": now, "body": frame}
+            everyone = audience.with_ends(connection, group, deliveries, self._receivers)
             group_id = connection.execute(insert(groups).values(row).returning(groups.c.id)).scalar_one()
             connection.execute(
                 insert(alerts),
@@ -90,10 +118,12 @@ class Outbox:
                     for alert, body in zip(group.alerts, bodies, strict=True)
                 ],
             )
-            for receiver, positions in deliveries.items():
-                self._enqueue(connection, now, group_id, positions, receiver, incident)
+            for receiver, positions in everyone.items():
+                self._enqueue(connection, now, Due(group_id, positions, receiver, incident))
             events.record(connection, now, "alerts", groupId=group_id)
-            return Stored(group_id, duplicate=False)
+            for receiver, kept in muted.items():
+                self._mute(connection, now, Due(group_id, kept.positions, receiver, incident, kept.until))
+            return Stored(group_id, duplicate=False, receivers=tuple(everyone))
 
         return self._database.write(operation)
 
@@ -123,11 +153,13 @@ class Outbox:
                 ).scalar_one()
                 body = msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
                 sent = select(notifications.c.receiver, notifications.c.positions).where(
-                    notifications.c.group_id == row.group_id, notifications.c.ack.is_(None)
+                    notifications.c.group_id == row.group_id,
+                    notifications.c.ack.is_(None),
+                    notifications.c.state != MUTED,
                 )
                 for receiver, positions in connection.execute(sent).all():
                     if position in msgspec.json.decode(positions, type=list[int]):
-                        self._enqueue(connection, now, row.group_id, [position], receiver, row.incident, body)
+                        self._enqueue(connection, now, Due(row.group_id, [position], receiver, row.incident), ack=body)
                         told.append(receiver)
             events.record(connection, now, "acked", fingerprint=fingerprint, by=ack.by, until=ack.until)
             return tuple(dict.fromkeys(told))
@@ -135,7 +167,11 @@ class Outbox:
         return self._database.write(operation)
 
     def claim(self, receiver: str) -> Notification | None:
-        """The receiver's next due notification, which nobody else gets while the lease holds; None if none is due."""
+        """The receiver's next due notification, which nobody else gets while the lease holds; None if none is due.
+
+        With the last message that the receiver's rate limit leaves it is a summary of all that waits; with none left
+        only what is urgent is due.
+        """
         earlier = notifications.alias("earlier")
         overtakes = exists().where(
             pending(earlier),
@@ -144,25 +180,34 @@ class Outbox:
             earlier.c.id < notifications.c.id,
         )
 
+        limit = self._limit(receiver)
+
         def operation(connection: Connection) -> Notification | None:
             now = self._clock()
-            head: int | None = connection.scalar(
-                select(notifications.c.id)
+            room = None if limit is None else summaries.room(connection, now, receiver, limit)
+            pressing = literal(False) if limit is None else summaries.pressing()
+            head = connection.execute(
+                select(notifications.c.id, notifications.c.summary, pressing.label("pressing"))
                 .where(
                     pending(notifications),
                     notifications.c.receiver == receiver,
                     notifications.c.due_at <= now,
                     or_(notifications.c.claimed_until.is_(None), notifications.c.claimed_until <= now),
                     ~overtakes,
+                    *([pressing] if room is not None and room <= 0 else []),
                 )
                 .order_by(notifications.c.due_at, notifications.c.id)
                 .limit(1)
-            )
+            ).one_or_none()
             if head is None:
                 return None
+            key: str | None = head.summary
+            if key is None and room == 1 and not head.pressing:
+                key = summaries.gather(connection, now, receiver)
+            these = notifications.c.id == head.id if key is None else summaries.members(key)
             claimed = {"claimed_until": now + LEASE_SECONDS, "attempts": notifications.c.attempts + 1}
-            connection.execute(update(notifications).where(notifications.c.id == head).values(claimed))
-            return _load(connection, head)
+            connection.execute(update(notifications).where(these).values(claimed))
+            return _load(connection, head.id) if key is None else summaries.load(connection, key)
 
         # Without a limit: a claim that happens after its caller went would hold up the incident for the whole lease.
         return self._database.write(operation, seconds=None)
@@ -171,12 +216,11 @@ class Outbox:
         """The receiver has it, and its notifier remembers that of the incident."""
 
         def operation(connection: Connection) -> None:
+            told = summaries.incidents(connection, notification)
             self._finish(connection, notification, state=DELIVERED)
-            mine = and_(
-                memories.c.receiver == notification.receiver, memories.c.incident == notification.group.incident
-            )
+            mine = and_(memories.c.receiver == notification.receiver, memories.c.incident.in_(told))
             connection.execute(delete(memories).where(mine))
-            if memory:
+            if memory and notification.summary is None:
                 body = msgspec.json.encode(memory).decode()
                 row = {"receiver": notification.receiver, "incident": notification.group.incident, "body": body}
                 connection.execute(insert(memories).values(row))
@@ -184,50 +228,87 @@ class Outbox:
         self._database.write(operation)
 
     def given_up(self, notification: Notification, reason: str) -> None:
-        """A dead letter: kept for a person, and no longer in the way of those after it."""
-        self._database.write(lambda connection: self._finish(connection, notification, state=DEAD, last_error=reason))
+        """A dead letter: kept for a person, and no longer in the way of those after it; its fallback is told."""
+        fallback = self._fallback(notification.receiver)
+
+        def operation(connection: Connection) -> None:
+            now = self._clock()
+            for dead in self._finish(connection, notification, state=DEAD, last_error=reason):
+                if fallback is not None:
+                    for due in audience.instead(connection, notification.receiver, dead, fallback):
+                        self._enqueue(connection, now, due, instead_of=notification.receiver)
+
+        self._database.write(operation)
 
     def postponed(self, notification: Notification, due_at: float, reason: str) -> None:
         """Another try at `due_at`; those after it wait as long."""
 
         def operation(connection: Connection) -> None:
             released = {"claimed_until": None, "last_error": reason}
-            connection.execute(update(notifications).where(notifications.c.id == notification.id).values(released))
-            _postpone(connection, notification.receiver, notification.group.incident, due_at)
+            connection.execute(update(notifications).where(summaries.rows_of(notification)).values(released))
+            _postpone(connection, notification.receiver, summaries.incidents(connection, notification), due_at)
 
         self._database.write(operation)
 
     def retry(self, notification_id: int) -> State | None:
-        """Make a waiting or given-up notification due now; returns the state it had, None if there is none such.
+        """Make a waiting, muted or given-up notification due now; returns the state it had, None if there is none such.
 
         One already delivered stays as it is.
         """
 
         def operation(connection: Connection) -> State | None:
             this = notifications.c.id == notification_id
-            columns = (notifications.c.state, notifications.c.receiver, notifications.c.incident)
+            table = notifications.c
+            columns = (table.state, table.receiver, table.incident, table.finished_at)
             row = connection.execute(select(*columns).where(this)).one_or_none()
             if row is None:
                 return None
             now = self._clock()
-            if row.state == DEAD:
-                again = {"state": PENDING, "attempts": 0, "give_up_at": now + self._give_up_after, "finished_at": None}
+            if row.state == DEAD or (row.state == MUTED and row.finished_at is None):
+                again = {
+                    "state": PENDING,
+                    "attempts": 0,
+                    "give_up_at": now + self._patience(row.receiver),
+                    "finished_at": None,
+                    "summary": None,  # by itself now
+                }
                 connection.execute(update(notifications).where(this).values(again))
             if row.state != DELIVERED:
-                _postpone(connection, row.receiver, row.incident, now)
+                _postpone(connection, row.receiver, [row.incident], now)
             state: State = row.state
             return state
 
         return self._database.write(operation)
 
     def next_due(self, receiver: str, after: float) -> float | None:
-        """When the first notification falls due that is not due at `after`; None if there is none."""
+        """When the first notification falls due that is not due at `after`, or the rate limit has room again, if that
+        is sooner; None if neither is to come.
+        """
         later = select(func.min(notifications.c.due_at)).where(
             pending(notifications), notifications.c.receiver == receiver, notifications.c.due_at > after
         )
+        limit = self._limit(receiver)
         with self._database.read() as connection:
-            due: float | None = connection.scalar(later)
-        return due
+            moments = [connection.scalar(later)]
+            if limit is not None:
+                moments.append(summaries.free_at(connection, after, receiver, limit))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def release(self, route: Routing) -> tuple[str, ...]:
+        """Tell what mute routes kept of alerts that still fire, once they may be told; returns the receivers."""
+
+        def operation(connection: Connection) -> tuple[str, ...]:
+            now = self._clock()
+            told: dict[str, None] = {}
+            for due in audience.release(connection, now, route):
+                if due.muted_until:
+                    self._mute(connection, now, due)
+                else:
+                    self._enqueue(connection, now, due)
+                    told[due.receiver] = None
+            return tuple(told)
+
+        return self._database.write(operation)
 
     def backlog(self) -> list[Backlog]:
         """What waits and what was given up, by receiver."""
@@ -264,38 +345,66 @@ class Outbox:
         self._database.write(operation)
 
     def _enqueue(
-        self,
-        connection: Connection,
-        now: float,
-        group_id: int,
-        positions: Sequence[int],
-        receiver: str,
-        incident: str,
-        ack: str | None = None,
+        self, connection: Connection, now: float, due: Due, *, ack: str | None = None, instead_of: str | None = None
     ) -> None:
         before = select(func.max(notifications.c.due_at)).where(
-            pending(notifications), notifications.c.receiver == receiver, notifications.c.incident == incident
+            pending(notifications), notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
         )
+        limit = self._limit(due.receiver)
+        passing = None if ack is not None or limit is None else limit.except_
         row = {
-            "group_id": group_id,
-            "positions": msgspec.json.encode(positions).decode(),
-            "receiver": receiver,
-            "incident": incident,
-            "idempotency_key": uuid.uuid4().hex,
+            **_row(now, due),
             "state": PENDING,
-            "stored_at": now,
             "due_at": connection.scalar(before) or now,
-            "give_up_at": now + self._give_up_after,
+            "give_up_at": now + self._patience(due.receiver),
             "ack": ack,
+            "instead_of": instead_of,
+            "urgent": passing is not None and _any_matches(connection, due, passing),
         }
         connection.execute(insert(notifications).values(row))
 
-    def _finish(self, connection: Connection, notification: Notification, state: State, **values: str) -> None:
+    def _mute(self, connection: Connection, now: float, due: Due) -> None:
+        row = {**_row(now, due), "state": MUTED, "due_at": due.muted_until, "give_up_at": due.muted_until}
+        connection.execute(insert(notifications).values(row))
+
+    def _limit(self, receiver: str) -> RateLimit | None:
+        settings = self._receivers.get(receiver)
+        return None if settings is None else settings.rate_limit
+
+    def _patience(self, receiver: str) -> float:
+        settings = self._receivers.get(receiver)
+        return self._give_up_after if settings is None or settings.give_up_after is None else settings.give_up_after
+
+    def _fallback(self, receiver: str) -> str | None:
+        settings = self._receivers.get(receiver)
+        return None if settings is None else settings.fallback
+
+    def _finish(self, connection: Connection, notification: Notification, state: Finished, **values: str) -> list[int]:
         now = self._clock()
-        this = notifications.c.id == notification.id
         done = {"finished_at": now, "claimed_until": None, "state": state, **values}
-        connection.execute(update(notifications).where(this).values(done))
-        events.record(connection, now, state, notificationId=notification.id, receiver=notification.receiver)
+        these = update(notifications).where(summaries.rows_of(notification)).values(done)
+        ids = sorted(connection.scalars(these.returning(notifications.c.id)))
+        for one in ids:
+            events.record(connection, now, state, notificationId=one, receiver=notification.receiver)
+        return ids
+
+
+def _row(now: float, due: Due) -> dict[str, object]:
+    return {
+        "group_id": due.group_id,
+        "positions": msgspec.json.encode(due.positions).decode(),
+        "receiver": due.receiver,
+        "incident": due.incident,
+        "idempotency_key": uuid.uuid4().hex,
+        "stored_at": now,
+    }
+
+
+def _any_matches(connection: Connection, due: Due, matchers: Matchers) -> bool:
+    bodies = connection.scalars(
+        select(alerts.c.body).where(alerts.c.group_id == due.group_id).order_by(alerts.c.id)
+    ).all()
+    return any(matchers.match(webhook.alert(bodies[position]).labels) for position in due.positions)
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:
@@ -315,10 +424,11 @@ def _load(connection: Connection, notification_id: int) -> Notification:
         give_up_at=row.give_up_at,
         group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
+        instead_of=row.instead_of or "",
         memory={} if kept is None else msgspec.json.decode(kept, type=dict[str, str]),
     )
 
 
-def _postpone(connection: Connection, receiver: str, incident: str, due_at: float) -> None:
-    mine = and_(pending(notifications), notifications.c.receiver == receiver, notifications.c.incident == incident)
-    connection.execute(update(notifications).where(mine).values(due_at=due_at))
+def _postpone(connection: Connection, receiver: str, incidents: Sequence[str], due_at: float) -> None:
+    mine = notifications.c.receiver == receiver, notifications.c.incident.in_(incidents)
+    connection.execute(update(notifications).where(pending(notifications), *mine).values(due_at=due_at))

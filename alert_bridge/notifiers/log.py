@@ -35,5 +35,6 @@ class LogNotifier:
             resolved=sum(not alert.firing for alert in group.alerts),
             truncated=group.truncated_alerts,
             idempotency_key=notification.idempotency_key,
+            **({"instead_of": notification.instead_of} if notification.instead_of else {}),
         )
         return {}

@@ -84,12 +84,16 @@ class WebhookNotifier:
 
 def body(notification: Notification) -> bytes:
     """The JSON that is posted; the same for every attempt."""
-    ours = {
+    ours: dict[str, object] = {
         "id": notification.id,
         "receiver": notification.receiver,
         "incident": notification.group.incident,
         "idempotencyKey": notification.idempotency_key,
     }
+    if notification.summary is not None:
+        ours["summary"] = msgspec.to_builtins(notification.summary)
+    if notification.instead_of:
+        ours["insteadOf"] = notification.instead_of
     return msgspec.json.encode(msgspec.to_builtins(notification.group, builtin_types=()) | {"notification": ours})
 
 
