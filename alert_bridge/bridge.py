@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypedDict
 
 from flask import Flask
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,13 +18,14 @@ from alert_bridge.access import Access, Caller, Denied
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Backend, Database
-from alert_bridge.delivery import Backoff, Delivery, Worker
+from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
+from alert_bridge.intervals import Calendar
 from alert_bridge.live import Live, opener
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics, StoredMetrics
-from alert_bridge.notifier import Surroundings
+from alert_bridge.notifier import ReceiverSettings, Surroundings
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
 from alert_bridge.replicas import SILENT_BEATS, Replicas
@@ -56,8 +58,6 @@ FIXED = (
     "replica_timeout",
     "retention",
     "max_stored_alerts",
-    "repeat_after",
-    "give_up_after",
     "stream",
 )
 """Settings that a reload can't change."""
@@ -82,6 +82,14 @@ class _Parts:
     @property
     def heir(self) -> str:
         return self.settings.fallback_names[0]
+
+
+class _Terms(TypedDict):
+    """What the outbox takes of a config."""
+
+    repeat_after: float
+    give_up_after: float
+    receivers: Mapping[str, ReceiverSettings]
 
 
 class Bridge:
@@ -112,9 +120,7 @@ class Bridge:
         self._retiring: list[Delivery] = []
         self._database = Database(_backend(settings))
         try:
-            self.outbox = Outbox(
-                self._database, clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
-            )
+            self.outbox = Outbox(self._database, clock, **_terms(settings))
             self._retention = Retention(
                 self._database, clock, seconds=settings.retention, max_alerts=settings.max_stored_alerts
             )
@@ -205,6 +211,7 @@ class Bridge:
         self._metrics.expect(names)
         backoff = Backoff(settings.retry_first, settings.retry_max)
         nothing = NoInsights()
+        pauses = {name: Pause() for name in names}
         workers = [
             Worker(
                 receiver.name,
@@ -215,12 +222,13 @@ class Bridge:
                 backoff,
                 self._metrics,
                 self._ending,  # and not when a new config stops the delivery: a result is recorded all the same
+                pauses[receiver.name],
             )
             for receiver, notifier in built
         ]
-        router = Router(settings.routes, settings.fallback_names)
+        router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals))
         app = create_app(
-            Intake(router, self.outbox, self._retention, self._wake, self._metrics),
+            Intake(router, self.outbox, self._retention, self._wake, self._metrics, self._clock),
             self.outbox,
             History(self._database),
             self._take_up,
@@ -230,7 +238,7 @@ class Bridge:
         )
         return _Parts(
             settings,
-            Delivery(workers, self.outbox, self._clock, threading.Event()),
+            Delivery(workers, self.outbox, self._clock, threading.Event(), router.muted),
             access,
             BacklogMetrics(self.outbox, names, self._clock),
             app,
@@ -242,6 +250,7 @@ class Bridge:
             if getattr(settings, name) != getattr(self._parts.settings, name):
                 raise ConfigError(f"alert_bridge.{name}: needs a restart to change")
         old, new = self._parts, self._built(settings)
+        self.outbox.configure(**_terms(settings))
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
         self._parts = new
         new.delivery.start()
@@ -296,6 +305,14 @@ class Bridge:
             return Health(False, {"outbox": str(error)})
         counts = {state: sum(entry.count for entry in backlog if entry.state == state) for state in (PENDING, DEAD)}
         return Health(True, {"outbox": "writable", "pending": counts[PENDING], "dead_letters": counts[DEAD]})
+
+
+def _terms(settings: AlertBridgeSettings) -> _Terms:
+    return {
+        "repeat_after": settings.repeat_after,
+        "give_up_after": settings.give_up_after,
+        "receivers": {receiver.name: receiver for receiver in settings.receivers},
+    }
 
 
 def _backend(settings: AlertBridgeSettings) -> Backend:

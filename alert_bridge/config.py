@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alert_bridge.intervals import NamedIntervals
+from alert_bridge.notifier import ReceiverSettings
 from alert_bridge.notifiers import Receiver
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.router import Route
@@ -35,7 +38,8 @@ class StreamSettings(Section, frozen=True):
 class AlertBridgeSettings(Section, frozen=True):
     """Everything the bridge can be told.
 
-    `fallback` receives what no route matches; without it, all receivers do: rather too loud than silent.
+    `fallback` receives what no route matches; without it, all receivers do: rather too loud than silent. (What one
+    receiver could not be told goes to its own `fallback`.)
     `repeat_after` tells Alertmanager's repeats from its doubles: a post that tells exactly the same as one stored
     less than that ago (the other half of an HA pair, a retry after a lost answer) is accepted and not delivered
     again; a later one is a reminder and is. Keep it above group_interval and below repeat_interval.
@@ -43,6 +47,7 @@ class AlertBridgeSettings(Section, frozen=True):
     file asks for and verifies them) are what Alertmanager shows for itself: any one of those set opens the webhook.
     `api_keys` are those of people and programs. Without keys, reading is open to everyone, and changes to whoever may
     post alerts. `max_alerts` bounds the alerts of one post.
+    `time_intervals` are what routes name in `active_time_intervals` and `mute_time_intervals`.
     `bearer_token`, where given, is asked of every POST.
     `database` (or `database_file`) is the URL of a PostgreSQL database that several replicas may share, such as
     postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
@@ -56,6 +61,7 @@ class AlertBridgeSettings(Section, frozen=True):
     receivers: tuple[Receiver, ...] = (LogReceiver(name="log"),)
     routes: tuple[Route, ...] = ()
     fallback: tuple[str, ...] | None = None
+    time_intervals: tuple[NamedIntervals, ...] = ()
     repeat_after: Duration = Duration(600)
     retry_first: Duration = Duration(1)
     retry_max: Duration = Duration(300)
@@ -81,9 +87,12 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError("receivers: expected at least one, or leave the key out for a log receiver")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f'receivers: the name "{twice}" is given twice')
-        for place, used in self._uses():
-            if unknown := next((name for name in used if name not in names), None):
-                raise ValueError(f'{place}: no receiver is named "{unknown}", expected one of {", ".join(names)}')
+        intervals = [interval.name for interval in self.time_intervals]
+        if twice := next((name for name in intervals if intervals.count(name) > 1), None):
+            raise ValueError(f'time_intervals: the name "{twice}" is given twice')
+        _check_names("fallback", self.fallback or (), "receiver", names)
+        _check_fallbacks(self.receivers)
+        _check_routes("routes", self.routes, False, names, intervals)
         if self.fallback == ():
             raise ValueError("fallback: expected at least one name, or leave the key out for all receivers")
         if not 0 < self.retry_first <= self.retry_max:
@@ -115,6 +124,36 @@ class AlertBridgeSettings(Section, frozen=True):
         """The receivers of what no route matches."""
         return self.fallback or tuple(receiver.name for receiver in self.receivers)
 
-    def _uses(self) -> list[tuple[str, tuple[str, ...]]]:
-        routes = [(f"routes[{i}].receivers", route.receivers) for i, route in enumerate(self.routes)]
-        return [*routes, ("fallback", self.fallback or ())]
+
+def _check_fallbacks(receivers: Sequence[ReceiverSettings]) -> None:
+    next_of = {receiver.name: receiver.fallback for receiver in receivers}
+    for index, receiver in enumerate(receivers):
+        _check_names(
+            f"receivers[{index}].fallback", [receiver.fallback] if receiver.fallback else [], "receiver", [*next_of]
+        )
+        chain = [receiver.name]
+        while (following := next_of[chain[-1]]) is not None:
+            chain.append(following)
+            if chain.count(following) > 1:
+                raise ValueError(f"receivers[{index}].fallback: it leads back to itself: {' -> '.join(chain)}")
+            if following not in next_of:
+                break
+
+
+def _check_routes(
+    place: str, routes: Sequence[Route], inherits: bool, receivers: Sequence[str], intervals: Sequence[str]
+) -> None:
+    for index, route in enumerate(routes):
+        here = f"{place}[{index}]"
+        if not route.receivers and not inherits:
+            raise ValueError(f"{here}.receivers: expected at least one name")
+        _check_names(f"{here}.receivers", route.receivers, "receiver", receivers)
+        _check_names(f"{here}.active_time_intervals", route.active_time_intervals, "time interval", intervals)
+        _check_names(f"{here}.mute_time_intervals", route.mute_time_intervals, "time interval", intervals)
+        _check_routes(f"{here}.routes", route.routes, True, receivers, intervals)
+
+
+def _check_names(place: str, used: Iterable[str], what: str, known: Sequence[str]) -> None:
+    if unknown := next((name for name in used if name not in known), None):
+        expected = f", expected one of {', '.join(known)}" if known else ""
+        raise ValueError(f'{place}: no {what} is named "{unknown}"{expected}')

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from alert_bridge.audience import Routing
 from alert_bridge.insight import Insights
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed, Message, Notification, Notifier
@@ -21,6 +22,9 @@ from cloudpulse.errors import StoreError
 
 IDLE_SECONDS = 30
 """Longest sleep without a look at the outbox: bounds what a step of the system clock can delay."""
+
+RELEASE_SECONDS = 15
+"""Between looks at what mute routes keep; their intervals are of whole minutes."""
 
 STORE_RETRY_SECONDS = 1
 RETRY_AFTER_LIMIT_SECONDS = 3600
@@ -42,6 +46,20 @@ class Backoff:
         return min(self.maximum, self.first * 2.0 ** min(attempt - 1, 30)) * jitter.uniform(0.5, 1)
 
 
+class Pause:
+    """Until when (Unix seconds) a receiver asked to be left alone with all of its notifications.
+
+    Shared by its workers. Another replica, or the next process, is asked by the receiver itself, at its first try.
+    """
+
+    def __init__(self) -> None:
+        self.until = 0.0
+
+    def extend(self, until: float) -> None:
+        """At least until then."""
+        self.until = max(self.until, until)
+
+
 class Worker:
     """Delivers for one receiver, one notification after the other; used by one thread."""
 
@@ -55,6 +73,7 @@ class Worker:
         backoff: Backoff,
         metrics: BridgeMetrics,
         stopping: threading.Event,
+        pause: Pause | None = None,
     ) -> None:
         self.receiver = receiver
         self._notifier = notifier
@@ -64,10 +83,13 @@ class Worker:
         self._backoff = backoff
         self._metrics = metrics
         self._stopping = stopping
+        self._pause = pause or Pause()
         self._jitter = random.Random()
 
     def step(self) -> bool:
         """Try the next due notification; False when none is due. Raises StoreError when none could be claimed."""
+        if self._clock() < self._pause.until:
+            return False
         notification = self._outbox.claim(self.receiver)
         if notification is None:
             return False
@@ -85,16 +107,25 @@ class Worker:
             else:
                 self._settle(lambda: self._outbox.delivered(notification, memory))
                 self._metrics.attempts.labels(self.receiver, "delivered").inc()
+                if (summary := notification.summary) is not None:
+                    self._metrics.summaries.labels(self.receiver).inc()
+                    self._metrics.summarised.labels(self.receiver).inc(summary.notifications)
                 waited = max(0.0, self._clock() - notification.stored_at)
                 self._metrics.latency.labels(self.receiver).observe(waited)
                 log.debug("delivered", receiver=self.receiver, attempt=notification.attempt)
         return True
+
+    def next_at(self, after: float) -> float | None:
+        """When to step again, after a step at the time `after` that found nothing due; None if nothing is to come."""
+        return self._pause.until if self._pause.until > after else self._outbox.next_due(self.receiver, after)
 
     def _failed(self, notification: Notification, error: DeliveryFailed) -> None:
         delay = self._backoff.delay(notification.attempt, self._jitter)
         if error.retry_after_seconds is not None:
             delay = max(delay, min(error.retry_after_seconds, RETRY_AFTER_LIMIT_SECONDS))
         now = self._clock()
+        if error.retry_after_seconds is not None:
+            self._pause.extend(now + min(error.retry_after_seconds, RETRY_AFTER_LIMIT_SECONDS))
         due_at = min(now + delay, notification.give_up_at)  # the last try is at the very end
         facts = {"receiver": self.receiver, "attempt": notification.attempt, "error": str(error)}
         if error.retryable and now < notification.give_up_at:
@@ -119,9 +150,16 @@ class Worker:
 
 
 class Delivery:
-    """Runs the workers, each in a thread, until stopped."""
+    """Runs the workers, each in a thread, until stopped; `route` says where what mute routes keep goes at a time."""
 
-    def __init__(self, workers: Sequence[Worker], outbox: Outbox, clock: Clock, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        outbox: Outbox,
+        clock: Clock,
+        stopping: threading.Event,
+        route: Routing | None = None,
+    ) -> None:
         self._outbox = outbox
         self._clock = clock
         self._stopping = stopping
@@ -130,6 +168,9 @@ class Delivery:
             threading.Thread(target=self._run, args=(worker,), name=f"to {worker.receiver}", daemon=True)
             for worker in workers
         ]
+        if route is not None:
+            release = threading.Thread(target=self._release, args=(route,), name="mute routes", daemon=True)
+            self._threads.append(release)
 
     def start(self) -> None:
         """Begin with what waits from before."""
@@ -139,7 +180,8 @@ class Delivery:
     def wake(self, receivers: Iterable[str]) -> None:
         """Something new is due for these receivers."""
         for receiver in receivers:
-            self._gates[receiver].open()
+            if receiver in self._gates:
+                self._gates[receiver].open()
 
     def stop(self, seconds: float) -> None:
         """Wait at most `seconds` for what is under way; the rest stays in the outbox."""
@@ -158,7 +200,7 @@ class Delivery:
             try:
                 if worker.step():
                     continue
-                due = self._outbox.next_due(worker.receiver, after=began)
+                due = worker.next_at(began)
                 seconds = IDLE_SECONDS if due is None else min(IDLE_SECONDS, max(0.0, due - self._clock()))
             except StoreError as error:
                 log.error("outbox not readable, will try again", receiver=worker.receiver, error=str(error))
@@ -167,6 +209,16 @@ class Delivery:
                 log.exception("delivery broke, will try again", receiver=worker.receiver)
                 seconds = STORE_RETRY_SECONDS
             gate.wait(seen, seconds)
+
+    def _release(self, route: Routing) -> None:
+        while not self._stopping.wait(RELEASE_SECONDS):
+            try:
+                while told := self._outbox.release(route):
+                    self.wake(told)
+            except StoreError as error:
+                log.error("outbox not readable, what mute routes keep waits on", error=str(error))
+            except Exception:  # a bug, too, must not keep it for ever
+                log.exception("release broke, will try again")
 
 
 class _Gate:

@@ -11,6 +11,7 @@ from alert_bridge.retention import Retention
 from alert_bridge.router import Router
 from alert_bridge.webhook import InvalidBody
 from cloudpulse import logs
+from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
 
 log = logs.get(__name__)
@@ -26,12 +27,14 @@ class Intake:
         retention: Retention,
         wake: Callable[[Iterable[str]], None],
         metrics: BridgeMetrics,
+        clock: Clock,
     ) -> None:
         self._router = router
         self._outbox = outbox
         self._retention = retention
         self._wake = wake
         self._metrics = metrics
+        self._clock = clock
 
     def accept(self, body: bytes) -> Stored:
         """The group is on disk when this returns.
@@ -41,8 +44,8 @@ class Intake:
         try:
             group = webhook.parse(body)
             self._retention.admit()
-            deliveries = self._router.deliveries(group)
-            stored = self._outbox.store(group, deliveries)
+            plan = self._router.plan(group, self._clock())
+            stored = self._outbox.store(group, plan.now, plan.muted)
         except InvalidBody as error:
             self._metrics.rejected.labels("invalid").inc()
             log.warning("webhook refused", error=str(error))
@@ -56,6 +59,6 @@ class Intake:
         else:
             for alert in group.alerts:
                 self._metrics.received.labels(alert.status).inc()
-            self._wake(deliveries)
+            self._wake(stored.receivers)
         log.debug("webhook stored", group=stored.group_id, duplicate=stored.duplicate, alerts=len(group.alerts))
         return stored

@@ -33,6 +33,8 @@ class BridgeMetrics:
         self.attempts = names.BRIDGE_NOTIFICATIONS.counter(registry)
         self.retries = names.BRIDGE_RETRIES.counter(registry)
         self.template_failures = names.BRIDGE_TEMPLATE_FAILURES.counter(registry)
+        self.summaries = names.BRIDGE_SUMMARIES.counter(registry)
+        self.summarised = names.BRIDGE_SUMMARISED.counter(registry)
         self.latency = names.BRIDGE_DELIVERY_LATENCY.histogram(registry, LATENCY_BUCKETS)
         self.streams = names.BRIDGE_STREAMS.gauge(registry)
         for status in ("firing", "resolved"):
@@ -46,8 +48,8 @@ class BridgeMetrics:
     def expect(self, receivers: Sequence[str]) -> None:
         """From now on these are told, too."""
         for receiver in receivers:
-            self.retries.labels(receiver)
-            self.template_failures.labels(receiver)
+            for counter in (self.retries, self.summaries, self.summarised, self.template_failures):
+                counter.labels(receiver)
             self.latency.labels(receiver)
             for result in RESULTS:
                 self.attempts.labels(receiver, result)

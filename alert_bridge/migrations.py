@@ -20,6 +20,8 @@ STEPS: Mapping[int, Sequence[str]] = {
     2: (  # in SQLite's words: PostgreSQL came with version 2
         "ALTER TABLE notifications ADD COLUMN claimed_by TEXT",
         "ALTER TABLE notifications ADD COLUMN progress TEXT",
+        "ALTER TABLE notifications ADD COLUMN urgent BOOLEAN NOT NULL DEFAULT 0",
+        "ALTER TABLE notifications ADD COLUMN instead_of TEXT",
         "ALTER TABLE notifications ADD COLUMN ack TEXT",
         "ALTER TABLE notifications ADD COLUMN summary TEXT",
         "UPDATE notifications SET claimed_until = NULL",
@@ -54,6 +56,8 @@ STEPS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX notifications_by_incident ON notifications (incident, id, state)",
         """CREATE INDEX notifications_unfinished ON notifications (state, receiver, stored_at)
             WHERE state IN ('pending', 'dead')""",
+        "CREATE INDEX notifications_told ON notifications (receiver, finished_at) WHERE state = 'delivered'",
+        "CREATE INDEX notifications_muted ON notifications (receiver, due_at) WHERE state = 'muted'",
         "CREATE INDEX notifications_claimed ON notifications (claimed_by) WHERE claimed_by IS NOT NULL",
     ),
 }

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
 from alert_bridge.insight import NOTHING, Insight
+from alert_bridge.matchers import Matchers
 from alert_bridge.templating import Templates
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
 from cloudpulse.config import Section
+from cloudpulse.durations import Duration
 from cloudpulse.errors import CloudPulseError
 
 REFUSED = frozenset({400, 406, 411, 413, 414, 415, 422, 431})
@@ -53,7 +55,8 @@ class Notification:
     With an `ack` it tells that someone has taken these alerts. With a `summary` the group is made of the last ones of
     several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
     for the first, after a summary, and once the incident is over. `progress` is what it kept when its last attempt at
-    this very notification failed (DeliveryFailed), such as who has it already.
+    this very notification failed (DeliveryFailed), such as who has it already. `instead_of` names the receiver that
+    could not be told, where this one is its fallback.
     """
 
     id: int
@@ -67,6 +70,7 @@ class Notification:
     summary: Summary | None = None
     memory: Memory = field(default_factory=dict)
     progress: Memory = field(default_factory=dict)
+    instead_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,20 +126,42 @@ class Surroundings:
     template_failed: Callable[[str], None] = lambda _: None
 
 
+class RateLimit(Section, frozen=True):
+    """So many messages in any time of length `per`; with the last of them, all that waits is told in one.
+
+    Alerts that `except` matches pass at once and don't count.
+    """
+
+    messages: Annotated[int, msgspec.Meta(ge=1)]
+    per: Duration = Duration(60)
+    except_: Matchers | None = msgspec.field(default=None, name="except")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.per <= 86400:
+            raise ValueError(f"per: expected 1s to 1d, got {self.per}")
+
+
 class ReceiverSettings(Section, frozen=True):
     """What every receiver in the config has.
 
     `concurrency` is how many incidents it is told of at the same time; `insight` whether to ask Prometheus for the
-    picture and the outlook of what it is told; `templates` its own wording.
+    picture and the outlook of what it is told; `templates` its own wording. `rate_limit` bounds how often it is told,
+    `give_up_after` how long one notification is tried (unsaid: the section's), and `fallback` names the receiver that
+    is told instead after that.
     """
 
     name: str
     concurrency: int = 4
     insight: bool = True
     templates: Templates = Templates()
+    rate_limit: RateLimit | None = None
+    give_up_after: Duration | None = None
+    fallback: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name: expected a text such as oncall, got an empty one")
         if not 1 <= self.concurrency <= 64:
             raise ValueError(f"concurrency: expected 1 to 64, got {self.concurrency}")
+        if self.give_up_after is not None and self.give_up_after <= 0:
+            raise ValueError(f"give_up_after: expected more than 0s, got {self.give_up_after}")

@@ -5,17 +5,31 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import sqlalchemy
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, TypeDecorator, literal
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    TypeDecorator,
+    literal,
+)
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 VERSION = 2
 """Counts up with every change that an older program couldn't read."""
 
-State = Literal["pending", "delivered", "dead"]
+State = Literal["pending", "delivered", "dead", "muted"]
+Finished = Literal["delivered", "dead"]
 
 PENDING: State = "pending"
-DELIVERED: State = "delivered"
-DEAD: State = "dead"
+DELIVERED: Finished = "delivered"
+DEAD: Finished = "dead"
+MUTED: State = "muted"  # told nobody; `finished_at` once that is final, until then looked at again at `due_at`
 
 FIRING = "firing"
 RESOLVED = "resolved"
@@ -91,6 +105,8 @@ notifications = Table(
     Column("progress", Text),  # JSON: texts by name that its notifier kept when an attempt failed
     Column("ack", Text),  # JSON of the Ack that this notification tells of; else it tells of the alerts themselves
     Column("summary", Text),  # the summary that it is part of: its idempotency key; all of one go together
+    Column("urgent", Boolean, nullable=False, default=False),  # whether it passes the receiver's rate limit
+    Column("instead_of", Text),  # the receiver that it was for and that could not be told
     Index("notifications_by_group", "group_id"),
     Index("notifications_by_receiver", "receiver", "id", "state"),
     Index("notifications_by_incident", "incident", "id", "state"),
@@ -191,3 +207,26 @@ Index(
     sqlite_where=notifications.c.claimed_by.is_not(None),
     postgresql_where=notifications.c.claimed_by.is_not(None),
 )
+
+
+def delivered(table: FromClause) -> ColumnElement[bool]:
+    """The rows that a receiver has taken."""
+    return table.c.state == literal(DELIVERED, literal_execute=True)
+
+
+def muted(table: FromClause) -> ColumnElement[bool]:
+    """The rows that a mute route keeps, or kept."""
+    return table.c.state == literal(MUTED, literal_execute=True)
+
+
+for _name, _column, _condition in (
+    ("notifications_told", "finished_at", delivered(notifications)),
+    ("notifications_muted", "due_at", muted(notifications)),
+):
+    Index(
+        _name,
+        notifications.c.receiver,
+        notifications.c[_column],
+        sqlite_where=_condition,
+        postgresql_where=_condition,
+    )

@@ -90,8 +90,8 @@ class AlertGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             self,
             alerts=alerts,
             status="firing" if any(alert.firing for alert in alerts) else "resolved",
-            common_labels=_common(alert.labels for alert in alerts),
-            common_annotations=_common(alert.annotations for alert in alerts),
+            common_labels=common(alert.labels for alert in alerts),
+            common_annotations=common(alert.annotations for alert in alerts),
         )
 
 
@@ -122,7 +122,13 @@ def join(frame: str, alerts: Iterable[str]) -> AlertGroup:
     return msgspec.structs.replace(_GROUP.decode(frame), alerts=tuple(_ALERT.decode(alert) for alert in alerts))
 
 
-def _common(sets: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def alert(text: str) -> Alert:
+    """One alert of those that `split` gave."""
+    return _ALERT.decode(text)
+
+
+def common(sets: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What all have in common."""
     first, *others = sets
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,6 +53,15 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+class Written:
+    """Base of a value that is read from what stands in the file, such as a matcher or a range of days."""
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """From text, number or list as YAML has it; raises ValueError that says what was expected."""
+        raise NotImplementedError
 
 
 class BasicAuth(Section, frozen=True):
@@ -202,6 +211,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# PyYAML takes 17:00 for the number 1020 (YAML 1.1, base 60); Go's YAML, and so Alertmanager, reads a text.
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [
+        (tag, re.compile(rf"(?![-+0-9_.]*:){pattern.pattern}", re.X) if tag.endswith((":int", ":float")) else pattern)
+        for tag, pattern in resolvers
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _expand(value: Any, place: str, path: Path, environment: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: _expand(child, f"{place}.{key}", path, environment) for key, child in value.items()}
@@ -234,6 +253,8 @@ def _decode(kind: type[Any], value: Any) -> Any:
         if not isinstance(value, str):
             raise ValueError(f"expected a path, got {_kind(value)}")
         return Path(value)
+    if issubclass(kind, Written):
+        return kind.read(value)
     raise NotImplementedError(f"config: no decoder for {kind}")
 
 

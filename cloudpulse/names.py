@@ -211,6 +211,12 @@ BRIDGE_NOTIFICATIONS = _counter(
     "alert_bridge_notifications_total", "Delivery attempts, by receiver and result.", "receiver", "result"
 )
 BRIDGE_RETRIES = _counter("alert_bridge_retries_total", "Deliveries put back for another try.", "receiver")
+BRIDGE_SUMMARIES = _counter(
+    "alert_bridge_summaries_total", "Messages delivered for many, which a rate limit had held back.", "receiver"
+)
+BRIDGE_SUMMARISED = _counter(
+    "alert_bridge_summarised_notifications_total", "Notifications delivered within summaries.", "receiver"
+)
 BRIDGE_PENDING = _gauge("alert_bridge_pending", "Notifications that wait to be delivered.", "receiver")
 BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age of the oldest waiting notification.")
 BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")

@@ -55,5 +55,6 @@ class LogNotifier:
             truncated=group.truncated_alerts,
             idempotency_key=notification.idempotency_key,
             **more,
+            **({"instead_of": notification.instead_of} if notification.instead_of else {}),
         )
         return {}

@@ -106,6 +106,8 @@ def body(message: Message, *, picture: bool) -> bytes:
         ours["ack"] = notification.ack
     if notification.summary is not None:
         ours["summary"] = notification.summary
+    if notification.instead_of:
+        ours["insteadOf"] = notification.instead_of
     if message.ack_url:
         ours["ackUrl"] = message.ack_url
     told = {"notification": ours, "insight": _insight(message.insight, picture=picture)}

@@ -50,7 +50,44 @@ def test_receivers_are_told_apart_by_type():
         ("  receivers: [{name: a, type: webhook, url: 'http://:80/'}]", "url: expected a URL such as"),
         ("  receivers: [{name: a, type: webhook, url: 'http://x', timeout: 0s}]", "timeout: expected more than 0s"),
         ("  routes: [{match: {a: b}, receivers: [nobody]}]", r'routes\[0\].receivers: no receiver is named "nobody"'),
-        ("  routes: [{match: {a: b}, receivers: []}]", r"routes\[0\]: receivers: expected at least one"),
+        ("  routes: [{match: {a: b}, receivers: []}]", r"routes\[0\].receivers: expected at least one"),
+        (
+            "  routes: [{receivers: [log], routes: [{receivers: [x]}]}]",
+            r"routes\[0\].routes\[0\].receivers: no receiver",
+        ),
+        (
+            "  routes: [{receivers: [log], mute_time_intervals: [night]}]",
+            "mute_time_intervals: no time interval is named",
+        ),
+        (
+            "  routes: [{receivers: [log], matchers: ['a=b', 'c=~\"(\"']}]",
+            r"matchers: can't read 'c=~\"\(\"' at column 4: not a",
+        ),
+        (
+            "  routes: [{receivers: [log], matchers: {a: b}}]",
+            r"routes\[0\].matchers: expected a list of matchers such as",
+        ),
+        ("  time_intervals: [{name: '', time_intervals: []}]", r"time_intervals\[0\]: name: expected a text"),
+        (
+            "  time_intervals: [{name: a, time_intervals: []}, {name: a, time_intervals: []}]",
+            'time_intervals: the name "a" is given twice',
+        ),
+        ("  receivers: [{name: a, type: log, fallback: b}]", r'receivers\[0\].fallback: no receiver is named "b"'),
+        ("  receivers: [{name: a, type: log, fallback: a}]", "leads back to itself: a -> a"),
+        (
+            "  receivers: [{name: a, type: log, fallback: b}, {name: b, type: log, fallback: a}]",
+            r"receivers\[0\].fallback: it leads back to itself: a -> b -> a",
+        ),
+        ("  receivers: [{name: a, type: log, give_up_after: 0s}]", "give_up_after: expected more than 0s"),
+        (
+            "  receivers: [{name: a, type: log, rate_limit: {messages: 0}}]",
+            r"rate_limit.messages: expected `int` >= 1|>= 1",
+        ),
+        ("  receivers: [{name: a, type: log, rate_limit: {messages: 1, per: 2d}}]", "per: expected 1s to 1d, got 2d"),
+        (
+            "  receivers: [{name: a, type: log, rate_limit: {messages: 1, except: 'a'}}]",
+            "except: can't read 'a' at column 2",
+        ),
         ("  fallback: [nobody]", 'fallback: no receiver is named "nobody"'),
         ("  fallback: []", "fallback: expected at least one"),
         ("  retry_first: 10m", "retry_first: expected more than 0s and at most retry_max, got 10m"),

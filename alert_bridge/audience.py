@@ -1,0 +1,191 @@
+"""Who was told of an alert, and so must hear how it goes on, whatever the routes say by then.
+
+Functions within a transaction of the outbox. An alert that fires in a mute route is kept as a MUTED notification, which
+nobody is told and which holds up no other; `release` tells those that still fire when the mute time ends. An alert that
+ended is told to everyone whose last word on it is that it fires: in a mute route, after a change of the routes, and to
+the fallback that was told instead of a receiver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, func, select, update
+
+from alert_bridge import webhook
+from alert_bridge.schema import DELIVERED, MUTED, PENDING, alerts, groups, muted, notifications
+from alert_bridge.webhook import AlertGroup
+
+LOOK_BACK = 100
+"""Notifications of an incident that are searched for an alert. Alertmanager names all that fire in each of them."""
+
+RELEASED_AT_ONCE = 500
+
+Routing = Callable[[Mapping[str, str], float], Mapping[str, float]]
+"""Where labels go at a time: receiver -> muted until, or 0."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """Alerts at `positions` of a stored group that a receiver is to be told of now, or not before `muted_until`."""
+
+    group_id: int
+    positions: Sequence[int]
+    receiver: str
+    incident: str
+    muted_until: float = 0
+
+
+@dataclass(frozen=True)
+class _Member:
+    id: int
+    fingerprint: str
+    firing: bool
+
+
+def with_ends(
+    connection: Connection, group: AlertGroup, deliveries: Mapping[str, Sequence[int]], receivers: Collection[str]
+) -> dict[str, list[int]]:
+    """The deliveries of a group that is about to be stored, and of each end to those who were told that it fires."""
+    found = {receiver: list(positions) for receiver, positions in deliveries.items()}
+    ended = {alert.fingerprint: position for position, alert in enumerate(group.alerts) if not alert.firing}
+    if not ended:
+        return found
+    told_before = notifications.c.incident == group.incident, notifications.c.state != MUTED
+    known = set(connection.scalars(select(notifications.c.receiver).where(*told_before).distinct())) & set(receivers)
+    missing = {
+        receiver for receiver in known if any(position not in found.get(receiver, ()) for position in ended.values())
+    }
+    if missing:
+        told = last_told(connection, group.incident)
+        for receiver in sorted(missing):
+            ends = {position for name, position in ended.items() if told.get((receiver, name))}
+            if more := ends.difference(found.get(receiver, ())):
+                found[receiver] = sorted({*found.get(receiver, ()), *more})
+    return found
+
+
+def last_told(connection: Connection, incident: str) -> dict[tuple[str, str], bool]:
+    """(receiver, fingerprint) -> whether the alert fires, by the last that was stored for the receiver about it."""
+    stored = (
+        select(notifications.c.receiver, notifications.c.group_id, notifications.c.positions)
+        .where(notifications.c.incident == incident, notifications.c.state != MUTED, notifications.c.ack.is_(None))
+        .order_by(notifications.c.id.desc())
+        .limit(LOOK_BACK)
+    )
+    rows = connection.execute(stored).all()
+    members = _members(connection, {row.group_id for row in rows})
+    found: dict[tuple[str, str], bool] = {}
+    for row in rows:
+        for position in msgspec.json.decode(row.positions, type=list[int]):
+            alert = members[row.group_id][position]
+            found.setdefault((row.receiver, alert.fingerprint), alert.firing)
+    return found
+
+
+def release(connection: Connection, now: float, route: Routing) -> list[Due]:
+    """What of the muted is to be told now, or muted for longer: alerts that still fire, as they were stored last."""
+    due = muted(notifications), notifications.c.finished_at.is_(None), notifications.c.due_at <= now
+    ids = connection.scalars(
+        select(notifications.c.id).where(*due).order_by(notifications.c.id).limit(RELEASED_AT_ONCE)
+    )
+    taken = (
+        update(notifications)
+        .where(notifications.c.id.in_(ids.all()), *due)
+        .values(finished_at=now)
+        .returning(notifications.c.incident, notifications.c.group_id, notifications.c.positions)
+    )
+    by_incident: dict[str, list[Row[*tuple[Any, ...]]]] = {}
+    for row in connection.execute(taken).all():
+        by_incident.setdefault(row.incident, []).append(row)
+    return [
+        one for incident, rows in by_incident.items() for one in _still_firing(connection, now, incident, rows, route)
+    ]
+
+
+def instead(connection: Connection, receiver: str, dead: int, fallback: str) -> list[Due]:
+    """What a receiver's `fallback` is to be told instead of the receiver that could not be told of `dead` (an id).
+
+    With the ends of these alerts that were stored for the receiver since, since those may well reach it. Who took an
+    alert isn't told: the alert itself reached the receiver.
+    """
+    table = notifications.c
+    columns = (table.id, table.group_id, table.positions, table.incident)
+    this = connection.execute(select(*columns, table.ack).where(table.id == dead)).one()
+    if this.ack is not None:
+        return []
+    since = select(*columns).where(
+        notifications.c.receiver == receiver,
+        notifications.c.incident == this.incident,
+        notifications.c.id > dead,
+        notifications.c.state.in_([PENDING, DELIVERED]),
+        notifications.c.ack.is_(None),
+    )
+    rows = [this, *connection.execute(since.order_by(notifications.c.id).limit(LOOK_BACK)).all()]
+    members = _members(connection, {row.group_id for row in rows})
+    positions = {row.id: msgspec.json.decode(row.positions, type=list[int]) for row in rows}
+    meant = {members[this.group_id][position].fingerprint for position in positions[dead]}
+    found = []
+    for row in rows:
+        mine = [
+            position
+            for position in positions[row.id]
+            if row.id == dead or _ends(members[row.group_id][position], meant)
+        ]
+        already = select(notifications.c.positions).where(
+            notifications.c.group_id == row.group_id,
+            notifications.c.receiver == fallback,
+            notifications.c.state != MUTED,
+            notifications.c.ack.is_(None),
+        )
+        known = {one for text in connection.scalars(already) for one in msgspec.json.decode(text, type=list[int])}
+        if not known.issuperset(mine):
+            found.append(Due(row.group_id, mine, fallback, row.incident))
+    return found
+
+
+def _ends(member: _Member, fingerprints: Collection[str]) -> bool:
+    return member.fingerprint in fingerprints and not member.firing
+
+
+def _still_firing(
+    connection: Connection, now: float, incident: str, rows: Sequence[Row[*tuple[Any, ...]]], route: Routing
+) -> list[Due]:
+    members = _members(connection, {row.group_id for row in rows})
+    kept = {
+        members[row.group_id][position].fingerprint
+        for row in rows
+        for position in msgspec.json.decode(row.positions, type=list[int])
+    }
+    newest = (
+        select(func.max(alerts.c.id))
+        .join(groups)
+        .where(groups.c.incident == incident, alerts.c.fingerprint.in_(kept))
+        .group_by(alerts.c.fingerprint)
+    )
+    latest = connection.execute(select(alerts).where(alerts.c.id.in_(newest)).order_by(alerts.c.id)).all()
+    members |= _members(connection, {row.group_id for row in latest} - members.keys())
+    told = last_told(connection, incident)
+    found: dict[tuple[str, int, float], list[int]] = {}
+    for alert in latest:
+        if alert.status != "firing":
+            continue
+        position = [member.id for member in members[alert.group_id]].index(alert.id)
+        for receiver, until in route(webhook.alert(alert.body).labels, now).items():
+            if not told.get((receiver, alert.fingerprint)):
+                found.setdefault((receiver, alert.group_id, until), []).append(position)
+    return [
+        Due(group_id, positions, receiver, incident, until) for (receiver, group_id, until), positions in found.items()
+    ]
+
+
+def _members(connection: Connection, group_ids: Collection[int]) -> dict[int, list[_Member]]:
+    """The alerts of each group in their order."""
+    columns = (alerts.c.id, alerts.c.group_id, alerts.c.fingerprint, alerts.c.status)
+    found: dict[int, list[_Member]] = {}
+    for row in connection.execute(select(*columns).where(alerts.c.group_id.in_(group_ids)).order_by(alerts.c.id)):
+        found.setdefault(row.group_id, []).append(_Member(row.id, row.fingerprint, row.status == "firing"))
+    return found

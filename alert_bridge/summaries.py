@@ -1,0 +1,185 @@
+"""One message instead of many: what a receiver's rate limit holds back is gathered, and told together.
+
+Functions within a transaction of the outbox. How much was told lately is counted from the table, so that a restart
+forgets nothing and replicas share one limit. The notifications of a summary are bound by its idempotency key in their
+column `summary`: another try, also after a crash, tells the same with the same key.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, and_, distinct, exists, func, or_, select, text, update
+
+from alert_bridge import webhook
+from alert_bridge.notifier import Notification, RateLimit, Summary
+from alert_bridge.schema import alerts, delivered, groups, notifications, pending
+from alert_bridge.webhook import Alert, AlertGroup
+
+MOST_NOTIFICATIONS = 1000
+MOST_ALERTS = 1000
+"""In one summary: notifications, and alerts that it shows; further alerts are counted as truncated."""
+
+_CHUNK = 500
+
+_message = func.coalesce(notifications.c.summary, notifications.c.idempotency_key)
+
+
+def room(connection: Connection, now: float, receiver: str, limit: RateLimit) -> int:
+    """How many messages the receiver may still be told, with those under way counted as told; 0 or less for none.
+
+    Replicas wait here for each other until the end of the transaction, or each of them would find the last one free.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"rate limit {receiver}"})
+    mine = notifications.c.receiver == receiver, notifications.c.urgent.is_(False)
+    told = select(func.count(distinct(_message))).where(*mine, _within(now, limit))
+    under_way = select(func.count(distinct(_message))).where(
+        *mine, pending(notifications), notifications.c.claimed_until > now
+    )
+    return limit.messages - connection.execute(told).scalar_one() - connection.execute(under_way).scalar_one()
+
+
+def free_at(connection: Connection, now: float, receiver: str, limit: RateLimit) -> float | None:
+    """When the receiver may be told again (Unix seconds); None if it may be now."""
+    last = func.max(notifications.c.finished_at)
+    told = (
+        select(last)
+        .where(notifications.c.receiver == receiver, notifications.c.urgent.is_(False), _within(now, limit))
+        .group_by(_message)
+        .order_by(last.desc())
+        .offset(limit.messages - 1)
+        .limit(1)
+    )
+    found: float | None = connection.scalar(told)
+    return None if found is None else found + limit.per
+
+
+def pressing() -> ColumnElement[bool]:
+    """Rows of `notifications` whose incident has something urgent that waits, before which they must be told."""
+    urgent = notifications.alias("urgent")
+    return exists().where(
+        pending(urgent),
+        urgent.c.receiver == notifications.c.receiver,
+        urgent.c.incident == notifications.c.incident,
+        urgent.c.urgent.is_(True),
+    )
+
+
+def gather(connection: Connection, now: float, receiver: str) -> str | None:
+    """Bind all that is due and not under way, nor pressing, to a new summary: its key; None for less than two.
+
+    Of each incident it takes the first ones that wait, so that order is kept.
+    """
+    under_way = notifications.alias("under_way")
+    held = exists().where(
+        pending(under_way),
+        under_way.c.receiver == notifications.c.receiver,
+        under_way.c.incident == notifications.c.incident,
+        or_(under_way.c.claimed_until > now, under_way.c.due_at > now, under_way.c.summary.is_not(None)),
+    )
+    waiting = (
+        select(notifications.c.id, notifications.c.positions)
+        .where(pending(notifications), notifications.c.receiver == receiver, ~held, ~pressing())
+        .order_by(notifications.c.id)
+        .limit(MOST_NOTIFICATIONS)
+    )
+    ids: list[int] = []
+    size = 0
+    for row in connection.execute(waiting):
+        size += len(msgspec.json.decode(row.positions, type=list[int]))
+        if ids and size > 10 * MOST_ALERTS:
+            break
+        ids.append(row.id)
+    if len(ids) < 2:
+        return None
+    key = uuid.uuid4().hex
+    connection.execute(update(notifications).where(notifications.c.id.in_(ids)).values(summary=key))
+    return key
+
+
+def members(key: str) -> ColumnElement[bool]:
+    """The rows of the summary with this key."""
+    return and_(pending(notifications), notifications.c.summary == key)
+
+
+def rows_of(notification: Notification) -> ColumnElement[bool]:
+    """The rows that a notification stands for."""
+    if notification.summary is None:
+        return notifications.c.id == notification.id
+    return members(notification.idempotency_key)
+
+
+def incidents(connection: Connection, notification: Notification) -> Sequence[str]:
+    """Of these rows, which wait: the incidents."""
+    if notification.summary is None:
+        return [notification.group.incident]
+    return connection.scalars(select(notifications.c.incident).where(rows_of(notification)).distinct()).all()
+
+
+def load(connection: Connection, key: str) -> Notification:
+    """The summary with this key."""
+    query = select(notifications, groups.c.body).join(groups).where(members(key)).order_by(notifications.c.id)
+    rows = connection.execute(query).all()
+    told = _told(connection, rows)
+    return Notification(
+        id=rows[0].id,
+        receiver=rows[0].receiver,
+        idempotency_key=key,
+        attempt=max(row.attempts for row in rows),
+        stored_at=rows[0].stored_at,
+        give_up_at=max(row.give_up_at for row in rows),
+        group=merge(key, told),
+        summary=Summary(notifications=len(rows), incidents=len({row.incident for row in rows})),
+        instead_of=", ".join(sorted({row.instead_of for row in rows if row.instead_of})),
+    )
+
+
+def merge(key: str, told: Sequence[AlertGroup]) -> AlertGroup:
+    """One group with what each incident's groups, in their order, say last of each alert; those that fire first."""
+    latest: dict[tuple[str, str], Alert] = {}
+    truncated: dict[str, int] = {}
+    for group in told:
+        truncated[group.incident] = group.truncated_alerts
+        for alert in group.alerts:
+            latest.pop((group.incident, alert.fingerprint), None)
+            latest[group.incident, alert.fingerprint] = alert
+    alerts = sorted(latest.values(), key=lambda alert: not alert.firing)
+    shown = alerts[:MOST_ALERTS]
+    return AlertGroup(
+        version="4",
+        group_key=f"summary {key}",
+        receiver=told[-1].receiver if len({group.receiver for group in told}) == 1 else "",
+        status="firing" if any(alert.firing for alert in alerts) else "resolved",
+        alerts=tuple(shown),
+        group_labels=webhook.common(group.group_labels for group in told),
+        common_labels=webhook.common(alert.labels for alert in alerts),
+        common_annotations=webhook.common(alert.annotations for alert in alerts),
+        external_url=told[-1].external_url,
+        truncated_alerts=sum(truncated.values()) + len(alerts) - len(shown),
+    )
+
+
+def _within(now: float, limit: RateLimit) -> ColumnElement[bool]:
+    # Bounded on both sides: after a clock that was set back, what was told "in the future" must not silence anyone.
+    return and_(
+        delivered(notifications),
+        notifications.c.finished_at > now - limit.per,
+        notifications.c.finished_at < now + limit.per,
+    )
+
+
+def _told(connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[AlertGroup]:
+    bodies: dict[int, list[str]] = {}
+    wanted = sorted({row.group_id for row in rows})
+    for start in range(0, len(wanted), _CHUNK):
+        mine = alerts.c.group_id.in_(wanted[start : start + _CHUNK])
+        for row in connection.execute(select(alerts.c.group_id, alerts.c.body).where(mine).order_by(alerts.c.id)):
+            bodies.setdefault(row.group_id, []).append(row.body)
+    return [
+        webhook.join(row.body, bodies[row.group_id]).only(msgspec.json.decode(row.positions, type=list[int]))
+        for row in rows
+    ]
