@@ -221,7 +221,7 @@ def reset(connection):
 
 def closed(connection):
     connection.recv(10)
-    connection.sendall(b"HTTP/1.1 200")
+    connection.sendall(b"HTTP/1.")
 
 
 @over_http
