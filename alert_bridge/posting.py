@@ -88,7 +88,7 @@ class HttpClient:
         clock: Clock = time.time,
     ) -> None:
         if not usable(url):
-            raise ValueError("expected a URL such as https://host/path")
+            raise ValueError("expected a URL such as https://host/path, without a user")
         self.place = place(url)
         self._url = url
         self._timeout = timeout
@@ -130,9 +130,9 @@ class HttpClient:
         url = (self._url.rstrip("/") + "/" + path.lstrip("/")) if path else self._url
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
-        call = _Call(self.place, self._allow_link_local, time.monotonic() + 3 * self._timeout)
+        call = Call(self.place, self._allow_link_local, time.monotonic() + 3 * self._timeout)
         try:
-            with call.watched(), _session() as session:
+            with call.watched(), watched_session() as session:
                 request = session.request(
                     method,
                     url,
@@ -184,10 +184,11 @@ def _reason(error: Exception, *, late: bool) -> str:
 
 
 def usable(url: str) -> bool:
-    """Whether it is an http or https URL with a host."""
+    """Whether it is an http or https URL with a host, and without a user, who would not be told to the server."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        named = bool(parts.hostname) and parts.username is None and (parts.port is None or parts.port > 0)
+        return parts.scheme in ("http", "https") and named
     except ValueError:
         return False
 
@@ -196,7 +197,7 @@ def checked_url(receiver: str, url: Secret | None, file: Path | None) -> str:
     """The URL, or what its file holds; raises ConfigError, without showing it, when that is none."""
     text = secret_text(url, file)
     if not usable(text):
-        raise ConfigError(f"receiver {receiver}: {file} holds no URL such as https://host/path")
+        raise ConfigError(f"receiver {receiver}: {file} holds no URL such as https://host/path, without a user")
     return text
 
 
@@ -282,8 +283,8 @@ class _Auth(requests.auth.AuthBase):
         return request
 
 
-class _Call:
-    """One call: what may be connected to, and the moment at which it is cut off."""
+class Call:
+    """One call over whatever protocol: what may be connected to, and the moment at which it is cut off."""
 
     def __init__(self, place: str, allow_link_local: bool, deadline: float) -> None:
         self.place = place
@@ -344,7 +345,7 @@ class _Call:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-_CALL: ContextVar[_Call] = ContextVar("call")  # urllib3 has no way to hand something through to its connections
+_CALL: ContextVar[Call] = ContextVar("call")  # urllib3 has no way to hand something through to its connections
 
 
 class _Http(HTTPConnection):
@@ -378,7 +379,8 @@ def _new_socket(connection: HTTPConnection) -> socket.socket:
     return _CALL.get().connect(connection.host, connection.port, timeout if isinstance(timeout, int | float) else None)
 
 
-def _session() -> requests.Session:
+def watched_session() -> requests.Session:
+    """A session whose connections are made, and watched, by the `Call` under way in this thread."""
     session = requests.Session()
     session.trust_env = False
     adapter = HTTPAdapter()
