@@ -206,6 +206,8 @@ def test_an_answer_that_is_not_slacks_is_retryable(slack, notifier):
         ("type: slack, webhook_url: TOKEN", "webhook_url: expected a URL such as"),
         ("type: slack, token: a, channel: C1, api_url: x", "api_url: expected a URL such as"),
         ("type: slack, token: a, channel: C1, timeout: 0s", "timeout: expected more than 0s"),
+        ("type: slack, token: a, channel: C1, timeout: 2m", "timeout: expected more than 0s, at most 1m, got 2m"),
+        ("type: webhook, url: 'https://x.example', timeout: 6m", "timeout: expected more than 0s, at most 5m, got 6m"),
         (
             "type: slack, token: a, channel: C1, templates: {text: '{{'}",
             r"receivers\[0\].templates: text: not a Jinja2",
