@@ -22,13 +22,29 @@ _JOINERS = frozenset("\u200c\u200d")  # emoji and Indic and Arabic scripts are w
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A time: Unix seconds, and the text in UTC where a channel knows no reader's time zone."""
+
+    at: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Channel:
-    """One way to write; `escape`, `link` and `strong` take cleaned text and give what may be sent."""
+    """One way to write; `escape`, `link` and `strong` take cleaned text and give what may be sent.
+
+    `between` stands between links.
+    """
 
     name: Name
     escape: Callable[[str], str]
     link: Callable[[str, str], str]
     strong: Callable[[str], str]
+    moment: Callable[[Moment], str] = str
+    between: str = " · "
 
 
 def clean(text: str) -> str:
@@ -56,14 +72,14 @@ def _markdown(text: str) -> str:
 
 
 def _slack(text: str) -> str:
-    """https://docs.slack.dev/messaging/formatting-message-text: these three and no other."""
+    """https://docs.slack.dev/messaging/formatting-message-text: these three and no other are escaped."""
     return html.escape(text, quote=False)
 
 
 CHANNELS: Mapping[Name, Channel] = {
     channel.name: channel
     for channel in (
-        Channel("plain", lambda text: text, lambda url, text: f"{text}: {url}", lambda text: text),
+        Channel("plain", lambda text: text, lambda url, text: f"{text}: {url}", lambda text: text, between="\n"),
         Channel(
             "html",
             html.escape,
@@ -76,6 +92,7 @@ CHANNELS: Mapping[Name, Channel] = {
             lambda url, text: f"<{_slack(url)}|{_slack(text)}>",
             # An asterisk of the text would end the emphasis and can't be escaped.
             lambda text: f"*{_slack(text.replace('*', '∗'))}*" if text else "",
+            lambda moment: f"<!date^{moment.at}^{{date_short_pretty}} {{time}}|{moment.text}>",
         ),
         Channel(
             "markdown",
@@ -87,10 +104,14 @@ CHANNELS: Mapping[Name, Channel] = {
 }
 
 
-def finalizer(channel: Channel) -> Callable[[object], object]:
+def finalizer(channel: Channel) -> Callable[[object], Markup]:
     """What every value goes through on its way into a text: escaped unless it has been."""
 
-    def finalize(value: object) -> object:
-        return value if isinstance(value, Markup) else Markup(channel.escape(clean(str(value))))  # noqa: S704  escaped
+    def finalize(value: object) -> Markup:
+        if isinstance(value, Markup):
+            return value
+        if isinstance(value, Moment):
+            return Markup(channel.moment(value))  # noqa: S704  digits and what we write
+        return Markup(channel.escape(clean(str(value))))  # noqa: S704  escaped
 
     return finalize

@@ -35,6 +35,7 @@ from alert_bridge.notifier import REFUSED, DeliveryFailed
 from cloudpulse import __version__
 from cloudpulse.clock import Clock
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, secret_text
+from cloudpulse.durations import format_duration
 from cloudpulse.errors import ConfigError
 
 T = TypeVar("T")
@@ -69,9 +70,9 @@ class Answer:
 class HttpClient:
     """Calls one service. For several threads; each call makes a connection of its own.
 
-    `url` is where calls go unless they say a path under it; it counts as a secret, as `headers` do. `timeout` is for a
-    connection, for each wait for an answer's next bytes and, three times, for the whole call; only the lookup of a
-    name has the resolver's own limits. Raises ConfigError when a secret's file can't be read, ValueError for what is
+    `url` is where calls go unless they say a path under it; it counts as a secret, as `headers` do. `timeout` is for
+    the whole call, in seconds, from the connection to the last byte that is read; only the lookup of a name has the
+    resolver's own limits. Raises ConfigError when a secret's file can't be read, ValueError for what is
     no URL.
     """
 
@@ -88,7 +89,7 @@ class HttpClient:
         clock: Clock = time.time,
     ) -> None:
         if not usable(url):
-            raise ValueError("expected a URL such as https://host/path")
+            raise ValueError("expected a URL such as https://host/path, without a user")
         self.place = place(url)
         self._url = url
         self._timeout = timeout
@@ -130,7 +131,7 @@ class HttpClient:
         url = (self._url.rstrip("/") + "/" + path.lstrip("/")) if path else self._url
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
-        call = Call(self.place, self._allow_link_local, time.monotonic() + 3 * self._timeout)
+        call = Call(self.place, self._allow_link_local, time.monotonic() + self._timeout)
         try:
             with call.watched(), watched_session() as session:
                 request = session.request(
@@ -184,10 +185,11 @@ def _reason(error: Exception, *, late: bool) -> str:
 
 
 def usable(url: str) -> bool:
-    """Whether it is an http or https URL with a host."""
+    """Whether it is an http or https URL with a host, and without a user, who would not be told to the server."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        named = bool(parts.hostname) and parts.username is None and (parts.port is None or parts.port > 0)
+        return parts.scheme in ("http", "https") and named
     except ValueError:
         return False
 
@@ -196,14 +198,17 @@ def checked_url(receiver: str, url: Secret | None, file: Path | None) -> str:
     """The URL, or what its file holds; raises ConfigError, without showing it, when that is none."""
     text = secret_text(url, file)
     if not usable(text):
-        raise ConfigError(f"receiver {receiver}: {file} holds no URL such as https://host/path")
+        raise ConfigError(f"receiver {receiver}: {file} holds no URL such as https://host/path, without a user")
     return text
 
 
-def check_timeout(seconds: float) -> None:
-    """For settings: raise ValueError unless it is more than 0 and at most 5 minutes."""
-    if not 0 < seconds <= 300:
-        raise ValueError(f"timeout: expected more than 0s, at most 5m, got {seconds}")
+def check_timeout(seconds: float, *, most: float = 300) -> None:
+    """For settings: raise ValueError unless it is more than 0 and at most `most` seconds.
+
+    All calls that one notification takes together must end before the outbox would give it to somebody else.
+    """
+    if not 0 < seconds <= most:
+        raise ValueError(f"timeout: expected more than 0s, at most {format_duration(most)}, got {seconds}")
 
 
 def place(url: str) -> str:

@@ -124,6 +124,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             "strong": lambda text: Markup(channel.strong(clean(str(text)))),  # noqa: S704  escaped by the channel
         }
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace", "joiner", "cycler")}
+        self.globals["between"] = Markup(channel.between)  # noqa: S704  a constant
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         parsed: jinja2.nodes.Template = _Bound().visit(super()._parse(source, name, filename))
@@ -180,7 +181,7 @@ def _counted(items: Iterable[object]) -> Iterator[object]:
         yield item
 
 
-def _concatenated(finalize: Callable[[object], object], parts: Sequence[object]) -> str:
+def _concatenated(finalize: Callable[[object], Markup], parts: Sequence[object]) -> str:
     """A text, or markup where one of the parts is and with the others escaped."""
     _check_length(sum(len(part) if isinstance(part, str) else 20 for part in parts))
     if any(isinstance(part, Markup) for part in parts):

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from alert_bridge.channels import Moment
+
 
 @dataclass(frozen=True)
 class AlertView:
     """One alert.
 
-    `title` is its labels beside those that all have in common. `since` and `ended` are moments such as "14:32 UTC",
-    with the date when it is another day's; `ended` is empty while it fires. `value` is now's, asked again, and empty
+    `title` is its labels beside those that all have in common. `since` and `ended` are written as "14:32 UTC",
+    with the date when it is another day's, and in the reader's time zone where the channel (Slack) knows it; `ended`
+    is nothing while it fires. `value` is now's, asked again, and empty
     where it isn't known; annotations are those of the last time that it fired. `outlook` are sentences.
     """
 
@@ -23,8 +26,8 @@ class AlertView:
     summary: str
     description: str
     firing: bool
-    since: str
-    ended: str
+    since: Moment
+    ended: Moment | None
     value: str
     outlook: Sequence[str]
 
@@ -34,7 +37,7 @@ class AckView:
     """Who has taken it until when; `whole` when nothing else of the incident still fires."""
 
     by: str
-    until: str
+    until: Moment
     comment: str
     whole: bool
 
@@ -83,8 +86,8 @@ class Variables:
     annotations: Mapping[str, str]
     summary: str
     description: str
-    since: str
-    ended: str
+    since: Moment
+    ended: Moment | None
     company: Sequence[str]
     ack: AckView | None
     held_back: HeldBack | None

@@ -9,7 +9,7 @@ from typing import overload
 
 import jinja2
 
-from alert_bridge.channels import CHANNELS, Name, clean, web_url
+from alert_bridge.channels import CHANNELS, Moment, Name, clean, web_url
 from alert_bridge.insight import Companion, Outlook
 from alert_bridge.notifier import Ack, Message
 from alert_bridge.templating import Templates, own, render, sandbox
@@ -160,7 +160,7 @@ def _variables(message: Message, count: int, width: int, *, with_links: bool) ->
         summary=_clip(annotations.get("summary", ""), width),
         description=_clip(annotations.get("description", annotations.get("message", "")), width),
         since=_moment(min(alert.starts_at for alert in firing or resolved), seen),
-        ended=_moment(max(ends), seen) if ends and not firing else "",
+        ended=_moment(max(ends), seen) if ends and not firing else None,
         company=[_companion(one) for one in message.insight.company[:3]],
         ack=_ack(notification.ack, seen, width),
         held_back=HeldBack(held_back.notifications, held_back.incidents) if held_back else None,
@@ -198,7 +198,7 @@ class _Views:
             description=_clip(alert.annotations.get("description", ""), self._width),
             firing=alert.firing,
             since=_moment(alert.starts_at, self._seen),
-            ended=_moment(ended, self._seen) if ended else "",
+            ended=_moment(ended, self._seen) if ended else None,
             value="" if value is None else f"{value:.4g}",
             outlook=[_clip(sentence, 300) for sentence in sentences(outlook)],
         )
@@ -251,9 +251,10 @@ def _ack(ack: Ack | None, seen: datetime, width: int) -> AckView | None:
     return AckView(_clip(ack.by, 60), until, _clip(ack.comment, width), ack.whole)
 
 
-def _moment(moment: datetime, seen: datetime) -> str:
+def _moment(moment: datetime, seen: datetime) -> Moment:
     there = moment.astimezone(UTC)
-    return there.strftime("%H:%M UTC" if there.date() == seen.date() else "%Y-%m-%d %H:%M UTC")
+    text = there.strftime("%H:%M UTC" if there.date() == seen.date() else "%Y-%m-%d %H:%M UTC")
+    return Moment(int(there.timestamp()), text)
 
 
 def _clip(text: str, width: int) -> str:

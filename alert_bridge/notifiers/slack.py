@@ -78,7 +78,7 @@ class SlackReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="slack"
             raise ValueError("webhook_url: expected a URL such as https://hooks.slack.com/services/...")
         if not usable(self.api_url):
             raise ValueError("api_url: expected a URL such as https://slack.com/api")
-        check_timeout(self.timeout)
+        check_timeout(self.timeout, most=60)  # it takes up to five calls
 
     @property
     def by_bot(self) -> bool:

@@ -42,7 +42,7 @@ class TeamsReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="teams"
         super().__post_init__()
         exactly_one(url=self.url, url_file=self.url_file)
         if self.url is not None and not usable(self.url.reveal()):
-            raise ValueError("url: expected a URL such as https://host/path")
+            raise ValueError("url: expected a URL such as https://host/path, without a user")
         check_timeout(self.timeout)
 
 

@@ -53,7 +53,7 @@ class WebhookReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="webh
         super().__post_init__()
         exactly_one(url=self.url, url_file=self.url_file)
         if self.url is not None and not usable(self.url.reveal()):
-            raise ValueError("url: expected a URL such as https://host/path")
+            raise ValueError("url: expected a URL such as https://host/path, without a user")
         if self.basic_auth and self.authorization:
             raise ValueError("basic_auth and authorization can't both be set: keep one")
         if self.hmac_secret is not None and self.hmac_secret_file is not None:

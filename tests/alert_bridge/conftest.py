@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,11 +116,15 @@ def bridge(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture(params=["text", "json"])
-def log_text(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+def log_text(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
     """Everything logged so far, in both formats and down to debug."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     logs.configure("debug", request.param)
-    yield lambda: capsys.readouterr().err
+    written = io.StringIO()  # not capsys: its streams of the setup are closed when the test runs
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+    yield written.getvalue
     root.handlers[:] = before[0]
     root.setLevel(before[1])

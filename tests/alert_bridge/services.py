@@ -230,6 +230,7 @@ class Slack(Service):
         ]
 
     def active(self, text: str) -> set[str]:
+        text = re.sub(r"<!date\^\d+\^\{date_short_pretty\} \{time\}\|[^<>]*UTC>", "", text)
         return {found.partition("|")[0].replace("&amp;", "&") for found in re.findall("<([^>]*)", text)}
 
     def key(self, request: Request) -> str:

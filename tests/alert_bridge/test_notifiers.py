@@ -52,11 +52,15 @@ def hostile():
     """A group that has markup wherever Alertmanager would let it through."""
     body = json.loads(webhook_body(("a", "firing"), ("b", "resolved"), labels={"text": MARKUP, "alertname": MARKUP}))
     for alert in body["alerts"]:
-        alert["annotations"] = {"summary": MARKUP, "description": MARKUP, "runbook_url": "javascript:alert(1)"}
+        alert["annotations"] = {
+            "summary": MARKUP,
+            "description": MARKUP,
+            "runbook_url": "javascript://evil.example/%0aalert(1)",
+        }
         alert["generatorURL"] = "https://user:pw@evil.example/"
     body["groupLabels"] = body["commonLabels"] = {"text": MARKUP, "severity": MARKUP, "alertname": MARKUP}
     body["commonAnnotations"] = body["alerts"][0]["annotations"]
-    body["externalURL"] = "javascript:alert(2)"
+    body["externalURL"] = "javascript://evil.example/%0aalert(2)"
     return webhook.parse(json.dumps(body).encode())
 
 
@@ -217,7 +221,7 @@ def reset(connection):
 
 def closed(connection):
     connection.recv(10)
-    connection.sendall(b"HTTP/1.1 200")
+    connection.sendall(b"HTTP/1.")
 
 
 @over_http

@@ -235,7 +235,9 @@ class TlsServer:
                 continue
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "http://:80/", "x", "", "http://[", "http://x:0/", "http://x:99999/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/y", "http://:80/", "x", "", "http://[", "http://x:0/", "http://x:99999/", "http://u:p@x/"]
+)
 def test_what_is_no_url_is_not_usable(url):
     assert not usable(url)
     with pytest.raises(ValueError, match="expected a URL"):

@@ -99,7 +99,7 @@ def test_a_picture_that_can_not_be_uploaded_does_not_hold_up_the_text(broken, sl
 )
 def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch, capsys):
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
-    monkeypatch.setattr("alert_bridge.posting._Call._connect", only_to(slack.url))
+    monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url))
     assert set(notifier.send(message(picture=PNG))) == {"channel", "ts"}
     assert calls(slack) == ["chat.postMessage", "files.getUploadURLExternal"]
 
@@ -108,16 +108,16 @@ def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch
 def test_a_picture_goes_to_slacks_hosts(place, slack, notifier, monkeypatch):
     tried = []
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
-    monkeypatch.setattr("alert_bridge.posting._Call._connect", only_to(slack.url, tried))
+    monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url, tried))
     notifier.send(message(picture=PNG))
     assert tried == [place.split("/")[2]]
 
 
 def only_to(url, tried=None):
     """Connect to this server only; keep who else was to be connected to."""
-    from alert_bridge.posting import _Call
+    from alert_bridge.posting import Call
 
-    connect = _Call._connect
+    connect = Call._connect
 
     def look(self, host, port, timeout):
         if port == int(url.rpartition(":")[2]):
@@ -206,6 +206,8 @@ def test_an_answer_that_is_not_slacks_is_retryable(slack, notifier):
         ("type: slack, webhook_url: TOKEN", "webhook_url: expected a URL such as"),
         ("type: slack, token: a, channel: C1, api_url: x", "api_url: expected a URL such as"),
         ("type: slack, token: a, channel: C1, timeout: 0s", "timeout: expected more than 0s"),
+        ("type: slack, token: a, channel: C1, timeout: 2m", "timeout: expected more than 0s, at most 1m, got 2m"),
+        ("type: webhook, url: 'https://x.example', timeout: 6m", "timeout: expected more than 0s, at most 5m, got 6m"),
         (
             "type: slack, token: a, channel: C1, templates: {text: '{{'}",
             r"receivers\[0\].templates: text: not a Jinja2",

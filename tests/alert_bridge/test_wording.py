@@ -68,6 +68,17 @@ def test_a_resolved_alert_shows_todays_value_and_calls_the_annotation_the_last_o
     assert "CPU forecast p90 above 85% in 2h" not in lines
 
 
+def test_slack_shows_times_in_the_readers_own_time_zone():
+    lines = Wording("slack").text(message(("a", "firing"))).splitlines()
+    assert lines[0] == "Firing since <!date^1795444325^{date_short_pretty} {time}|14:32 UTC>"
+    assert lines[-1] == "<http://alertmanager.example:9093|Alertmanager>"
+
+
+def test_links_stand_on_one_line_where_they_have_texts():
+    shown = Wording("slack").text(message(ack_url="https://bridge.example/ack")).splitlines()[-1]
+    assert shown == "<https://bridge.example/ack|Take it> · <http://alertmanager.example:9093|Alertmanager>"
+
+
 def test_a_value_that_is_not_known_is_not_shown():
     assert "now" not in Wording("plain").text(message(("a", "resolved")))
 

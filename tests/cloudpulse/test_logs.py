@@ -80,3 +80,17 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "listening" in err
     assert "url=http://localhost:9810" in err
     assert "\x1b" not in err  # no colours in a pipe
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_a_traceback_shows_no_local_variables(output_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Among them are the secrets that are in use."""
+    logs.configure("info", output_format)
+    token = "".join(["s3", "cret"])
+    try:
+        raise ValueError(len(token))
+    except ValueError:
+        logs.get("a").exception("failed")
+    shown = capsys.readouterr().err
+    assert "ValueError: 6" in shown
+    assert token not in shown
