@@ -147,8 +147,7 @@ class HttpClient:
                     stream=True,
                 )
                 with request as response:
-                    if call.late:  # headers that are cut short pass for complete ones
-                        raise requests.Timeout
+                    check_whole(response, call)
                     check_status(self.place, response.status_code, response.headers.get("Retry-After"), self._clock)
                     return Answer(response.status_code, response.headers, self._body(response, keep))
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
@@ -175,6 +174,14 @@ class HttpClient:
             if len(body) > keep:
                 raise DeliveryFailed(f"{self.place} answered with more than {keep} bytes", retryable=True)
         return bytes(body)
+
+
+def check_whole(response: requests.Response, call: Call) -> None:
+    """Raise one of requests' errors for an answer that was cut short: what came of its head passes for all of it."""
+    if call.late:
+        raise requests.Timeout
+    if not response.headers:
+        raise requests.ConnectionError
 
 
 def usable(url: str) -> bool:

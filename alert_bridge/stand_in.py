@@ -17,7 +17,7 @@ from typing import Any, Final
 import requests
 
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.posting import Call, check_status, place, usable, watched_session
+from alert_bridge.posting import Call, check_status, check_whole, place, usable, watched_session
 from cloudpulse.clock import Clock
 from cloudpulse.config import ClientTls
 
@@ -55,8 +55,7 @@ class Errand:
         try:
             with watched_session() as session:
                 response = session.request(method, url, **how)
-                if self._call.late:  # what was cut short passes for complete
-                    raise requests.Timeout
+                check_whole(response, self._call)
         except (requests.RequestException, OSError, ValueError) as error:
             late = isinstance(error, requests.Timeout) or self._call.late
             reason = "timed out" if late else f"not reached: {type(error).__name__}"

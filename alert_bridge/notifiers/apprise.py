@@ -30,6 +30,7 @@ TITLE_CHARACTERS = 200
 ALL_SECONDS = 300
 """For all URLs of a receiver together: well within the time that a claimed notification is waited for."""
 
+_EVERYONE = re.compile(r"@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
 _NOT_OVER_HTTP = frozenset({"apprise.plugins.nostr"})  # asks over HTTP where to go, and then goes there by itself
 
 
@@ -81,7 +82,7 @@ class AppriseNotifier:
             raise DeliveryFailed(
                 "; ".join(map(str, failures[:3])) + others,
                 retryable=any(failure.retryable for failure in failures),
-                retry_after_seconds=max((f.retry_after_seconds or 0 for f in failures), default=0) or None,
+                retry_after_seconds=_longest(failures),
                 progress={"taken": " ".join(sorted(taken))},
             )
         return {}
@@ -94,15 +95,16 @@ class AppriseNotifier:
         attached = None
         # After a failure without it: some services take the text before they refuse the picture.
         if picture is not None and service.takes_pictures and message.notification.attempt == 1:
-            attached = AppriseAttachment(AttachMemory(picture, name="forecast.png", mimetype="image/png"))
+            made = AttachMemory(picture, "forecast.png", "image/png")  # type: ignore[no-untyped-call]  # apprise's
+            attached = AppriseAttachment(made)
         settings, surroundings = self._settings, self._surroundings
         errand = stand_in.Errand(
             settings.timeout, settings.tls_config, surroundings.allow_link_local, surroundings.clock
         )
         with errand.begin():
             result = service.client.notify(
-                body=service.text.text(message),
-                title=service.title.title(message),
+                body=_without_mentions(service.text.text(message)),
+                title=_without_mentions(service.title.title(message)),
                 notify_type=NOTIFY_TYPES.get(kind(message), "warning"),
                 body_format=service.format,
                 attach=attached,
@@ -147,15 +149,17 @@ class AppriseNotifier:
 
     def _worded(self, client: Any, plugin: Any, url: str) -> _Service:
         overrides, failed = self._settings.templates, self._surroundings.template_failed
-        channel = CHANNELS[plugin.resolve_format().value]
-        within = plugin.title_maxlen <= 0  # apprise puts it above the text, where it is escaped as the text is
+        form = _format(plugin)
+        channel = CHANNELS[form]
+        # Then the title stands in the text, and is escaped as that is.
+        within = plugin.title_maxlen <= 0 or plugin.overflow_amalgamate_title
         room = min(plugin.body_maxlen, TEXT_CHARACTERS)
         most = min(TITLE_CHARACTERS, room // 3 if within else plugin.title_maxlen)
         return _Service(
             client=client,
             name=str(plugin.service_name),
             mark=hashlib.sha256(url.encode()).hexdigest()[:16],
-            format=plugin.resolve_format().value,
+            format=form,
             takes_pictures=bool(plugin.attachment_support),
             title=Wording(channel if within else "plain", overrides, title_limit=most, failed=failed),
             text=Wording(channel, overrides, text_limit=room - most - 20 if within else room, failed=failed),
@@ -194,6 +198,19 @@ def _urls(settings: AppriseReceiver) -> list[str]:
     return urls
 
 
+def _format(plugin: Any) -> str:
+    """What the service reads: what its URL says, else what it takes first."""
+    # Who takes plain text and Markdown reads the former as the latter (Discord, DingTalk), and then it isn't escaped.
+    both = {form.value for form in plugin._formats()} == {"text", "markdown"}
+    form: str = plugin.resolve_format("markdown" if both else None).value
+    return form
+
+
+def _without_mentions(text: str) -> str:
+    """Names that call a whole channel, on services that read them in any text, with something invisible inside."""
+    return _EVERYONE.sub("@\u200b", text)
+
+
 def _over_http(plugin: Any) -> bool:
     """Whether the plugin, or the one that it is made of, calls `requests`; and nothing else."""
     packages = {".".join(kind.__module__.split(".")[:3]) for kind in type(plugin).__mro__}
@@ -207,5 +224,10 @@ def _failure(name: str, failures: list[DeliveryFailed]) -> DeliveryFailed:
     return DeliveryFailed(
         f"{name}: {failures[-1]}",
         retryable=any(failure.retryable for failure in failures),
-        retry_after_seconds=max((failure.retry_after_seconds or 0 for failure in failures), default=0) or None,
+        retry_after_seconds=_longest(failures),
     )
+
+
+def _longest(failures: list[DeliveryFailed]) -> float | None:
+    asked = [failure.retry_after_seconds for failure in failures if failure.retry_after_seconds is not None]
+    return max(asked, default=None)
