@@ -46,11 +46,13 @@ class Bridge:
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
             token = secret_text(settings.bearer_token, settings.bearer_token_file)
-        surroundings = Surroundings(clock, settings.allow_link_local)
-        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         metrics = BridgeMetrics(registry, names)
+        surroundings = Surroundings(
+            clock, settings.allow_link_local, lambda receiver: metrics.template_failures.labels(receiver).inc()
+        )
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
 
         self._database = Database(settings.data_dir)
         self.outbox = Outbox(

@@ -29,6 +29,7 @@ class BridgeMetrics:
         self.duplicates = names.BRIDGE_DUPLICATES.counter(registry)
         self.attempts = names.BRIDGE_NOTIFICATIONS.counter(registry)
         self.retries = names.BRIDGE_RETRIES.counter(registry)
+        self.template_failures = names.BRIDGE_TEMPLATE_FAILURES.counter(registry)
         self.latency = names.BRIDGE_DELIVERY_LATENCY.histogram(registry, LATENCY_BUCKETS)
         for status in ("firing", "resolved"):
             self.received.labels(status)
@@ -36,6 +37,7 @@ class BridgeMetrics:
             self.rejected.labels(reason)
         for receiver in receivers:
             self.retries.labels(receiver)
+            self.template_failures.labels(receiver)
             self.latency.labels(receiver)
             for result in RESULTS:
                 self.attempts.labels(receiver, result)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ MOST_CHARACTERS = 200_000
 # fmt: off
 _FILTERS = (
     "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "int", "items", "join",
-    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round",
+    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round",
     "select", "selectattr", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper", "wordcount",
 )
 # fmt: on
@@ -96,8 +96,7 @@ def render(template: jinja2.Template, variables: Mapping[str, object]) -> str:
         length, parts = 0, []
         for part in template.generate(variables):
             length += len(part)
-            if length > MOST_CHARACTERS:
-                raise TooMuch(f"more than {MOST_CHARACTERS} characters")
+            _check_length(length)
             parts.append(part)
         return "".join(parts)
     finally:
@@ -105,26 +104,29 @@ def render(template: jinja2.Template, variables: Mapping[str, object]) -> str:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, channel: Channel, undefined: type[jinja2.Undefined]) -> None:
+        finalize = finalizer(channel)
         super().__init__(
             undefined=undefined,
             autoescape=True,  # so that what `finalize` has escaped stays as it is, also through macros and blocks
-            finalize=finalizer(channel),
+            finalize=finalize,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self.filters = {name: self.filters[name] for name in _FILTERS} | {
+            "concatenated": functools.partial(_concatenated, finalize),
             "counted": _counted,
             "format": lambda text, *values: self.call_binop(None, "%", str(text), values),
+            "replace": _replaced,
             "link": functools.partial(_link, channel),
             "strong": lambda text: Markup(channel.strong(clean(str(text)))),  # noqa: S704  escaped by the channel
         }
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace", "joiner", "cycler")}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
-        parsed: jinja2.nodes.Template = _CountLoops().visit(super()._parse(source, name, filename))
+        parsed: jinja2.nodes.Template = _Bound().visit(super()._parse(source, name, filename))
         return parsed
 
     def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
@@ -141,25 +143,33 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return not padding and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: jinja2.runtime.Context | None, operator: str, left: Any, right: Any) -> Any:
-        """`*`, `**` and `%` of numbers; of texts only with a short result."""
-        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        """`+`, `*`, `**` and `%` of numbers; of others only what stays short."""
         if operator == "%" and isinstance(left, str):
             _check_format(left)
-        elif not numbers or (operator == "**" and (abs(left) > 1_000_000 or abs(right) > 100)):
-            raise TooMuch(f"{operator} is for numbers of moderate size")
+        elif operator == "+" and not isinstance(left, int | float):
+            _check_length(len(left) + len(right))
+        elif not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise TooMuch(f"{operator} is for numbers")
+        elif operator == "**" and (abs(left) > 1_000_000 or abs(right) > 100):
+            raise TooMuch("** is for numbers of moderate size")
         return self.binop_table[operator](left, right)
 
     def wrap_str_format(self, value: object) -> None:
         """Nothing: `format` of a text is refused as the other ways to pad are; the filter does it."""
 
 
-class _CountLoops(NodeTransformer):
-    """Makes every loop count its turns."""
+class _Bound(NodeTransformer):
+    """Makes every loop count its turns, and every `~` its characters."""
 
     def visit_For(self, node: jinja2.nodes.For) -> jinja2.nodes.For:  # noqa: N802  jinja2 calls it so
         self.generic_visit(node)
         node.iter = jinja2.nodes.Filter(node.iter, "counted", [], [], None, None, lineno=node.lineno)
         return node
+
+    def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Filter:  # noqa: N802  as above
+        self.generic_visit(node)
+        parts = jinja2.nodes.List(node.nodes, lineno=node.lineno)
+        return jinja2.nodes.Filter(parts, "concatenated", [], [], None, None, lineno=node.lineno)
 
 
 def _counted(items: Iterable[object]) -> Iterator[object]:
@@ -170,8 +180,27 @@ def _counted(items: Iterable[object]) -> Iterator[object]:
         yield item
 
 
+def _concatenated(finalize: Callable[[object], object], parts: Sequence[object]) -> str:
+    """A text, or markup where one of the parts is and with the others escaped."""
+    _check_length(sum(len(part) if isinstance(part, str) else 20 for part in parts))
+    if any(isinstance(part, Markup) for part in parts):
+        return Markup().join(finalize(part) for part in parts)
+    return "".join(map(str, parts))
+
+
+def _replaced(text: object, old: str, new: str) -> str:
+    plain = str(text)
+    _check_length(len(plain) + plain.count(old) * len(new))
+    return plain.replace(old, new)
+
+
 def _link(channel: Channel, url: object, text: str = "link") -> Markup:
     return Markup(channel.link(found, clean(str(text)))) if (found := web_url(str(url))) else Markup()  # noqa: S704  as above
+
+
+def _check_length(length: int) -> None:
+    if length > MOST_CHARACTERS:
+        raise TooMuch(f"more than {MOST_CHARACTERS} characters")
 
 
 def _check_format(text: str) -> None:

@@ -77,6 +77,9 @@ class Wording:
         try:
             for count, width in LADDER:
                 text = render(self._overrides[key], self._variables(message, count, width)).strip()
+                if not text:
+                    problem = "an empty text"
+                    break
                 if len(text) <= self._limits[key]:
                     return text
         except Exception as error:  # noqa: BLE001  whatever an expression raises; its text may hold an alert's

@@ -213,6 +213,11 @@ BRIDGE_RETRIES = _counter("alert_bridge_retries_total", "Deliveries put back for
 BRIDGE_PENDING = _gauge("alert_bridge_pending", "Notifications that wait to be delivered.", "receiver")
 BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age of the oldest waiting notification.")
 BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")
+BRIDGE_TEMPLATE_FAILURES = _counter(
+    "alert_bridge_template_failures_total",
+    "Templates of the config not usable for a message; worded as by default.",
+    "receiver",
+)
 BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
 
 # Scaler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.testing import BridgeProcess, Receiver
+from cloudpulse import logs
 from cloudpulse.testing import FakeClock, serving
 from tests.alert_bridge.post_office import PostOffice
 
@@ -66,3 +68,14 @@ def post_office() -> Iterator[Callable[..., PostOffice]]:
     """Start an SMTP server on 127.0.0.1; see PostOffice."""
     with contextlib.ExitStack() as running:
         yield lambda *how, **options: running.enter_context(PostOffice(*how, **options))
+
+
+@pytest.fixture(params=["text", "json"])
+def log_text(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Everything logged so far, in both formats and down to debug."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    logs.configure("debug", request.param)
+    yield lambda: capsys.readouterr().err
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])

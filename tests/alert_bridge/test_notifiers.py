@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import logging
 import socket
 import threading
 import time
@@ -110,17 +109,6 @@ def notifier(case, service, tmp_path):
 
 
 over_http = pytest.mark.parametrize("case", OVER_HTTP, indirect=True, ids=str)
-
-
-@pytest.fixture(params=["text", "json"])
-def log_text(request, capsys):
-    """Everything logged so far, in both formats and down to debug."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    logs.configure("debug", request.param)
-    yield lambda: capsys.readouterr().err
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -1,0 +1,259 @@
+"""What people read, and what templates of the user's can and can't do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alert_bridge import webhook
+from alert_bridge.channels import CHANNELS, clean, web_url
+from alert_bridge.insight import NOTHING, Companion, Insight, Outlook
+from alert_bridge.notifier import Ack, Message, Notification, Summary
+from alert_bridge.templating import Templates
+from alert_bridge.testing import webhook_body
+from alert_bridge.variables import NAMES
+from alert_bridge.wording import Wording, kind
+
+SEEN_AT = 1795447200  # 2026-11-23 15:20 UTC
+
+
+def message(*alerts, insight=NOTHING, ack_url="", changes=None, **more):
+    group = webhook.parse(webhook_body(*alerts, **(changes or {})))
+    told = Notification(
+        id=1, receiver="one", idempotency_key="k", attempt=1, stored_at=SEEN_AT, give_up_at=2e9, group=group, **more
+    )
+    return Message(told, insight, ack_url)
+
+
+def fixture(name, **more):
+    body = json.loads((Path(__file__).parent / "fixtures" / f"{name}.json").read_text())["body"]
+    made = message(**more)
+    told = made.notification
+    group = webhook.parse(json.dumps(body).encode())
+    return Message(Notification(**{**vars(told), "group": group}), made.insight, made.ack_url)
+
+
+def test_a_firing_alert_says_what_how_bad_since_when_what_next_and_where_to_click():
+    known = Insight(
+        outlooks=(Outlook("8cb6c58970036cf7", "Expected now: 0.2 to 0.4.", "Recovers in 30m.", "MASE 0.7."),),
+        values={"8cb6c58970036cf7": 0.9312},
+        company=(Companion("web_rps", {"app": "shop"}, 2.0, 0.9),),
+    )
+    told = fixture("partially-resolved", insight=known, ack_url="https://bridge.example/ack?k=1")
+    wording = Wording("plain")
+    assert wording.title(told) == "[FIRING warning, 1 resolved] CloudPulseHighCPUPredicted · namespace=shop"
+    assert wording.text(told).splitlines() == [
+        "CloudPulseHighCPUPredicted predicted",
+        "CPU forecast p90 above 85% in 2h",
+        "Firing since 14:32 UTC",
+        "• instance=10.0.0.1:9100, pod=web-1, now 0.9312",
+        "  Expected now: 0.2 to 0.4.",
+        "  Recovers in 30m.",
+        "  MASE 0.7.",
+        "✓ instance=10.0.0.0:9100, pod=web-0, resolved 14:35 UTC",
+        "Unusual in the same minutes: web_rps (app=shop)",
+        "Runbook: https://runbooks.example/cpu",
+        "Take it: https://bridge.example/ack?k=1",
+        f"Prometheus: {told.notification.group.alerts[1].generator_url}",
+        "Alertmanager: http://alertmanager.example:9093",
+    ]
+
+
+def test_a_resolved_alert_shows_todays_value_and_calls_the_annotation_the_last_one():
+    told = fixture("resolved", insight=Insight(values={"8cb6c58970036cf7": 0.12}))
+    lines = Wording("plain").text(told).splitlines()
+    assert lines[0] == "Resolved, fired from 14:32 UTC to 14:35 UTC"
+    assert any(line.endswith(", now 0.12") for line in lines)
+    assert "  was: CloudPulseHighCPUPredicted predicted" in lines
+    assert "CPU forecast p90 above 85% in 2h" not in lines
+
+
+def test_a_value_that_is_not_known_is_not_shown():
+    assert "now" not in Wording("plain").text(message(("a", "resolved")))
+
+
+def test_an_ack_says_who_until_when_and_what_is_left():
+    ack = Ack("anna", SEEN_AT + 3600, "on it", "https://bridge.example/undo", whole=False)
+    told = message(("a", "firing"), ack=ack)
+    assert Wording("plain").title(told) == "[TAKEN by anna] Test"
+    text = Wording("plain").text(told)
+    assert text.startswith("Taken by anna until 16:20 UTC: on it\nOther alerts of this incident still fire")
+    assert "Undo: https://bridge.example/undo" in text
+
+
+def test_a_summary_says_what_was_held_back():
+    told = message(("a", "firing"), summary=Summary(37, 12))
+    assert Wording("plain").title(told) == "[37 notifications of 12 incidents] Test"
+    assert "37 notifications of 12 incidents came faster than this receiver's rate limit" in Wording("plain").text(told)
+
+
+def test_what_alertmanager_left_out_is_said():
+    assert "3 more that Alertmanager left out" in Wording("plain").text(message(changes={"truncatedAlerts": 3}))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (message(("a", "firing")), "firing"),
+        (message(("a", "firing"), memory={"ts": "1"}), "update"),
+        (message(("a", "firing"), ("b", "resolved")), "update"),
+        (message(("a", "resolved")), "resolved"),
+        (message(("a", "resolved"), changes={"truncatedAlerts": 1}), "update"),
+        (message(("a", "firing"), ack=Ack("x", 1.0)), "ack"),
+        (message(("a", "resolved"), summary=Summary(2, 2)), "summary"),
+    ],
+)
+def test_kinds(told, expected):
+    assert kind(told) == expected
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("limit", [3000, 500, 120, 30])
+def test_thousands_of_alerts_fit_and_the_rest_is_counted(channel, limit):
+    told = message(*((f"pod-{i}", "firing") for i in range(5000)), changes={"labels": {"text": "<&*_[" * 100}})
+    text = Wording(channel, text_limit=limit).text(told)
+    assert 0 < len(text) <= limit
+    assert limit < 500 or "more alerts" in text
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_title_is_one_line_whatever_the_labels_hold(channel):
+    told = message(("a", "firing"), changes={"labels": {"alertname": "two\nlines" * 200}})
+    title = Wording(channel, title_limit=150).title(told)
+    assert "\n" not in title
+    assert len(title) <= 150
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_templates_in_alerts_stay_text(channel):
+    told = message(("a", "firing"), ("b", "firing"), changes={"labels": {"text": "{{ 7*7 }}{% for %}"}})
+    text = Wording(channel, Templates(text="{{ firing[0].labels.text }}")).text(told)
+    assert text.replace("\\", "") == "{{ 7*7 }}{% for %}"
+
+
+@pytest.mark.parametrize(
+    ("channel", "expected"),
+    [
+        ("plain", "<b>*x*"),
+        ("html", "&lt;b&gt;*x*"),
+        ("slack", "&lt;b&gt;*x*"),
+        ("markdown", r"\<b\>\*x\*"),
+    ],
+)
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ labels.x }}",
+        "{{ labels['x'] }}",
+        "{{ '' ~ labels.x }}",
+        "{% macro show(text) %}{{ text }}{% endmacro %}{{ show(labels.x) }}",
+        "{% set shown %}{{ labels.x }}{% endset %}{{ shown }}",
+        "{{ [labels.x] | join(', ') }}",
+        "{{ labels.x | trim }}",
+    ],
+)
+def test_values_in_a_users_template_are_escaped_once(channel, expected, template):
+    told = message(changes={"commonLabels": {"x": "<b>*x*"}})
+    assert Wording(channel, Templates(text=template)).text(told) == expected
+
+
+def test_a_users_template_writes_links_and_emphasis_for_its_channel():
+    told = message(ack_url="https://bridge.example/a?b=1&c=2")
+    template = Templates(text="{{ name | strong }}: {{ links.ack | link('Take <it>') }}{{ 'ftp://x' | link('no') }}")
+    shown = {channel: Wording(channel, template).text(told) for channel in CHANNELS}
+    assert shown == {
+        "plain": "Test: Take <it>: https://bridge.example/a?b=1&c=2",
+        "html": '<strong>Test</strong>: <a href="https://bridge.example/a?b=1&amp;c=2">Take &lt;it&gt;</a>',
+        "slack": "*Test*: <https://bridge.example/a?b=1&amp;c=2|Take &lt;it&gt;>",
+        "markdown": r"**Test**: [Take \<it\>](https://bridge.example/a?b=1&c=2)",
+    }
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% endfor %}",
+        "{{ 'x' * 10**9 }}",
+        "{{ 10**10**10 }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ '%999999999d' | format(1) }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ 'x'.ljust(999999999) }}",
+        "{% set ns = namespace(x='xx') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='xx') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='x') %}{% for i in range(60) %}{% set ns.x = ns.x | replace('x', 'xx') %}{% endfor %}",
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('x') }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ labels.update({'a': 'b'}) }}",
+        "{{ labels.team.lead }}",
+        "{{ 1 / 0 }}",
+        "{{ ack.by }}",
+    ],
+)
+def test_a_template_that_fails_or_does_too_much_gives_way_to_the_default(template):
+    failed = []
+    wording = Wording("plain", Templates(text=template), failed=failed.append)
+    told = message()
+    assert wording.text(told) == Wording("plain").text(told)
+    assert failed == ["one"]
+
+
+def test_a_text_longer_than_the_channel_takes_gives_way_to_the_default():
+    wording = Wording("slack", Templates(text="{{ 'x' ~ 'y' }}" * 100), text_limit=150)
+    assert wording.text(message()).startswith("Firing since")
+
+
+def test_a_template_can_list_as_many_alerts_as_there_is_room_for():
+    told = message(*((f"pod-{i}", "firing") for i in range(100)))
+    template = Templates(text="{% for alert in listed %}{{ alert.title }}\n{% endfor %}and {{ more }} more")
+    assert Wording("plain", template, text_limit=100).text(told).splitlines()[-1] == "and 95 more"
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("{{ name", r"title: not a Jinja2 template: .*\(line 1\)"),
+        ("{% if %}", r"title: not a Jinja2 template"),
+        ("{{ name | nosuch }}", r"title: not a Jinja2 template: No filter named 'nosuch'"),
+        ("{{ name | safe }}", r"No filter named 'safe'"),
+        ("{{ lables.x }}", 'title: no variable is named "lables", expected one of ack, annotations'),
+        ("{% include 'x' %}", "title: line 1: there is no other template to take in"),
+    ],
+)
+def test_a_template_that_can_not_work_is_refused(source, problem):
+    with pytest.raises(ValueError, match=problem):
+        Templates(title=source)
+
+
+def test_every_variable_can_be_used():
+    everything = "".join(f"{{{{ {name} }}}}" for name in sorted(NAMES))
+    failed = []
+    Wording("plain", Templates(text=everything), text_limit=10_000, failed=failed.append).text(message())
+    assert failed == []
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("https://x.example/a?b=c&d=%20#e", "https://x.example/a?b=c&d=%20#e"),
+        ("https://x.example/a b|c>d\"e'(f)", "https://x.example/a%20b%7Cc%3Ed%22e%27%28f%29"),
+        ("https://x.example/ü", "https://x.example/%C3%BC"),
+        ("https://x.example/a\nb", "https://x.example/a%0Ab"),
+        ("javascript:alert(1)", ""),
+        ("data:text/html,x", ""),
+        ("//x.example", ""),
+        ("https://user:password@x.example", ""),
+        ("https://[", ""),
+        ("", ""),
+    ],
+)
+def test_only_links_that_no_channel_can_misread_are_written(url, safe):
+    assert web_url(url) == safe
+
+
+def test_what_can_not_be_seen_is_removed_and_scripts_are_not():
+    assert clean("a\x1b[2J\u202eb\u0000\r\nc\td\u2066") == "a[2Jb\nc d"
+    assert clean("数据库 👩\u200d🔧 می\u200cخواهم e\u0301") == "数据库 👩\u200d🔧 می\u200cخواهم e\u0301"
