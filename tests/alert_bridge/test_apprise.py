@@ -118,6 +118,13 @@ def test_the_picture_goes_with_the_first_attempt(here):
     assert first[0]["mimetype"] == "image/png"
 
 
+def test_a_picture_that_is_refused_keeps_nobody_from_the_text(here):
+    app, url = here
+    app.answer = lambda post: (413 if post["body"]["attachments"] else 200, {})
+    assert build(f"{url}/a").send(Message(notification(), Insight(PICTURE))) == {}
+    assert [post["status"] for post in app.posts] == [413, 200]
+
+
 @pytest.mark.parametrize(
     ("alert", "kind"),
     [(("a", "firing"), "failure"), (("a", "resolved"), "success")],
@@ -169,7 +176,7 @@ def test_most_services_of_apprise_can_be_reached():
     """An upgrade of apprise that calls something else than `requests` shows here."""
     from apprise.manager_plugins import NotificationManager
 
-    from alert_bridge.notifiers.apprise import _NOT_OVER_HTTP
+    from alert_bridge.notifiers.apprise_services import _NOT_OVER_HTTP
 
     build("json://localhost/a")
     packages = {".".join(plugin.__module__.split(".")[:3]) for plugin in NotificationManager().plugins()}
