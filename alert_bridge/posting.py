@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import http.client
 import ipaddress
 import socket
 import threading
@@ -153,7 +154,7 @@ class HttpClient:
                     check_status(self.place, response.status_code, response.headers.get("Retry-After"), self._clock)
                     return Answer(response.status_code, response.headers, self._body(response, keep))
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise DeliveryFailed(f"{self.place} {_reason(error, late=call.late)}", retryable=True) from None
+            raise DeliveryFailed(f"{self.place} {reason(error, late=call.late)}", retryable=True) from None
 
     def ask(self, kind: type[T], method: str, path: str = "", *, keep: int = 1 << 20, **how: Any) -> T:
         """`call`, and the JSON that is answered as `kind`; raises DeliveryFailed when it is something else."""
@@ -175,7 +176,7 @@ class HttpClient:
         return bytes(body)
 
 
-def _reason(error: Exception, *, late: bool) -> str:
+def reason(error: Exception, *, late: bool) -> str:
     """In words of ours: the error's own hold the whole URL."""
     if late or isinstance(error, requests.Timeout | ReadTimeoutError):
         return "timed out"
@@ -352,7 +353,33 @@ class Call:
 _CALL: ContextVar[Call] = ContextVar("call")  # urllib3 has no way to hand something through to its connections
 
 
+class _Lines:
+    """A response's bytes, of which the head's lines must be whole: http.client takes what came of them for all."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._begun = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self._stream.readline(limit)
+        if not line.endswith(b"\n") and (line or self._begun):
+            raise http.client.RemoteDisconnected("the answer was cut short")
+        self._begun = True
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, *how: Any, **named: Any) -> None:
+        super().__init__(*how, **named)
+        self.fp: Any = _Lines(self.fp)
+
+
 class _Http(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:  # what urllib3's own SOCKS connections override
         return _new_socket(self)
 
@@ -362,6 +389,8 @@ class _Http(HTTPConnection):
 
 
 class _Https(HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _new_socket(self)
 

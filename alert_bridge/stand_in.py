@@ -17,7 +17,7 @@ from typing import Any, Final
 import requests
 
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.posting import Call, check_status, place, usable, watched_session
+from alert_bridge.posting import Call, check_status, place, reason, usable, watched_session
 from cloudpulse.clock import Clock
 from cloudpulse.config import ClientTls
 
@@ -58,22 +58,18 @@ class Errand:
                 if self._call.late:  # what was cut short passes for complete
                     raise requests.Timeout
         except (requests.RequestException, OSError, ValueError) as error:
-            late = isinstance(error, requests.Timeout) or self._call.late
-            reason = "timed out" if late else f"not reached: {type(error).__name__}"
-            self._note(DeliveryFailed(f"{self._call.place} {reason}", retryable=True))
+            text = f"{self._call.place} {reason(error, late=self._call.late)}"
+            self.failures.append(DeliveryFailed(text, retryable=True))
             raise
         except DeliveryFailed as failure:
-            self._note(failure)
+            self.failures.append(failure)
             # What libraries expect of a call that fails.
             raise requests.ConnectionError(str(failure)) from None
         try:
             check_status(self._call.place, response.status_code, response.headers.get("Retry-After"), self._clock)
         except DeliveryFailed as failure:
-            self._note(failure)
+            self.failures.append(failure)
         return response
-
-    def _note(self, failure: DeliveryFailed) -> None:
-        self.failures.append(failure)
 
 
 _ERRAND: ContextVar[Errand] = ContextVar("errand")

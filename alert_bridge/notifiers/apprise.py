@@ -1,36 +1,20 @@
-"""Over a hundred other services, each by a URL: whatever of https://github.com/caronc/apprise goes over HTTP.
-
-Services of apprise that open sockets themselves, start programs or write to the desktop are refused: only calls of
-`requests` can be made as the bridge makes them (`stand_in`). E-mail has a receiver type of its own.
-"""
+"""Over a hundred other services, each by a URL, through apprise. E-mail has a receiver type of its own."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
-from alert_bridge import stand_in
-from alert_bridge.channels import Name
 from alert_bridge.notifier import DeliveryFailed, Memory, Message, ReceiverSettings, Surroundings
-from alert_bridge.wording import Wording, kind
+from alert_bridge.notifiers.apprise_services import Service, load
+from alert_bridge.stand_in import Errand
 from cloudpulse.config import ClientTls, Secret, exactly_one, secret_text
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
 
-CHANNELS: Final[dict[str, Name]] = {"text": "plain", "html": "html", "markdown": "markdown"}
-NOTIFY_TYPES: Final = {"firing": "failure", "update": "failure", "resolved": "success", "ack": "info"}
 URLS = 50
-TEXT_CHARACTERS = 10_000
-TITLE_CHARACTERS = 200
 
 ALL_SECONDS = 300
 """For all URLs of a receiver together: well within the time that a claimed notification is waited for."""
-
-_NOT_OVER_HTTP = frozenset({"apprise.plugins.nostr"})  # asks over HTTP where to go, and then goes there by itself
 
 
 class AppriseReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="apprise"):
@@ -60,8 +44,10 @@ class AppriseNotifier:
     def __init__(self, settings: AppriseReceiver, surroundings: Surroundings) -> None:
         self._settings = settings
         self._surroundings = surroundings
-        urls = _urls(settings)
-        self._services = [self._service(url, f"urls[{i}]") for i, url in enumerate(urls)]
+        self._services = [
+            load(url, f"receiver {settings.name}: urls[{i}]", settings.templates, surroundings.template_failed)
+            for i, url in enumerate(_urls(settings))
+        ]
 
     def send(self, message: Message) -> Memory:
         """Return once every service has taken it."""
@@ -78,109 +64,31 @@ class AppriseNotifier:
                 taken.add(service.mark)
         if failures:
             others = f"; {len(taken)} of {len(self._services)} services have it" if len(self._services) > 1 else ""
-            raise DeliveryFailed(
-                "; ".join(map(str, failures[:3])) + others,
-                retryable=any(failure.retryable for failure in failures),
-                retry_after_seconds=max((f.retry_after_seconds or 0 for f in failures), default=0) or None,
-                progress={"taken": " ".join(sorted(taken))},
-            )
+            raise _joined("; ".join(map(str, failures[:3])) + others, failures, {"taken": " ".join(sorted(taken))})
         return {}
 
-    def _tell(self, service: _Service, message: Message) -> None:
-        from apprise import AppriseAttachment
-        from apprise.attachment.memory import AttachMemory
-
-        picture = message.insight.picture
-        attached = None
-        # After a failure without it: some services take the text before they refuse the picture.
-        if picture is not None and service.takes_pictures and message.notification.attempt == 1:
-            attached = AppriseAttachment(AttachMemory(picture, name="forecast.png", mimetype="image/png"))
-        settings, surroundings = self._settings, self._surroundings
-        errand = stand_in.Errand(
-            settings.timeout, settings.tls_config, surroundings.allow_link_local, surroundings.clock
-        )
-        with errand.begin():
-            result = service.client.notify(
-                body=service.text.text(message),
-                title=service.title.title(message),
-                notify_type=NOTIFY_TYPES.get(kind(message), "warning"),
-                body_format=service.format,
-                attach=attached,
-            )
-        if not result:
-            raise _failure(service.name, errand.failures)
-
-    def _service(self, url: str, place: str) -> _Service:
-        from apprise import Apprise, AppriseAsset
-        from apprise.exception import AppriseException
-
-        silence()
-        asset = AppriseAsset(
-            app_id="CloudPulse",
-            app_desc="CloudPulse alert bridge",
-            app_url="",
-            image_url_mask="",  # no picture of another host's in messages
-            image_url_logo="",
-            async_mode=False,  # in this thread, where the errand is
-            service_timeout=0,
-            http_redirects=False,
-            storage_mode="memory",
-            pgp_autogen=False,
-            pem_autogen=False,
-        )
-        where = f"receiver {self._settings.name}: {place}"
+    def _tell(self, service: Service, message: Message) -> None:
+        picture = message.insight.picture if service.takes_pictures else None
+        if picture is None or message.notification.attempt > 1:
+            # Some services take the text before they fail at the picture: that must not go on for a day.
+            self._try(service, message, None)
+            return
         try:
-            plugin = Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
-        except (AppriseException, TypeError, ValueError):  # their texts hold parts of the URL
-            plugin = None
-        stand_in.stand_in("apprise")
-        scheme = found[0] if (found := re.match(r"[a-z0-9]{1,30}(?=://)", url)) else "?"
-        if plugin is None:
-            raise ConfigError(f"{where}: apprise has no service that takes this URL (it begins with {scheme}://)")
-        if not _over_http(plugin):
-            raise ConfigError(f"{where}: {scheme}:// does not go over HTTP, which is all that the bridge can guard")
-        plugin.retry, plugin.optional = 0, False  # trying again is the bridge's, and a failure is one
-        plugin.redirects = False
-        client = Apprise(asset=asset)
-        client.add(plugin)
-        return self._worded(client, plugin, url)
+            self._try(service, message, picture)
+        except DeliveryFailed as failure:
+            if failure.retryable:
+                raise
+            self._try(service, message, None)
 
-    def _worded(self, client: Any, plugin: Any, url: str) -> _Service:
-        overrides, failed = self._settings.templates, self._surroundings.template_failed
-        channel = CHANNELS[plugin.resolve_format().value]
-        within = plugin.title_maxlen <= 0  # apprise puts it above the text, where it is escaped as the text is
-        room = min(plugin.body_maxlen, TEXT_CHARACTERS)
-        most = min(TITLE_CHARACTERS, room // 3 if within else plugin.title_maxlen)
-        return _Service(
-            client=client,
-            name=str(plugin.service_name),
-            mark=hashlib.sha256(url.encode()).hexdigest()[:16],
-            format=plugin.resolve_format().value,
-            takes_pictures=bool(plugin.attachment_support),
-            title=Wording(channel if within else "plain", overrides, title_limit=most, failed=failed),
-            text=Wording(channel, overrides, text_limit=room - most - 20 if within else room, failed=failed),
-        )
-
-
-@dataclass(frozen=True)
-class _Service:
-    """One URL: apprise's client for it alone, and how it is worded. `mark` stands for the URL in the database."""
-
-    client: Any
-    name: str
-    mark: str
-    format: str
-    takes_pictures: bool
-    title: Wording
-    text: Wording
-
-
-def silence() -> None:
-    """Keep apprise's own log lines in it: they hold URLs, tokens and what services answered."""
-    log = logging.getLogger("apprise")
-    log.propagate = False
-    if not log.handlers:
-        log.addHandler(logging.NullHandler())
+    def _try(self, service: Service, message: Message, picture: bytes | None) -> None:
+        settings, here = self._settings, self._surroundings
+        errand = Errand(settings.timeout, settings.tls_config, here.allow_link_local, here.clock)
+        with errand.begin():
+            taken = service.tell(message, picture)
+        if not taken and errand.failures:
+            raise _joined(f"{service.name}: {errand.failures[-1]}", errand.failures)
+        if not taken:
+            raise DeliveryFailed(f"{service.name} did not take it", retryable=True)
 
 
 def _urls(settings: AppriseReceiver) -> list[str]:
@@ -194,18 +102,12 @@ def _urls(settings: AppriseReceiver) -> list[str]:
     return urls
 
 
-def _over_http(plugin: Any) -> bool:
-    """Whether the plugin, or the one that it is made of, calls `requests`; and nothing else."""
-    packages = {".".join(kind.__module__.split(".")[:3]) for kind in type(plugin).__mro__}
-    own = {package for package in packages if package.startswith("apprise.plugins.")} - {"apprise.plugins.base"}
-    return not own & _NOT_OVER_HTTP and any(map(stand_in.stands_in, own))
-
-
-def _failure(name: str, failures: list[DeliveryFailed]) -> DeliveryFailed:
-    if not failures:
-        return DeliveryFailed(f"{name} did not take it", retryable=True)
+def _joined(text: str, failures: list[DeliveryFailed], progress: Memory | None = None) -> DeliveryFailed:
+    """One failure for several: tried again while one of them may be, and not before the last of them wants it."""
+    asked = [failure.retry_after_seconds for failure in failures if failure.retry_after_seconds is not None]
     return DeliveryFailed(
-        f"{name}: {failures[-1]}",
+        text,
         retryable=any(failure.retryable for failure in failures),
-        retry_after_seconds=max((failure.retry_after_seconds or 0 for failure in failures), default=0) or None,
+        retry_after_seconds=max(asked, default=None),
+        progress=progress,
     )

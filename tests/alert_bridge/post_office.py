@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.policy
 import functools
+import logging
 import socket
 import ssl
 from email import message_from_bytes
@@ -46,6 +47,7 @@ class PostOffice:
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
 
     def __enter__(self) -> Self:
+        logging.getLogger("mail").setLevel(logging.WARNING)  # it would log both sides in the process under test
         self._controller.start()
         return self
 

@@ -5,25 +5,32 @@ To put a notifier under test, add its service here and a line to CASES.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email.parser
 import email.policy
+import html
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from alert_bridge.notifier import ReceiverSettings
+from alert_bridge.notifiers.apprise import AppriseReceiver
 from alert_bridge.notifiers.log import LogReceiver
+from alert_bridge.notifiers.mail import EmailReceiver
+from alert_bridge.notifiers.pagerduty import PagerDutyReceiver
 from alert_bridge.notifiers.slack import SlackReceiver
 from alert_bridge.notifiers.teams import TeamsReceiver
 from alert_bridge.notifiers.webhook import WebhookReceiver
-from cloudpulse.config import Authorization, Secret
+from cloudpulse.config import Authorization, ClientTls, Secret
 from cloudpulse.durations import Duration
+from tests.alert_bridge.post_office import PostOffice, authority
 
 Front = tuple[list[Callable[..., Any]], str]
 """The tests' server: the last WSGI app of the list answers at the URL."""
@@ -299,6 +306,149 @@ class Teams(Service):
         return key
 
 
+class PagerDuty(Service):
+    """Events API v2, with the limits that developer.pagerduty.com gives."""
+
+    def take(self, request: Request) -> tuple[int, bytes]:
+        expect(request.method == "POST", "expected a POST")
+        expect(request.path == "/v2/enqueue", "expected /v2/enqueue")
+        expect(len(request.body) <= 512 * 1024, "larger than 512 KB")
+        event = request.json
+        expect(event["routing_key"] == "header-token", "Length of 'routing_key' is incorrect")
+        expect(event["event_action"] in ("trigger", "acknowledge", "resolve"), "event_action")
+        expect(0 < len(event["dedup_key"]) <= 255, "dedup_key: up to 255 characters")
+        if event["event_action"] == "trigger":
+            payload = event["payload"]
+            expect(0 < len(payload["summary"]) <= 1024, "summary: up to 1,024 characters")
+            expect(payload["source"], "source")
+            expect(payload["severity"] in ("critical", "error", "warning", "info"), "severity")
+            expect(datetime.fromisoformat(payload["timestamp"]).tzinfo, "timestamp")
+            expect(isinstance(payload["custom_details"], dict), "custom_details")
+            for link in event["links"]:
+                expect(link["href"].startswith(("http://", "https://")), "href")
+        return 202, b'{"status": "success", "message": "Event processed"}'
+
+    def shown(self) -> list[str]:
+        return [
+            text
+            for event in (request.json for request in self.requests)
+            if event["event_action"] == "trigger"
+            for text in (
+                event["payload"]["summary"],
+                event["payload"]["custom_details"]["message"],
+                *(f"link: {link['href']}" for link in event["links"]),
+            )
+        ]
+
+    def active(self, text: str) -> set[str]:
+        return {text.removeprefix("link: ")} if text.startswith("link: ") else set()  # all else is plain text
+
+    def key(self, request: Request) -> str:
+        key: str = request.json["dedup_key"]
+        return key
+
+
+class Mail(Service):
+    """A server that people's mails go to. `fault` is about the mail itself below 500, about the server above."""
+
+    @contextlib.contextmanager
+    def serving(self, front: Front) -> Iterator[str]:
+        with PostOffice("starttls", (b"user", b"user-password")) as self.office:
+            self.office.answers = self
+            yield f"smtp://127.0.0.1:{self.office.port}"
+
+    def __contains__(self, command: str) -> bool:
+        """As the office's answers: what to say instead of taking a mail."""
+        self._fault = self.fault(Request("SMTP", command, {}, {}, b"")) if command == "DATA" else None
+        return self._fault is not None
+
+    def __getitem__(self, command: str) -> str:
+        assert self._fault is not None
+        return f"{554 if self._fault[0] < 500 else 451} you sent {SECRETS} to {command}"
+
+    def take(self, request: Request) -> tuple[int, bytes]:
+        raise Wrong("mails come over SMTP")
+
+    def shown(self) -> list[str]:
+        return [
+            text
+            for _, mail in self.office.mails
+            for text in (
+                mail["Subject"],
+                *(part.get_content() for part in mail.walk() if part.get_content_maintype() == "text"),
+            )
+        ]
+
+    def active(self, text: str) -> set[str]:
+        return active_html(text) if "<html" in text else set()
+
+    def key(self, request: Request) -> str:
+        raise NotImplementedError
+
+
+def active_html(text: str) -> set[str]:
+    """Targets of links, and tags beyond those that show text."""
+    ours = {"br", "strong", "a", "h1", "b", "html", "head", "meta", "title", "style", "body", "img"}
+    tags = set(re.findall(r"</?([a-zA-Z][^\s/>]*)", text)) - ours
+    return tags | {html.unescape(target) for target in re.findall(r'(?:href|src)="((?!cid:)[^"]*)', text)}
+
+
+class Json(Service):
+    """A service that apprise reaches: its `json://`, of which the text is as it would be anywhere else."""
+
+    def take(self, request: Request) -> tuple[int, bytes]:
+        expect(request.method == "POST", "expected a POST")
+        expect(request.path == "/hook/path-token", "expected the path")
+        expect(request.headers["AUTHORIZATION"].startswith("Basic "), "expected a password")
+        told = request.json
+        expect(0 < len(told["title"]) <= 250, "title: up to 250 characters")
+        expect(0 < len(told["message"]) <= 32768, "message: up to 32,768 characters")
+        expect(told["type"] in ("info", "success", "warning", "failure"), "type")
+        for attachment in told["attachments"]:
+            expect(base64.b64decode(attachment["base64"]).startswith(b"\x89PNG"), "a picture")
+        return 200, b""
+
+    def shown(self) -> list[str]:
+        return [text for request in self.requests for text in (request.json["title"], request.json["message"])]
+
+    def active(self, text: str) -> set[str]:
+        return set()
+
+    def key(self, request: Request) -> str:
+        return request.body.decode()  # apprise has no room for a key
+
+
+class JsonOfHtml(Json):
+    """The same for services that show HTML."""
+
+    def active(self, text: str) -> set[str]:
+        return active_html(text) if text in [request.json["message"] for request in self.requests] else set()
+
+
+def apprise_settings(url: str, form: str) -> AppriseReceiver:
+    host = url.removeprefix("http://")
+    return AppriseReceiver(
+        name="one",
+        urls=(Secret(f"json://user:user-password@{host}/hook/path-token?+X-Key=header-token&format={form}"),),
+        timeout=Duration(2),
+    )
+
+
+def email_settings(url: str, folder: Path) -> EmailReceiver:
+    authority().cert_pem.write_to_path(str(folder / "ca.pem"))
+    return EmailReceiver(
+        name="one",
+        host="127.0.0.1",
+        port=int(url.rpartition(":")[2]),
+        username="user",
+        password=Secret("user-password"),
+        from_="bridge@example.org",
+        to=("ann@example.org", "bob@example.org"),
+        tls_config=ClientTls(ca_file=folder / "ca.pem"),
+        timeout=Duration(20),
+    )
+
+
 class Log(Service):
     """No service at all: what is written to the log is looked at by tests of its own."""
 
@@ -369,5 +519,15 @@ CASES = [
             timeout=Duration(2),
         ),
     ),
+    Case(
+        "pagerduty",
+        PagerDuty,
+        lambda url, folder: PagerDutyReceiver(
+            name="one", routing_key=Secret("header-token"), url=f"{url}/v2/enqueue", timeout=Duration(2)
+        ),
+    ),
+    Case("email", Mail, email_settings, remembers=True, over_http=False),
+    Case("apprise", Json, lambda url, folder: apprise_settings(url, "text")),
+    Case("apprise-html", JsonOfHtml, lambda url, folder: apprise_settings(url, "html")),
     Case("log", Log, lambda url, folder: LogReceiver(name="one", insight=True), over_http=False),
 ]
