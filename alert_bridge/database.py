@@ -49,6 +49,9 @@ class Backend(Protocol):
     def set_version(self, connection: Connection, version: int) -> None:
         """Note it."""
 
+    def tell_spread(self, connection: Connection) -> None:
+        """Tell it which indices are worth how much, where it doesn't find out by itself."""
+
     def reason(self, error: DBAPIError) -> str:
         """What the driver says, without any secret or stored value."""
 
@@ -79,6 +82,7 @@ class Database:
             with self._errors("open"), backend.engine.begin() as connection:
                 backend.take_turn(connection)
                 migrations.prepare(connection, backend)
+                backend.tell_spread(connection)
             backend.check()
         except BaseException:
             backend.close()

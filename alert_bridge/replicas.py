@@ -6,11 +6,11 @@ the others still count. While the database is away nobody beats, so nobody is gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select, update
 
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
@@ -44,9 +44,13 @@ class Replicas:
     def __init__(self, database: Database, outbox: Outbox, receivers: Sequence[str], heir: str) -> None:
         self._database = database
         self._outbox = outbox
-        self._receivers = receivers
-        self._heir = heir
         self._seen: Mapping[str, _Seen] = {}
+        self.configure(receivers, heir)
+
+    def configure(self, receivers: Sequence[str], heir: str) -> None:
+        """From the next beat on."""
+        self._receivers = tuple(receivers)
+        self._heir = heir
 
     def beat(self) -> Change:
         """Say that this one lives, and take over from those that don't. The first time before any claim."""
@@ -68,8 +72,9 @@ class Replicas:
 
     def _show(self, connection: Connection) -> dict[str, int]:
         mine = replicas.c.id == self._outbox.replica
-        if not connection.execute(update(replicas).where(mine).values(beats=replicas.c.beats + 1)).rowcount:
-            told = msgspec.json.encode(self._receivers).decode()
+        told = msgspec.json.encode(self._receivers).decode()
+        beaten = update(replicas).where(mine).values(beats=replicas.c.beats + 1, receivers=told)
+        if not connection.execute(beaten).rowcount:
             connection.execute(insert(replicas).values(id=self._outbox.replica, beats=0, receivers=told))
         others = select(replicas.c.id, replicas.c.beats).where(~mine)
         return {row.id: row.beats for row in connection.execute(others)}
@@ -88,10 +93,19 @@ class Replicas:
             .values(claimed_until=None, claimed_by=None)
         )
         known = {receiver for row in living for receiver in msgspec.json.decode(row.receivers, type=list[str])}
-        orphaned = and_(
-            pending(notifications), notifications.c.claimed_by.is_(None), notifications.c.receiver.not_in(known)
-        )
-        return connection.execute(update(notifications).where(orphaned).values(receiver=self._heir)).rowcount
+        return connection.execute(update(notifications).where(_orphaned(known)).values(receiver=self._heir)).rowcount
+
+
+def _orphaned(known: Collection[str]) -> ColumnElement[bool]:
+    """Not where something of the incident is under way: were that to fail, it would come after the later ones."""
+    claimed = notifications.alias("claimed")
+    under_way = exists().where(
+        pending(claimed),
+        claimed.c.receiver == notifications.c.receiver,
+        claimed.c.incident == notifications.c.incident,
+        claimed.c.claimed_by.is_not(None),
+    )
+    return and_(pending(notifications), notifications.c.receiver.not_in(known), ~under_way)
 
 
 def _followed(before: _Seen | None, beats: int) -> _Seen:
