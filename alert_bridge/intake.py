@@ -40,7 +40,8 @@ class Intake:
         """
         try:
             group = webhook.parse(body)
-            self._retention.admit()
+            if not group.over:  # an end makes room: what it ends may then be deleted
+                self._retention.admit()
             deliveries = self._router.deliveries(group)
             stored = self._outbox.store(group, deliveries)
         except InvalidBody as error:

@@ -51,7 +51,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         "DROP INDEX notifications_by_incident",
         "CREATE INDEX notifications_by_receiver ON notifications (receiver, id, state)",
         "CREATE INDEX notifications_by_incident ON notifications (incident, id, state)",
-        """CREATE INDEX notifications_unfinished ON notifications (state, receiver, stored_at)
+        """CREATE INDEX notifications_unfinished ON notifications (state, receiver, id, stored_at)
             WHERE state IN ('pending', 'dead')""",
         "CREATE INDEX notifications_claimed ON notifications (claimed_by) WHERE claimed_by IS NOT NULL",
     ),
