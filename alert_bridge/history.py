@@ -49,7 +49,7 @@ class History:
     def notifications(self, filters: Mapping[str, str], before: int | None, limit: int) -> Page:
         """Notifications and what became of them; `filters` by NOTIFICATION_FILTERS."""
         query = _where(select(notifications, groups.c.status).join(groups), NOTIFICATION_FILTERS, filters)
-        if filters.get("state") in (PENDING, DEAD):
+        if "receiver" in filters and filters.get("state") in (PENDING, DEAD):
             query = query.where(unfinished(notifications))  # says nothing new, but lets an index be used
         return self._page(query, notifications.c.id, before, limit, _notification)
 
