@@ -28,6 +28,10 @@ WRITE_SECONDS = 10
 """How long a caller waits for its write: longer than the database waits for a lock, shorter than Alertmanager."""
 
 
+CLOSE_SECONDS = 3
+"""With all else that ends still within 10 s; a write that hangs for longer has lost its caller."""
+
+
 class Backend(Protocol):
     """One kind of database. `name` is how messages call it; `shared` says whether other processes may use it, too."""
 
@@ -124,7 +128,7 @@ class Database:
         """Finish the writes that wait, let the database go."""
         self._open = False
         self._queue.put(None)
-        self._thread.join(WRITE_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
         self._backend.close()
 
     def _write_batches(self) -> None:

@@ -16,6 +16,9 @@ from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.schema import notifications, pending, replicas
 
+LEAVE_SECONDS = 1
+"""How long the end waits for a database that may be away: the others notice it anyway."""
+
 SILENT_BEATS = 6
 """Beats of ours without one of another, after which it is given up."""
 
@@ -68,7 +71,9 @@ class Replicas:
         if self._outbox.held:
             return
         mine = replicas.c.id == self._outbox.replica
-        self._database.write(lambda connection: connection.execute(delete(replicas).where(mine)).rowcount)
+        self._database.write(
+            lambda connection: connection.execute(delete(replicas).where(mine)).rowcount, seconds=LEAVE_SECONDS
+        )
 
     def _show(self, connection: Connection) -> dict[str, int]:
         mine = replicas.c.id == self._outbox.replica
