@@ -28,6 +28,10 @@ WRITE_SECONDS = 10
 """How long a caller waits for its write: longer than the database waits for a lock, shorter than Alertmanager."""
 
 
+CLOSE_SECONDS = 3
+"""With all else that ends still within 10 s; a write that hangs for longer has lost its caller."""
+
+
 class Backend(Protocol):
     """One kind of database. `name` is how messages call it; `shared` says whether other processes may use it, too."""
 
@@ -48,6 +52,9 @@ class Backend(Protocol):
 
     def set_version(self, connection: Connection, version: int) -> None:
         """Note it."""
+
+    def tell_spread(self, connection: Connection) -> None:
+        """Tell it which indices are worth how much, where it doesn't find out by itself."""
 
     def reason(self, error: DBAPIError) -> str:
         """What the driver says, without any secret or stored value."""
@@ -79,6 +86,7 @@ class Database:
             with self._errors("open"), backend.engine.begin() as connection:
                 backend.take_turn(connection)
                 migrations.prepare(connection, backend)
+                backend.tell_spread(connection)
             backend.check()
         except BaseException:
             backend.close()
@@ -125,7 +133,7 @@ class Database:
         """Finish the writes that wait, let the database go."""
         self._open = False
         self._queue.put(None)
-        self._thread.join(WRITE_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
         self._backend.close()
 
     def _write_batches(self) -> None:

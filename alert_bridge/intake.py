@@ -43,7 +43,8 @@ class Intake:
         """
         try:
             group = webhook.parse(body)
-            self._retention.admit()
+            if not group.over:  # an end makes room: what it ends may then be deleted
+                self._retention.admit()
             plan = self._router.plan(group, self._clock())
             stored = self._outbox.store(group, plan.now, plan.muted)
         except InvalidBody as error:

@@ -54,7 +54,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         "DROP INDEX notifications_by_incident",
         "CREATE INDEX notifications_by_receiver ON notifications (receiver, id, state)",
         "CREATE INDEX notifications_by_incident ON notifications (incident, id, state)",
-        """CREATE INDEX notifications_unfinished ON notifications (state, receiver, stored_at)
+        """CREATE INDEX notifications_unfinished ON notifications (state, receiver, id, stored_at)
             WHERE state IN ('pending', 'dead')""",
         "CREATE INDEX notifications_told ON notifications (receiver, finished_at) WHERE state = 'delivered'",
         "CREATE INDEX notifications_muted ON notifications (receiver, due_at) WHERE state = 'muted'",

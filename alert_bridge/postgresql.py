@@ -92,6 +92,9 @@ class Postgres:
         connection.exec_driver_sql("DELETE FROM schema_version")
         connection.exec_driver_sql("INSERT INTO schema_version VALUES (%s)", (version,))
 
+    def tell_spread(self, connection: Connection) -> None:
+        """PostgreSQL looks by itself, when it vacuums."""
+
     def reason(self, error: DBAPIError) -> str:
         """The first line: PostgreSQL puts rows' values into those after it."""
         text = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)

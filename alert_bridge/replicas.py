@@ -6,15 +6,18 @@ the others still count. While the database is away nobody beats, so nobody is gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select, update
 
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.schema import notifications, pending, replicas
+
+LEAVE_SECONDS = 1
+"""How long the end waits for a database that may be away: the others notice it anyway."""
 
 SILENT_BEATS = 6
 """Beats of ours without one of another, after which it is given up."""
@@ -44,9 +47,13 @@ class Replicas:
     def __init__(self, database: Database, outbox: Outbox, receivers: Sequence[str], heir: str) -> None:
         self._database = database
         self._outbox = outbox
-        self._receivers = receivers
-        self._heir = heir
         self._seen: Mapping[str, _Seen] = {}
+        self.configure(receivers, heir)
+
+    def configure(self, receivers: Sequence[str], heir: str) -> None:
+        """From the next beat on."""
+        self._receivers = tuple(receivers)
+        self._heir = heir
 
     def beat(self) -> Change:
         """Say that this one lives, and take over from those that don't. The first time before any claim."""
@@ -74,7 +81,9 @@ class Replicas:
         if self._outbox.held:
             return
         mine = replicas.c.id == self._outbox.replica
-        self._database.write(lambda connection: connection.execute(delete(replicas).where(mine)).rowcount)
+        self._database.write(
+            lambda connection: connection.execute(delete(replicas).where(mine)).rowcount, seconds=LEAVE_SECONDS
+        )
 
     def _show(self, connection: Connection, beats: int) -> dict[str, int]:
         mine = replicas.c.id == self._outbox.replica
@@ -99,10 +108,19 @@ class Replicas:
             .values(claimed_until=None, claimed_by=None)
         )
         known = {receiver for row in living for receiver in msgspec.json.decode(row.receivers, type=list[str])}
-        orphaned = and_(
-            pending(notifications), notifications.c.claimed_by.is_(None), notifications.c.receiver.not_in(known)
-        )
-        return connection.execute(update(notifications).where(orphaned).values(receiver=self._heir)).rowcount
+        return connection.execute(update(notifications).where(_orphaned(known)).values(receiver=self._heir)).rowcount
+
+
+def _orphaned(known: Collection[str]) -> ColumnElement[bool]:
+    """Not where something of the incident is under way: were that to fail, it would come after the later ones."""
+    claimed = notifications.alias("claimed")
+    under_way = exists().where(
+        pending(claimed),
+        claimed.c.receiver == notifications.c.receiver,
+        claimed.c.incident == notifications.c.incident,
+        claimed.c.claimed_by.is_not(None),
+    )
+    return and_(pending(notifications), notifications.c.receiver.not_in(known), ~under_way)
 
 
 def _followed(before: _Seen | None, beats: int) -> _Seen:

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, exists, func, or_, select
 
 from alert_bridge.database import Database
-from alert_bridge.schema import DEAD, FIRING, acks, alerts, events, groups, memories, notifications, pending
+from alert_bridge.schema import DEAD, FIRING, acks, alerts, events, groups, memories, notifications
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
@@ -112,7 +112,10 @@ class Retention:
 
     def _delete(self, chosen: Sequence[_Candidate], old: float) -> int:
         # Asked again here: a dead letter may have been made pending since.
-        waits = or_(pending(notifications), and_(notifications.c.state == DEAD, notifications.c.finished_at >= old))
+        waits = or_(
+            notifications.c.finished_at.is_(None),
+            and_(notifications.c.state == DEAD, notifications.c.finished_at >= old),
+        )
         kept = exists().where(notifications.c.group_id == groups.c.id, waits)
 
         def operation(connection: Connection) -> int:

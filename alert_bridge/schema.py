@@ -197,6 +197,7 @@ Index(
     "notifications_unfinished",
     notifications.c.state,
     notifications.c.receiver,
+    notifications.c.id,
     notifications.c.stored_at,
     sqlite_where=unfinished(notifications),
     postgresql_where=unfinished(notifications),

@@ -23,6 +23,29 @@ _PRAGMAS = (
 )
 
 
+_SPREAD = {
+    "groups_by_key": "100000 2 1",
+    "groups_by_incident": "100000 20 1",
+    "alerts_by_group": "1000000 10",
+    "alerts_by_incident": "1000000 200 1 1",
+    "alerts_by_fingerprint": "1000000 50 1 1",
+    "alerts_by_name": "1000000 5000 1 1",
+    "alerts_by_status": "1000000 500000 1",
+    "notifications_by_group": "500000 5",
+    "notifications_by_receiver": "500000 50000 1 1",
+    "notifications_by_incident": "500000 100 1 1",
+    "notifications_by_state": "500000 200000 1",
+    "notifications_due": "1000 100 2 1",
+    "notifications_in_order": "1000 100 2 1",
+    "notifications_unfinished": "5000 2500 500 1 1",
+    "notifications_claimed": "10 5",
+}
+"""How many rows an index of a long history has, then how many share a value of its first column, its first two, ...
+
+Source: https://www.sqlite.org/fileformat2.html#stat1tab, and lang_analyze.html on writing it by hand.
+"""
+
+
 class SqliteFile:
     """A Backend; claims `data_dir` until it is closed. Raises StoreError when the folder can't be used."""
 
@@ -70,6 +93,14 @@ class SqliteFile:
     def set_version(self, connection: Connection, version: int) -> None:
         """Within the transaction, as everything in the file's header."""
         connection.exec_driver_sql(f"PRAGMA user_version={version}")
+
+    def tell_spread(self, connection: Connection) -> None:
+        """SQLite's own ANALYZE would hold up the writer, or with a limit see one value only."""
+        connection.exec_driver_sql("ANALYZE sqlite_schema")  # makes the table
+        connection.exec_driver_sql("DELETE FROM sqlite_stat1")
+        rows = [(index.partition("_")[0], index, spread) for index, spread in _SPREAD.items()]
+        connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", rows)
+        connection.exec_driver_sql("ANALYZE sqlite_schema")  # reads it
 
     def reason(self, error: DBAPIError) -> str:
         """SQLite's own words, which hold no values."""

@@ -80,7 +80,7 @@ class BridgeProcess:
         self.data_dir = place / "data"
         self._config = place / "cloudpulse.yaml"
         self._log = place / "log"
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         self._config.write_text(f"alert_bridge:\n  data_dir: {self.data_dir}\n{lines}", encoding="utf-8")
         self.start()
 

@@ -35,6 +35,8 @@ class Recurring:
             try:
                 self._action()
             except StoreError as error:
+                if self._stopping.is_set():  # the database was closed under it
+                    return
                 log.error(f"{self._name} failed, will try again", error=str(error))
             except Exception:  # a bug, too, must not end it for as long as the process lives
                 log.exception(f"{self._name} broke, will try again")

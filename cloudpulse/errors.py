@@ -47,7 +47,7 @@ class WorkersUnavailable(CloudPulseError):
 
 
 class StoreError(CloudPulseError):
-    """A file under `data_dir` can't be written or read."""
+    """A file under `data_dir`, or the database in its place, can't be written or read."""
 
 
 class CorruptFile(StoreError):

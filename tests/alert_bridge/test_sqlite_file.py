@@ -26,7 +26,9 @@ def stored_rows(path):
     """Of each group: its id, how many alerts and how many notifications it has."""
     count = "(SELECT count(*) FROM {} WHERE group_id = groups.id)".format
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return connection.execute(f"SELECT id, {count('alerts')}, {count('notifications')} FROM groups").fetchall()
+        return connection.execute(
+            f"SELECT id, {count('alerts')}, {count('notifications')} FROM groups ORDER BY id"
+        ).fetchall()
 
 
 def test_a_full_disk_refuses_and_keeps_no_half(tmp_path, clock):
