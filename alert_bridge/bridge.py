@@ -12,6 +12,10 @@ from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
 from alert_bridge.delivery import Backoff, Delivery, Worker
+from alert_bridge.duty import Duty
+from alert_bridge.grafana.client import Grafana
+from alert_bridge.grafana.crossings import Crossings
+from alert_bridge.grafana.watch import HELD_SECONDS, Watch
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
@@ -27,6 +31,7 @@ from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
 from cloudpulse.errors import StoreError
+from cloudpulse.promql import MetricSource
 from cloudpulse.serving import Environ, Face, Health, Link
 from cloudpulse.streaming import Streams
 from cloudpulse.websocket import WebSocket
@@ -44,9 +49,17 @@ class Bridge:
     `face` is its WSGI app; `start` begins to deliver; `close` lets the data_dir go and leaves what waits for later.
     """
 
-    def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
-        names = [receiver.name for receiver in settings.receivers]
-        router = Router(settings.routes, settings.fallback_names)
+    def __init__(
+        self,
+        settings: AlertBridgeSettings,
+        insights: Insights,
+        clock: Clock = time.time,
+        source: MetricSource | None = None,
+    ) -> None:
+        names = [receiver.name for receiver in settings.all_receivers]
+        router = Router(
+            settings.routes, settings.fallback_names, [] if settings.grafana is None else [settings.grafana.name]
+        )
         token = None
         if settings.bearer_token is not None or settings.bearer_token_file is not None:
             token = secret_text(settings.bearer_token, settings.bearer_token_file)
@@ -56,7 +69,7 @@ class Bridge:
         surroundings = Surroundings(
             clock, settings.allow_link_local, lambda receiver: metrics.template_failures.labels(receiver).inc()
         )
-        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.all_receivers for _ in range(r.concurrency)]
 
         self._database = Database(settings.data_dir)
         self.outbox = Outbox(
@@ -95,6 +108,7 @@ class Bridge:
             max_body_bytes=settings.max_body_bytes,
             token=token,
         )
+        self._watch = _watch(settings, source, self._database, surroundings)
         self._streams = Streams(settings.stream.most)
         self._stream = Stream(self._database, clock, lambda: self._streams.count, self._streams.wake)
         self._database.on_commit(self._stream.stored)
@@ -118,6 +132,8 @@ class Bridge:
         self._delivery.start()
         self._stream.start()
         self._streams.start()
+        if self._watch is not None:
+            self._watch.start()
 
     def stop_streams(self) -> None:
         """Say good-bye to who listens, while the server finishes its requests."""
@@ -127,6 +143,8 @@ class Bridge:
     def close(self) -> None:
         """Stop delivering and let the data_dir go."""
         self.stop_streams()
+        if self._watch is not None:
+            self._watch.close(DELIVERY_STOP_SECONDS)
         self._delivery.stop(DELIVERY_STOP_SECONDS)
         self._database.close()
 
@@ -139,6 +157,18 @@ class Bridge:
             return Health(False, {"outbox": str(error)})
         counts = {state: sum(entry.count for entry in backlog if entry.state == state) for state in (PENDING, DEAD)}
         return Health(True, {"outbox": "writable", "pending": counts[PENDING], "dead_letters": counts[DEAD]})
+
+
+def _watch(
+    settings: AlertBridgeSettings, source: MetricSource | None, database: Database, surroundings: Surroundings
+) -> Watch | None:
+    """What draws predictions, where it is asked for and there is a Prometheus to ask."""
+    grafana = settings.grafana
+    if grafana is None or source is None or not (grafana.predictions or grafana.live):
+        return None
+    client = Grafana(grafana, surroundings)
+    crossings = Crossings(client, source, surroundings.clock, draw=grafana.predictions, push=grafana.live)
+    return Watch(crossings, Duty(database, surroundings.clock, "predictions to grafana", HELD_SECONDS))
 
 
 def _anyone(_: Environ) -> None:

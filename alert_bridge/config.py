@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from alert_bridge.grafana.settings import GrafanaSettings
+from alert_bridge.notifier import ReceiverSettings
 from alert_bridge.notifiers import Receiver
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.router import Route
@@ -55,6 +57,7 @@ class AlertBridgeSettings(Section, frozen=True):
     bearer_token_file: Path | None = None
     allow_link_local: bool = False
     stream: StreamSettings = StreamSettings()
+    grafana: GrafanaSettings | None = None
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]
@@ -62,6 +65,8 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError("receivers: expected at least one, or leave the key out for a log receiver")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f'receivers: the name "{twice}" is given twice')
+        if self.grafana is not None and self.grafana.name in names:
+            raise ValueError(f'receivers: the name "{self.grafana.name}" is that of `grafana`: rename one')
         for place, used in self._uses():
             if unknown := next((name for name in used if name not in names), None):
                 raise ValueError(f'{place}: no receiver is named "{unknown}", expected one of {", ".join(names)}')
@@ -75,6 +80,11 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError(f"max_body_bytes: expected 1024 or more, got {self.max_body_bytes}")
         if self.bearer_token is not None and self.bearer_token_file is not None:
             raise ValueError("bearer_token and bearer_token_file can't both be set: keep one")
+
+    @property
+    def all_receivers(self) -> tuple[ReceiverSettings, ...]:
+        """Those that routes may name, and Grafana."""
+        return self.receivers if self.grafana is None else (*self.receivers, self.grafana)
 
     @property
     def fallback_names(self) -> tuple[str, ...]:

@@ -79,13 +79,17 @@ class Message:
 class DeliveryFailed(CloudPulseError):
     """The receiver did not take the notification; the message holds no secret and nothing the receiver wrote.
 
-    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried.
+    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried,
+    `status` what HTTP answered, if it did.
     """
 
-    def __init__(self, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool, retry_after_seconds: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
+        self.status = status
 
 
 class Notifier(Protocol):

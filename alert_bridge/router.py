@@ -27,11 +27,13 @@ class Router:
 
     Every alert of a group is routed by itself, so that who was told that it fires is also told that it ended,
     whatever other alerts were in the group at either time. An alert that no route takes goes to all of `fallback`.
+    Every alert goes to all of `always` besides.
     """
 
-    def __init__(self, routes: Sequence[Route], fallback: Sequence[str]) -> None:
+    def __init__(self, routes: Sequence[Route], fallback: Sequence[str], always: Sequence[str] = ()) -> None:
         self._routes = routes
         self._fallback = tuple(fallback)
+        self._always = tuple(always)
 
     def receivers(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the receivers of an alert with these labels, each once, at least one."""
@@ -41,7 +43,7 @@ class Router:
                 found.update(dict.fromkeys(route.receivers))
                 if not route.continue_:
                     break
-        return tuple(found) or self._fallback
+        return (tuple(found) or self._fallback) + self._always
 
     def deliveries(self, group: AlertGroup) -> dict[str, list[int]]:
         """Receiver -> positions of its alerts in the group."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from alert_bridge.grafana.alerts import GrafanaNotifier
+from alert_bridge.grafana.settings import GrafanaSettings
 from alert_bridge.notifier import Notifier, ReceiverSettings, Surroundings
 from alert_bridge.notifiers.log import LogNotifier, LogReceiver
 from alert_bridge.notifiers.slack import SlackNotifier, SlackReceiver
@@ -19,6 +21,7 @@ NOTIFIERS: dict[type[ReceiverSettings], Callable[[Any, Surroundings], Notifier]]
     SlackReceiver: SlackNotifier,
     TeamsReceiver: TeamsNotifier,
     LogReceiver: LogNotifier,
+    GrafanaSettings: GrafanaNotifier,  # `alert_bridge.grafana`, not one of the `receivers`
 }
 
 
