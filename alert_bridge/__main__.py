@@ -10,7 +10,9 @@ from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.insight import NoInsights
 from cloudpulse import config, logs
+from cloudpulse.config import PrometheusSettings
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
+from cloudpulse.promql import Prometheus
 
 PORT = 9812
 THREADS = 32
@@ -26,11 +28,12 @@ def command(
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
+    source = Prometheus(config.read(config_path).section("prometheus", PrometheusSettings))
 
     def settings() -> AlertBridgeSettings:
         return config.read(config_path).section("alert_bridge", AlertBridgeSettings)
 
-    bridge = Bridge(settings(), NoInsights(), reread=settings, lifecycle=lifecycle)
+    bridge = Bridge(settings(), NoInsights(), source=source, reread=settings, lifecycle=lifecycle)
     try:
         server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
         bridge.start()

@@ -19,6 +19,10 @@ from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Backend, Database
 from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
+from alert_bridge.duty import Duty
+from alert_bridge.grafana.client import Grafana
+from alert_bridge.grafana.crossings import Crossings
+from alert_bridge.grafana.watch import HELD_SECONDS, Watch
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
@@ -41,6 +45,7 @@ from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
 from cloudpulse.denials import Denials
 from cloudpulse.errors import ConfigError, StoreError
+from cloudpulse.promql import MetricSource
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Environ, Face, Health, Link
 from cloudpulse.streaming import Streams
@@ -74,10 +79,11 @@ class _Parts:
     access: Access
     backlog: BacklogMetrics
     app: Flask
+    watch: Watch | None
 
     @property
     def receivers(self) -> tuple[str, ...]:
-        return tuple(receiver.name for receiver in self.settings.receivers)
+        return tuple(receiver.name for receiver in self.settings.all_receivers)
 
     @property
     def heir(self) -> str:
@@ -106,10 +112,12 @@ class Bridge:
         insights: Insights,
         clock: Clock = time.time,
         *,
+        source: MetricSource | None = None,
         reread: Callable[[], AlertBridgeSettings] | None = None,
         lifecycle: bool = False,
     ) -> None:
         self._insights = insights
+        self._source = source
         self._clock = clock
         self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
@@ -170,6 +178,8 @@ class Bridge:
             recurring.start()
         self._stream.start()
         self._streams.start()
+        if self._parts.watch is not None:
+            self._parts.watch.start()
 
     def stop_streams(self) -> None:
         """Say good-bye to who listens, while the server finishes its requests."""
@@ -183,6 +193,8 @@ class Bridge:
         deliveries = [*self._retiring, self._parts.delivery]
         for delivery in deliveries:
             delivery.stop(DELIVERY_STOP_SECONDS / len(deliveries))
+        if self._parts.watch is not None:
+            self._parts.watch.close(DELIVERY_STOP_SECONDS)
         for recurring in self._upkeep:
             recurring.join(DELIVERY_STOP_SECONDS)
         try:
@@ -200,13 +212,13 @@ class Bridge:
             parts.delivery.wake(parts.receivers)
 
     def _built(self, settings: AlertBridgeSettings) -> _Parts:
-        names = tuple(receiver.name for receiver in settings.receivers)
+        names = tuple(receiver.name for receiver in settings.all_receivers)
         surroundings = Surroundings(
             self._clock,
             settings.allow_link_local,
             lambda receiver: self._metrics.template_failures.labels(receiver).inc(),
         )
-        built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
+        built = [(r, notifiers.build(r, surroundings)) for r in settings.all_receivers for _ in range(r.concurrency)]
         access = Access(settings, self._on_denied)
         self._metrics.expect(names)
         backoff = Backoff(settings.retry_first, settings.retry_max)
@@ -226,7 +238,8 @@ class Bridge:
             )
             for receiver, notifier in built
         ]
-        router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals))
+        always = [] if settings.grafana is None else [settings.grafana.name]
+        router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals), always)
         app = create_app(
             Intake(router, self.outbox, self._retention, self._wake, self._metrics, self._clock),
             self.outbox,
@@ -242,7 +255,17 @@ class Bridge:
             access,
             BacklogMetrics(self.outbox, names, self._clock),
             app,
+            self._watching(settings, surroundings),
         )
+
+    def _watching(self, settings: AlertBridgeSettings, surroundings: Surroundings) -> Watch | None:
+        """What draws predictions, where it is asked for and there is a Prometheus to ask."""
+        grafana = settings.grafana
+        if grafana is None or self._source is None or not (grafana.predictions or grafana.live):
+            return None
+        client = Grafana(grafana, surroundings)
+        crossings = Crossings(client, self._source, self._clock, draw=grafana.predictions, push=grafana.live)
+        return Watch(crossings, Duty(self._database, self._clock, "predictions to grafana", HELD_SECONDS))
 
     def _apply(self) -> None:
         settings = self._reread()
@@ -254,6 +277,10 @@ class Bridge:
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
         self._parts = new
         new.delivery.start()
+        if old.watch is not None:
+            old.watch.close(0)
+        if new.watch is not None:
+            new.watch.start()
         _warn_if_open(new.access)
         self._retiring.append(old.delivery)
         threading.Thread(target=self._retire, args=(old.delivery,), name="retire", daemon=True).start()
@@ -311,7 +338,7 @@ def _terms(settings: AlertBridgeSettings) -> _Terms:
     return {
         "repeat_after": settings.repeat_after,
         "give_up_after": settings.give_up_after,
-        "receivers": {receiver.name: receiver for receiver in settings.receivers},
+        "receivers": {receiver.name: receiver for receiver in settings.all_receivers},
     }
 
 

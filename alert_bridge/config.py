@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alert_bridge.grafana.settings import GrafanaSettings
 from alert_bridge.intervals import NamedIntervals
 from alert_bridge.notifier import ReceiverSettings
 from alert_bridge.notifiers import Receiver
@@ -80,6 +81,7 @@ class AlertBridgeSettings(Section, frozen=True):
     api_keys: tuple[ApiKey, ...] = ()
     allow_link_local: bool = False
     stream: StreamSettings = StreamSettings()
+    grafana: GrafanaSettings | None = None
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]
@@ -87,6 +89,8 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError("receivers: expected at least one, or leave the key out for a log receiver")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f'receivers: the name "{twice}" is given twice')
+        if self.grafana is not None and self.grafana.name in names:
+            raise ValueError(f'receivers: the name "{self.grafana.name}" is that of `grafana`: rename one')
         intervals = [interval.name for interval in self.time_intervals]
         if twice := next((name for name in intervals if intervals.count(name) > 1), None):
             raise ValueError(f'time_intervals: the name "{twice}" is given twice')
@@ -118,6 +122,11 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError("client_certificates: expected names such as alertmanager.monitoring, got an empty text")
         if self.bearer_token is not None and self.bearer_token_file is not None:
             raise ValueError("bearer_token and bearer_token_file can't both be set: keep one")
+
+    @property
+    def all_receivers(self) -> tuple[ReceiverSettings, ...]:
+        """Those that routes may name, and Grafana."""
+        return self.receivers if self.grafana is None else (*self.receivers, self.grafana)
 
     @property
     def fallback_names(self) -> tuple[str, ...]:

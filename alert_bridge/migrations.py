@@ -41,6 +41,8 @@ STEPS: Mapping[int, Sequence[str]] = {
             verdict TEXT NOT NULL, "by" TEXT NOT NULL, comment TEXT NOT NULL, at DOUBLE NOT NULL)""",
         """CREATE TABLE replicas (
             id TEXT NOT NULL, beats BIGINT NOT NULL, receivers TEXT NOT NULL, PRIMARY KEY (id))""",
+        """CREATE TABLE duties (
+            name TEXT NOT NULL, holder TEXT NOT NULL, until DOUBLE NOT NULL, PRIMARY KEY (name))""",
         "CREATE INDEX acks_by_fingerprint ON acks (fingerprint, until)",
         "CREATE INDEX dismissals_by_fingerprint ON dismissals (fingerprint)",
         "DROP INDEX groups_by_incident",

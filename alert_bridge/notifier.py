@@ -87,7 +87,8 @@ class DeliveryFailed(CloudPulseError):
 
     `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried,
     `progress` what the next attempt at this notification is to know, such as who has it already, and `memory` what to
-    remember of the incident when there is no next one, because a part of the receiver does have it.
+    remember of the incident when there is no next one, because a part of the receiver does have it; `status` is what
+    HTTP answered, if it did.
     """
 
     def __init__(
@@ -98,12 +99,14 @@ class DeliveryFailed(CloudPulseError):
         retry_after_seconds: float | None = None,
         progress: Memory | None = None,
         memory: Memory | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
         self.progress = progress
         self.memory = memory
+        self.status = status
 
 
 class Notifier(Protocol):

@@ -68,7 +68,7 @@ class Replicas:
 
     def change(self, receivers: Sequence[str], heir: str) -> int:
         """These are the receivers from now on; returns how much the heir got for that. By any thread."""
-        self._receivers, self._heir = receivers, heir
+        self._receivers, self._heir = tuple(receivers), heir
 
         def operation(connection: Connection) -> int:
             self._show(connection, beats=0)

@@ -71,12 +71,16 @@ class Router:
 
     Every alert of a group is routed by itself, so that who was told that it fires is also told that it ended,
     whatever other alerts were in the group at either time. An alert that no route takes goes to all of `fallback`.
+    Every alert goes to all of `always` besides.
     """
 
-    def __init__(self, routes: Sequence[Route], fallback: Sequence[str], calendar: Calendar) -> None:
+    def __init__(
+        self, routes: Sequence[Route], fallback: Sequence[str], calendar: Calendar, always: Sequence[str] = ()
+    ) -> None:
         self._routes = routes
         self._fallback = tuple(fallback)
         self._calendar = calendar
+        self._always = tuple(always)
 
     def ways(self, labels: Mapping[str, str]) -> list[Way]:
         """The routes that an alert with these labels takes, in order; empty when it goes to the fallback."""
@@ -85,7 +89,7 @@ class Router:
     def receivers(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the receivers of an alert with these labels at any time, each once, at least one."""
         found = {name: None for way in self.ways(labels) for name in way.receivers}
-        return tuple(found) or self._fallback
+        return (tuple(found) or self._fallback) + self._always
 
     def muted(self, labels: Mapping[str, str], at: float) -> dict[str, float]:
         """Receiver -> until when it isn't told of an alert with these labels at the time `at`; 0 for told now.
@@ -98,7 +102,7 @@ class Router:
             until = self._calendar.quiet_until(route.active_time_intervals, route.mute_time_intervals, at)
             for name in way.receivers:
                 found[name] = min(until, found.get(name, until))
-        return found or dict.fromkeys(self._fallback, 0.0)
+        return (found or dict.fromkeys(self._fallback, 0.0)) | dict.fromkeys(self._always, 0.0)
 
     def plan(self, group: AlertGroup, at: float) -> Plan:
         """Each alert that fires, or isn't muted, with its receivers. Who hears of other ends, the outbox knows."""

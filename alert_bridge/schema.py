@@ -169,6 +169,14 @@ replicas = Table(  # the bridge processes that share the database
     Column("receivers", Text, nullable=False),  # JSON list: those of its config
 )
 
+duties = Table(  # what one replica does for all, and until when it may
+    "duties",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Double, nullable=False),
+)
+
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
 
 # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from alert_bridge.grafana.alerts import GrafanaNotifier
+from alert_bridge.grafana.settings import GrafanaSettings
 from alert_bridge.notifier import Notifier, ReceiverSettings, Surroundings
 from alert_bridge.notifiers.apprise import AppriseNotifier, AppriseReceiver
 from alert_bridge.notifiers.log import LogNotifier, LogReceiver
@@ -27,6 +29,7 @@ NOTIFIERS: dict[type[ReceiverSettings], Callable[[Any, Surroundings], Notifier]]
     EmailReceiver: EmailNotifier,
     AppriseReceiver: AppriseNotifier,
     LogReceiver: LogNotifier,
+    GrafanaSettings: GrafanaNotifier,  # `alert_bridge.grafana`, not one of the `receivers`
 }
 
 

@@ -1,0 +1,1 @@
+"""Alerts and predicted crossings drawn onto Grafana's graphs, and pushed to Grafana Live."""
