@@ -13,18 +13,25 @@ from prometheus_client.core import Metric
 
 from alert_bridge import audit, notifiers
 from alert_bridge.access import Access, Caller, Denied
+from alert_bridge.acks import Acks
+from alert_bridge.acting import acting
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
 from alert_bridge.delivery import Backoff, Delivery, Worker
+from alert_bridge.dismissals import Dismissals
 from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
+from alert_bridge.linkpages import link_pages
+from alert_bridge.links import Links, signing_key
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.notifier import Surroundings
 from alert_bridge.outbox import Outbox
+from alert_bridge.reading import reading
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
+from alert_bridge.story import Stories
 from cloudpulse import logs
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
@@ -48,7 +55,6 @@ class _Parts:
     """What one config makes."""
 
     settings: AlertBridgeSettings
-    outbox: Outbox
     delivery: Delivery
     access: Access
     backlog: BacklogMetrics
@@ -86,7 +92,11 @@ class Bridge:
         self._ending = threading.Event()
         self._retiring: list[Delivery] = []
         self._database = Database(settings.data_dir)
+        self.outbox = Outbox(
+            self._database, clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
+        )
         try:
+            self._link_key = signing_key(self._database)
             self._parts = self._built(settings)
             self._tell_moved(self.outbox.resume(self._parts.receivers, heir=settings.fallback_names[0]))
         except BaseException:
@@ -98,18 +108,15 @@ class Bridge:
             (registry, self, BuildInfo(), self.reload),
             self._health,
             links=(
+                Link("/api/v1/alerts?current=true", "What fires now"),
                 Link("/api/v1/alerts", "Alerts, newest first"),
                 Link("/api/v1/notifications", "Notifications, newest first"),
                 Link("/api/v1/notifications?state=dead", "Given up"),
+                Link("/api/v1/openapi.json", "The API (OpenAPI)"),
             ),
             app=lambda environ, start_response: self._parts.app(environ, start_response),
             reload=self.reload if lifecycle else None,
         )
-
-    @property
-    def outbox(self) -> Outbox:
-        """The outbox under the config in force."""
-        return self._parts.outbox
 
     def identify(self, environ: Environ) -> Caller:
         """Who sends this request, under the config in force; raises Denied."""
@@ -134,12 +141,10 @@ class Bridge:
 
     def _built(self, settings: AlertBridgeSettings) -> _Parts:
         names = tuple(receiver.name for receiver in settings.receivers)
-        outbox = Outbox(
-            self._database, self._clock, repeat_after=settings.repeat_after, give_up_after=settings.give_up_after
-        )
         surroundings = Surroundings(self._clock, settings.allow_link_local)
         built = [(r, notifiers.build(r, surroundings)) for r in settings.receivers for _ in range(r.concurrency)]
         access = Access(settings, self._on_denied)
+        links = Links(settings.external_url, self._link_key, settings.links_expire_after, self._clock)
         self._metrics.expect(names)
         backoff = Backoff(settings.retry_first, settings.retry_max)
         nothing = NoInsights()
@@ -147,30 +152,43 @@ class Bridge:
             Worker(
                 receiver.name,
                 notifier,
-                outbox,
+                self.outbox,
                 self._insights if receiver.insight else nothing,
                 self._clock,
                 backoff,
                 self._metrics,
                 self._ending,  # and not when a new config stops the delivery: a result is recorded all the same
+                links.ack,
             )
             for receiver, notifier in built
         ]
+        acks = Acks(
+            self._database,
+            self.outbox,
+            settings.alertmanager,
+            settings.allow_link_local,
+            links,
+            self._wake,
+            self._clock,
+        )
+        history, stories = History(self._database), Stories(self._database, self._clock)
+        router = Router(settings.routes, settings.fallback_names)
         app = create_app(
-            Intake(Router(settings.routes, settings.fallback_names), outbox, self._wake, self._metrics),
-            outbox,
-            History(self._database),
-            self._take_up,
+            Intake(router, self.outbox, self._wake, self._metrics, max_alerts=settings.max_alerts),
+            access,
             self._metrics,
+            (
+                reading(history, stories),
+                acting(self.outbox, acks, Dismissals(self._database, self._clock), self._take_up),
+                link_pages(links, acks, history, stories, self._on_denied),
+            ),
             max_body_bytes=settings.max_body_bytes,
-            identify=access.identify,
         )
         return _Parts(
             settings,
-            outbox,
-            Delivery(workers, outbox, self._clock, threading.Event()),
+            Delivery(workers, self.outbox, self._clock, threading.Event()),
             access,
-            BacklogMetrics(outbox, names, self._clock),
+            BacklogMetrics(self.outbox, names, self._clock),
             app,
         )
 
@@ -181,6 +199,7 @@ class Bridge:
                 raise ConfigError(f"alert_bridge.{name}: needs a restart to change")
         old, new = self._parts, self._built(settings)
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
+        self.outbox.configure(repeat_after=settings.repeat_after, give_up_after=settings.give_up_after)
         self._parts = new
         new.delivery.start()
         _warn_if_open(new.access)
@@ -198,7 +217,7 @@ class Bridge:
         """Have everything delivered that waits, whatever receiver it was stored for."""
         parts = self._parts
         try:
-            moved = parts.outbox.inherit(parts.receivers, heir=parts.settings.fallback_names[0])
+            moved = self.outbox.inherit(parts.receivers, heir=parts.settings.fallback_names[0])
         except StoreError as error:
             log.error("notifications for receivers that are gone not moved", error=str(error))
         else:
@@ -216,9 +235,9 @@ class Bridge:
             text = "notifications waited for a receiver that the config no longer has"
             log.warning(text, count=count, now_for=self._parts.settings.fallback_names[0])
 
-    def _on_denied(self, refused: Denied, environ: Environ) -> None:
+    def _on_denied(self, refused: Denied, environ: Environ, action: str) -> None:
         self._metrics.denied.labels(refused.cause).inc()
-        audit.denied(self._denials, refused, environ)
+        audit.denied(self._denials, refused, environ, action)
 
     def _health(self) -> Health:
         """Ready means: an alert that comes now would be stored; found out by storing something."""

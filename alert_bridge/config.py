@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.notifiers import Receiver
 from alert_bridge.notifiers.log import LogReceiver
+from alert_bridge.posting import usable
 from alert_bridge.router import Route
 from cloudpulse.apikeys import ApiKey
 from cloudpulse.config import BasicAuth, Secret, Section
@@ -23,6 +25,8 @@ class AlertBridgeSettings(Section, frozen=True):
     file asks for and verifies them) are what Alertmanager shows for itself: any one of those set opens the webhook.
     `api_keys` are those of people and programs. Without keys, reading is open to everyone, and changes to whoever may
     post alerts. `max_alerts` bounds the alerts of one post.
+    `alertmanager` is where acks become silences, `external_url` where people reach the bridge: with it, messages have
+    links to take what they tell of, good for `links_expire_after`.
     `bearer_token`, where given, is asked of every POST.
     `allow_link_local` lets receivers and other services have link-local, cloud metadata and multicast addresses.
     """
@@ -43,6 +47,9 @@ class AlertBridgeSettings(Section, frozen=True):
     client_certificates: tuple[str, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()
     allow_link_local: bool = False
+    alertmanager: AlertmanagerSettings | None = None
+    external_url: str | None = None
+    links_expire_after: Duration = Duration(3 * 86400)
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]
@@ -63,6 +70,10 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError(f"max_body_bytes: expected 1024 or more, got {self.max_body_bytes}")
         if self.max_alerts < 1:
             raise ValueError(f"max_alerts: expected 1 or more, got {self.max_alerts}")
+        if self.external_url is not None and not _for_people(self.external_url):
+            raise ValueError("external_url: expected a URL such as https://alerts.example.com, without user, ? and #")
+        if self.links_expire_after <= 0:
+            raise ValueError(f"links_expire_after: expected more than 0s, got {self.links_expire_after}")
         keys = [key.name for key in self.api_keys]
         if twice := next((name for name in keys if keys.count(name) > 1), None):
             raise ValueError(f'api_keys: the name "{twice}" is given twice')
@@ -79,3 +90,7 @@ class AlertBridgeSettings(Section, frozen=True):
     def _uses(self) -> list[tuple[str, tuple[str, ...]]]:
         routes = [(f"routes[{i}].receivers", route.receivers) for i, route in enumerate(self.routes)]
         return [*routes, ("fallback", self.fallback or ())]
+
+
+def _for_people(url: str) -> bool:
+    return usable(url) and not set("?#@").intersection(url)

@@ -55,7 +55,9 @@ class Worker:
         backoff: Backoff,
         metrics: BridgeMetrics,
         stopping: threading.Event,
+        links: Callable[[Notification], str] = lambda _: "",
     ) -> None:
+        self._links = links
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
@@ -73,7 +75,9 @@ class Worker:
             return False
         with logs.correlation("notification", notification.idempotency_key):
             try:
-                memory = self._notifier.send(Message(notification, self._insights.of(notification.group)))
+                memory = self._notifier.send(
+                    Message(notification, self._insights.of(notification.group), self._links(notification))
+                )
             except DeliveryFailed as error:
                 self._failed(notification, error)
             except Exception as error:  # noqa: BLE001  see below

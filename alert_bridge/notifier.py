@@ -79,11 +79,20 @@ class Message:
 class DeliveryFailed(CloudPulseError):
     """The receiver did not take the notification; the message holds no secret and nothing the receiver wrote.
 
-    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried.
+    `retryable` says whether the same may succeed later, `retry_after_seconds` when the receiver asks to be tried,
+    `status` what it answered over HTTP.
     """
 
-    def __init__(self, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        status: int | None = None,
+    ) -> None:
         super().__init__(message)
+        self.status = status
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
 

@@ -7,7 +7,7 @@ a later one never overtakes. The others carry their head's `due_at`, which keeps
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -59,6 +59,10 @@ class Outbox:
     def __init__(self, database: Database, clock: Clock, *, repeat_after: float, give_up_after: float) -> None:
         self._database = database
         self._clock = clock
+        self.configure(repeat_after=repeat_after, give_up_after=give_up_after)
+
+    def configure(self, *, repeat_after: float, give_up_after: float) -> None:
+        """From now on. In seconds: how long an equal group counts as told, and how long a delivery is tried."""
         self._repeat_after = repeat_after
         self._give_up_after = give_up_after
 
@@ -97,14 +101,16 @@ class Outbox:
 
         return self._database.write(operation)
 
-    def acknowledge(self, fingerprint: str, ack: Ack) -> tuple[str, ...]:
+    def acknowledge(self, fingerprint: str, ack: Ack | None, record: Callable[[Connection], None]) -> tuple[str, ...]:
         """Tell everyone who was told that this alert fires, and not that it ended, that someone has taken it.
 
-        Returns the receivers; empty when it doesn't fire. `ack.whole` is found out here, for each incident.
+        Without an `ack`, nobody has any more: they are told again that it fires. Returns the receivers; empty when it
+        doesn't fire. `ack.whole` is found out here, for each incident. `record` is in the same transaction.
         """
 
         def operation(connection: Connection) -> tuple[str, ...]:
             now = self._clock()
+            record(connection)
             latest = (
                 select(func.max(alerts.c.id))
                 .join(groups)
@@ -121,15 +127,16 @@ class Outbox:
                 firing = connection.execute(
                     select(func.count()).where(of_group, alerts.c.status == "firing", alerts.c.id != row.id)
                 ).scalar_one()
-                body = msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
+                body = ack and msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
                 sent = select(notifications.c.receiver, notifications.c.positions).where(
                     notifications.c.group_id == row.group_id, notifications.c.ack.is_(None)
                 )
-                for receiver, positions in connection.execute(sent).all():
-                    if position in msgspec.json.decode(positions, type=list[int]):
-                        self._enqueue(connection, now, row.group_id, [position], receiver, row.incident, body)
-                        told.append(receiver)
-            events.record(connection, now, "acked", fingerprint=fingerprint, by=ack.by, until=ack.until)
+                mine = [r for r, p in connection.execute(sent).all() if position in msgspec.json.decode(p)]
+                for receiver in dict.fromkeys(mine):
+                    self._enqueue(connection, now, row.group_id, [position], receiver, row.incident, body)
+                    told.append(receiver)
+            if ack is not None:
+                events.record(connection, now, "acked", fingerprint=fingerprint, by=ack.by, until=ack.until)
             return tuple(dict.fromkeys(told))
 
         return self._database.write(operation)
@@ -255,11 +262,20 @@ class Outbox:
         return self._database.write(operation)
 
     def inherit(self, receivers: Sequence[str], heir: str) -> int:
-        """Give `heir` what waits for other receivers and isn't on its way; returns how many. At any time."""
+        """Give `heir` what waits for other receivers; returns how many. At any time.
+
+        Incidents of which something is on its way stay: were that to fail, it would come after the later ones.
+        """
+        claimed = notifications.alias("claimed")
 
         def operation(connection: Connection) -> int:
-            free = or_(notifications.c.claimed_until.is_(None), notifications.c.claimed_until <= self._clock())
-            orphaned = and_(pending(notifications), notifications.c.receiver.not_in(receivers), free)
+            under_way = exists().where(
+                pending(claimed),
+                claimed.c.receiver == notifications.c.receiver,
+                claimed.c.incident == notifications.c.incident,
+                claimed.c.claimed_until > self._clock(),
+            )
+            orphaned = and_(pending(notifications), notifications.c.receiver.not_in(receivers), ~under_way)
             return connection.execute(update(notifications).where(orphaned).values(receiver=heir)).rowcount
 
         return self._database.write(operation)

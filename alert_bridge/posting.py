@@ -198,6 +198,7 @@ def check_status(place: str, status: int, retry_after: str | None, clock: Clock)
         f"{place} answered {status}{hint}",
         retryable=status not in REFUSED,
         retry_after_seconds=retry_seconds(retry_after, clock),
+        status=status,
     )
 
 

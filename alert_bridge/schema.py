@@ -123,6 +123,13 @@ dismissals = Table(  # alerts that people called useless or useful: labels for l
     sqlite_autoincrement=True,
 )
 
+keys = Table(  # random texts of the bridge's own, such as the one that signs links; the same for all replicas
+    "keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
 
 # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
