@@ -90,14 +90,14 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
                     continue  # the page says that it ended
                 except (AlertmanagerUnavailable, StoreError) as error:
                     problems.append(str(error))
-                    audit.changed(caller, request.environ, "ack", "failed", fingerprint=fingerprint)
+                    audit.changed(caller, request.environ, "ack", "failed", alert={"fingerprint": fingerprint})
                     break
                 audit.changed(
                     caller,
                     request.environ,
                     "ack",
                     "taken",
-                    fingerprint=fingerprint,
+                    alert={"fingerprint": fingerprint},
                     notification=notification_id,
                     silence=done[fingerprint].silence,
                     said={"by": by, "comment": comment},
@@ -124,7 +124,7 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
         links.check("undo", silence, expires, signature)
         by = _field("by", 100)
         undone = acks.undo(by or "someone with the link", silence=silence)
-        about = {"fingerprint": undone.fingerprint, "silence": silence, "said": {"by": by}}
+        about = {"alert": {"fingerprint": undone.fingerprint}, "silence": silence, "said": {"by": by}}
         audit.changed(Caller("link:undo"), request.environ, "undo ack", "undone", **about)
         return _page("Undone", text="The silence has ended.")
 
@@ -163,15 +163,16 @@ def _offer(shown: Sequence[Shown], acks: Acks) -> dict[str, Any]:
 
 def _shown(alert: dict[str, Any], standing: Standing, taken: Taken | None = None) -> Shown:
     labels, annotations = alert["labels"], alert["annotations"]
-    state = "fires" if standing.firing else "has ended"
+    began = f"{datetime.fromisoformat(alert['startsAt']).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    state = f"fires since {began}" if standing.firing else f"has ended; began {began}"
     if standing.taken is not None:
-        state += f", taken by {standing.taken.by} until {datetime.fromtimestamp(standing.taken.until, UTC):%H:%M} UTC"
+        state += f"; taken by {standing.taken.by} until {datetime.fromtimestamp(standing.taken.until, UTC):%H:%M} UTC"
     return Shown(
         alert["fingerprint"],
         labels.get("alertname", "alert"),
         annotations.get("summary", annotations.get("description", "")),
         tuple(sorted((name, value) for name, value in labels.items() if name != "alertname")),
-        f"{state}; since {alert['startsAt'][:16].replace('T', ' ')} UTC",
+        state,
         choosable=standing.firing,
         undo_url=taken.undo_url if taken is not None else "",
     )
