@@ -10,7 +10,7 @@ import msgspec
 
 from alert_bridge import shapes
 from alert_bridge.history import ALERT_FILTERS, DISMISSAL_FILTERS, NOTIFICATION_FILTERS
-from alert_bridge.parameters import CHOICES, LARGEST_ID, LIMIT, MOST, PAGING
+from alert_bridge.parameters import CHOICES, LARGEST_ID, LARGEST_MOMENT, LIMIT, MOST, PAGING
 from alert_bridge.webhook import AlertGroup
 from cloudpulse import __version__
 
@@ -38,7 +38,7 @@ _PARAMETERS: Mapping[str, Json] = {
 _MOMENT = {
     "anyOf": [
         {"type": "string", "format": "date-time"},
-        {"type": "string", "pattern": "^[0-9]{1,10}$"},
+        {"type": "number", "exclusiveMinimum": -LARGEST_MOMENT, "exclusiveMaximum": LARGEST_MOMENT},
     ]
 }
 
@@ -205,4 +205,5 @@ def _schemas() -> Json:
     ]
     public = [found for found in types if not found.__name__.startswith("_")]
     _, components = msgspec.json.schema_components(public, ref_template="#/components/schemas/{name}")
+    components["AlertGroup"]["properties"]["alerts"]["minItems"] = 1  # checked by webhook.parse
     return components

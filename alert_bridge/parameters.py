@@ -21,6 +21,9 @@ MOST = 1000
 """Entries on a page: unless told, and at most."""
 
 LARGEST_ID = 2**63 - 1
+LARGEST_MOMENT = 1e12
+"""Unix seconds; some 30,000 years."""
+
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "status": get_args(Status),
     "state": get_args(State),
@@ -81,6 +84,6 @@ def _moment(text: str | None, name: str) -> float | None:
             seconds = found.timestamp() if found.tzinfo is not None else math.nan
         except (ValueError, OverflowError):
             seconds = math.nan
-    if not abs(seconds) < 1e12:
+    if not abs(seconds) < LARGEST_MOMENT:
         raise BadRequest(f'{name}: expected a time such as 2026-01-02T15:04:05Z or 1767366245, got "{text[:50]}"')
     return seconds
