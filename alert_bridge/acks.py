@@ -179,6 +179,7 @@ def _record(connection: Connection, now: float, fingerprint: str, silence: str, 
     """One row for each silence; any other of this alert has been replaced by Alertmanager."""
     ended = and_(acks.c.fingerprint == fingerprint, acks.c.until > now, acks.c.undone_at.is_(None))
     connection.execute(update(acks).where(ended, acks.c.silence != silence).values(undone_at=now))
-    row = {"fingerprint": fingerprint, "by": ack.by, "comment": ack.comment, "at": now, "until": ack.until}
+    row: dict[str, object] = {"fingerprint": fingerprint, "by": ack.by, "comment": ack.comment, "at": now}
+    row |= {"until": ack.until, "undone_at": None}
     if connection.execute(update(acks).where(acks.c.silence == silence).values(row)).rowcount == 0:
         connection.execute(insert(acks).values(row | {"silence": silence}))

@@ -4,6 +4,7 @@ The suite tries a few cases of each operation, CLOUDPULSE_FUZZ_CASES as many as 
 """
 
 import os
+import uuid
 
 import pytest
 import requests
@@ -31,7 +32,7 @@ class Silences:
     def __call__(self, environ, start_response):
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start_response("200 OK", [("Content-Type", "application/json")])
-        return [b'{"silenceID": "s", "status": {"state": "active"}}']
+        return [b'{"silenceID": "%s", "status": {"state": "active"}}' % uuid.uuid4().hex.encode()]
 
 
 @pytest.fixture(scope="module")
