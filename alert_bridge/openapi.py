@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -54,7 +55,10 @@ def document() -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": "What Alertmanager told, whom the bridge told, and what people did about it.",
         },
-        "paths": _paths(),
+        "paths": {
+            path: {method: operation.document(path) for method, operation in methods.items()}
+            for path, methods in _OPERATIONS.items()
+        },
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
@@ -63,123 +67,120 @@ def document() -> Json:
                 "basic": {"type": "http", "scheme": "basic", "description": "The webhook only."},
             },
         },
-        "security": [{}, {"apiKey": []}, {"bearer": []}],
+        "security": _SECURITY,
     }
 
 
-def _paths() -> Json:
-    fingerprint = _in_path("fingerprint", {"type": "string", "minLength": 1, "pattern": "^[^/]+$"})
-    notification = _in_path("id", {"type": "integer", "minimum": 1, "maximum": LARGEST_ID})
-    alerts = _operation(
-        "listAlerts",
-        "What Alertmanager told, newest first",
-        "AlertPage",
-        refusals=(400,),
-        parameters=_in_query((*ALERT_FILTERS, "current", *PAGING)),
+@dataclass(frozen=True)
+class _Operation:
+    """What one method does on one path: the names of the types that it takes and answers, and why it may refuse."""
+
+    name: str
+    summary: str
+    answer: str
+    refusals: tuple[int, ...] = (400,)
+    query: tuple[str, ...] = ()
+    body: str | None = None
+    body_required: bool = True
+    code: int = 200
+    basic_auth: bool = False
+
+    def document(self, path: str) -> Json:
+        answers = {str(self.code): {"description": "Done.", "content": _json(self.answer)}}
+        for status in sorted({*self.refusals, *ALWAYS}):
+            answers[str(status)] = {"description": REFUSALS[status], "content": _json("Error")}
+        made: Json = {
+            "operationId": self.name,
+            "summary": self.summary,
+            "parameters": [
+                *(_IN_PATH[name] for name in _IN_PATH if f"{{{name}}}" in path),
+                *(_query_parameter(name) for name in self.query),
+            ],
+            "responses": answers,
+        }
+        if self.body is not None:
+            made["requestBody"] = {"required": self.body_required, "content": _json(self.body)}
+        if self.basic_auth:
+            made["security"] = [*_SECURITY, {"basic": []}]
+        return made
+
+
+_SECURITY: list[Json] = [{}, {"apiKey": []}, {"bearer": []}]
+_IN_PATH: Mapping[str, Json] = {
+    name: {"name": name, "in": "path", "required": True, "schema": schema}
+    for name, schema in (
+        ("fingerprint", {"type": "string", "minLength": 1, "pattern": "^[^/]+$"}),
+        ("id", {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}),
     )
-    webhook = _operation(
-        "receive",
-        "Alertmanager's webhook (version 4): 200 once it is on disk",
-        "Accepted",
-        refusals=(400, 413, 415),
-        body="AlertGroup",
-    )
-    webhook["security"] = [{}, {"apiKey": []}, {"bearer": []}, {"basic": []}]
-    ack = {
-        "body": "AckRequest",
-        "optional": True,
-        "parameters": [fingerprint],
-        "refusals": (400, 404, 409, 413, 415),
-    }
-    verdict = {"body": "VerdictRequest", "parameters": [fingerprint], "refusals": (400, 404, 413, 415), "code": 201}
-    retry = {"parameters": [notification], "refusals": (400, 404, 409, 413)}
-    return {
-        "/api/v1/alerts": {"get": alerts, "post": webhook},
-        "/api/v1/alerts/{fingerprint}": {
-            "get": _operation(
-                "showAlert", "One alert's story", "AlertStory", refusals=(400, 404), parameters=[fingerprint]
-            )
-        },
-        "/api/v1/alerts/{fingerprint}/ack": {
-            "post": _operation("ack", "Take an alert: a short silence at Alertmanager", "AckAnswer", **ack),
-            "delete": _operation(
-                "undoAck",
-                "Undo it: the silence ends",
-                "AckAnswer",
-                refusals=(400, 404, 409, 413),
-                parameters=[fingerprint],
-            ),
-        },
-        "/api/v1/alerts/{fingerprint}/verdict": {
-            "post": _operation("judge", "Say what an alert was worth", "Recorded", **verdict)
-        },
-        "/api/v1/notifications": {
-            "get": _operation(
-                "listNotifications",
-                "What went to receivers, newest first",
-                "NotificationPage",
-                refusals=(400,),
-                parameters=_in_query((*NOTIFICATION_FILTERS, *PAGING)),
-            )
-        },
-        "/api/v1/notifications/{id}": {
-            "get": _operation(
-                "showNotification", "One of them", "NotificationDetail", refusals=(400, 404), parameters=[notification]
-            )
-        },
-        "/api/v1/notifications/{id}/retry": {
-            "post": _operation("retry", "Send it again now, a dead letter too", "Retried", **retry)
-        },
-        "/api/v1/dismissals": {
-            "get": _operation(
-                "listDismissals",
-                "What people said of alerts, newest first",
-                "DismissalPage",
-                refusals=(400,),
-                parameters=_in_query((*DISMISSAL_FILTERS, *PAGING)),
-            )
-        },
-    }
-
-
-def _operation(
-    name: str,
-    summary: str,
-    answer: str,
-    *,
-    refusals: Iterable[int],
-    parameters: list[Json] | None = None,
-    body: str | None = None,
-    optional: bool = False,
-    code: int = 200,
-) -> Json:
-    made: Json = {
-        "operationId": name,
-        "summary": summary,
-        "parameters": parameters or [],
-        "responses": {
-            str(code): {"description": "Done.", "content": _json(answer)},
-            **{
-                str(status): {"description": REFUSALS[status], "content": _json("Error")}
-                for status in sorted({*refusals, *ALWAYS})
-            },
-        },
-    }
-    if body is not None:
-        made["requestBody"] = {"required": not optional, "content": _json(body)}
-    return made
+}
+_OPERATIONS: Mapping[str, Mapping[str, _Operation]] = {
+    "/api/v1/alerts": {
+        "get": _Operation(
+            "listAlerts",
+            "What Alertmanager told, newest first",
+            "AlertPage",
+            query=(*ALERT_FILTERS, "current", *PAGING),
+        ),
+        "post": _Operation(
+            "receive",
+            "Alertmanager's webhook (version 4): answered once it is on disk",
+            "Accepted",
+            refusals=(400, 413, 415),
+            body="AlertGroup",
+            basic_auth=True,
+        ),
+    },
+    "/api/v1/alerts/{fingerprint}": {
+        "get": _Operation("showAlert", "One alert's story", "AlertStory", refusals=(400, 404)),
+    },
+    "/api/v1/alerts/{fingerprint}/ack": {
+        "post": _Operation(
+            "ack",
+            "Take an alert: a short silence at Alertmanager",
+            "AckAnswer",
+            refusals=(400, 404, 409, 413, 415),
+            body="AckRequest",
+            body_required=False,
+        ),
+        "delete": _Operation("undoAck", "Undo it: the silence ends", "AckAnswer", refusals=(404, 413)),
+    },
+    "/api/v1/alerts/{fingerprint}/verdict": {
+        "post": _Operation(
+            "judge",
+            "Say what an alert was worth",
+            "Recorded",
+            refusals=(400, 404, 413, 415),
+            body="VerdictRequest",
+            code=201,
+        ),
+    },
+    "/api/v1/notifications": {
+        "get": _Operation(
+            "listNotifications",
+            "What went to receivers, newest first",
+            "NotificationPage",
+            query=(*NOTIFICATION_FILTERS, *PAGING),
+        ),
+    },
+    "/api/v1/notifications/{id}": {
+        "get": _Operation("showNotification", "One of them", "NotificationDetail", refusals=(400, 404)),
+    },
+    "/api/v1/notifications/{id}/retry": {
+        "post": _Operation("retry", "Send it again now, a dead letter, too", "Retried", refusals=(404, 409, 413)),
+    },
+    "/api/v1/dismissals": {
+        "get": _Operation(
+            "listDismissals",
+            "What people said of alerts, newest first",
+            "DismissalPage",
+            query=(*DISMISSAL_FILTERS, *PAGING),
+        ),
+    },
+}
 
 
 def _json(name: str) -> Json:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-
-
-def _in_path(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": schema}
-
-
-def _in_query(names: Iterable[str]) -> list[Json]:
-    return [_query_parameter(name) for name in names]
 
 
 def _query_parameter(name: str) -> Json:
@@ -195,15 +196,8 @@ def _query_parameter(name: str) -> Json:
 
 
 def _schemas() -> Json:
-    types = [
-        AlertGroup,
-        *(
-            found
-            for found in vars(shapes).values()
-            if isinstance(found, type) and issubclass(found, msgspec.Struct) and found.__module__ == shapes.__name__
-        ),
-    ]
-    public = [found for found in types if not found.__name__.startswith("_")]
-    _, components = msgspec.json.schema_components(public, ref_template="#/components/schemas/{name}")
+    named = [found for name, found in vars(shapes).items() if not name.startswith("_")]
+    public = [found for found in named if isinstance(found, type) and issubclass(found, msgspec.Struct)]
+    _, components = msgspec.json.schema_components([AlertGroup, *public], ref_template="#/components/schemas/{name}")
     components["AlertGroup"]["properties"]["alerts"]["minItems"] = 1  # checked by webhook.parse
     return components

@@ -127,7 +127,7 @@ class Outbox:
                 firing = connection.execute(
                     select(func.count()).where(of_group, alerts.c.status == "firing", alerts.c.id != row.id)
                 ).scalar_one()
-                body = ack and msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
+                body = None if ack is None else _encoded(msgspec.structs.replace(ack, whole=firing == 0))
                 sent = select(notifications.c.receiver, notifications.c.positions).where(
                     notifications.c.group_id == row.group_id, notifications.c.ack.is_(None)
                 )
@@ -322,6 +322,10 @@ class Outbox:
         done = {"finished_at": now, "claimed_until": None, "state": state, **values}
         connection.execute(update(notifications).where(this).values(done))
         events.record(connection, now, state, notificationId=notification.id, receiver=notification.receiver)
+
+
+def _encoded(ack: Ack) -> str:
+    return msgspec.json.encode(ack).decode()
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:
