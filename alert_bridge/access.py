@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from alert_bridge.audit import Caller as Caller
 from alert_bridge.audit import Denied as Denied
+from alert_bridge.audit import OnDenied
 from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import credentials
 from cloudpulse.apikeys import ApiKeys
@@ -31,7 +31,7 @@ class Access:
     of all of them. Raises ConfigError when a secret can't be read.
     """
 
-    def __init__(self, settings: AlertBridgeSettings, on_denied: Callable[[Denied, Environ], None]) -> None:
+    def __init__(self, settings: AlertBridgeSettings, on_denied: OnDenied) -> None:
         self._on_denied = on_denied
         self._keys = ApiKeys(settings.api_keys)
         self._token = _text("bearer_token", settings.bearer_token, settings.bearer_token_file)
@@ -51,11 +51,14 @@ class Access:
         try:
             return self._identified(environ)
         except Denied as denied:
-            self._on_denied(denied, environ)
+            self._on_denied(denied, environ, "")
             raise
 
     def _identified(self, environ: Environ) -> Caller:
         changing = environ["REQUEST_METHOD"] not in READING
+        if changing and environ.get("HTTP_SEC_FETCH_SITE") == "cross-site":
+            # A browser's basic auth or certificate, or its place in the network, goes with any site's requests.
+            raise Denied(403, "forbidden", "changes are not taken from other sites' pages")
         webhook = changing and environ.get("PATH_INFO") == WEBHOOK
         if (webhook or (changing and not self._keys)) and (caller := self._alertmanager(environ)):
             return caller

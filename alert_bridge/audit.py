@@ -5,6 +5,7 @@ No line holds a secret: neither query nor headers are in it, nor the path of a s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloudpulse import logs
@@ -24,6 +25,11 @@ class Caller:
     name: str
     known: bool = True
 
+    def person(self, said: str) -> str:
+        """Who acts, for other people: the key's owner, or without a key who they say they are."""
+        kind, _, owner = self.name.partition(":")
+        return owner if kind == "key" else said or "someone"
+
 
 class Denied(CloudPulseError):
     """Refused for who asks; `status` is 401 or 403, `cause` the label that it is counted under."""
@@ -33,6 +39,10 @@ class Denied(CloudPulseError):
         self.status = status
         self.cause = cause
         self.challenge = challenge
+
+
+OnDenied = Callable[[Denied, Environ, str], None]
+"""Counts and logs a denial; the text stands for the path where that is secret, else empty."""
 
 
 def changed(caller: Caller, environ: Environ, action: str, result: str, **about: object) -> None:

@@ -15,10 +15,13 @@ from prometheus_client.core import Metric
 
 from alert_bridge import audit, notifiers
 from alert_bridge.access import Access, Caller, Denied
+from alert_bridge.acks import Acks
+from alert_bridge.acting import acting
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Backend, Database
 from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
+from alert_bridge.dismissals import Dismissals
 from alert_bridge.duty import Duty
 from alert_bridge.grafana.client import Grafana
 from alert_bridge.grafana.crossings import Crossings
@@ -27,16 +30,20 @@ from alert_bridge.history import History
 from alert_bridge.insight import Insights, NoInsights
 from alert_bridge.intake import Intake
 from alert_bridge.intervals import Calendar
+from alert_bridge.linkpages import link_pages
+from alert_bridge.links import Links, signing_key
 from alert_bridge.live import Live, opener
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics, StoredMetrics
 from alert_bridge.notifier import ReceiverSettings, Surroundings
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
+from alert_bridge.reading import reading
 from alert_bridge.replicas import SILENT_BEATS, Replicas
 from alert_bridge.retention import Retention
 from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
 from alert_bridge.sqlite_file import SqliteFile
+from alert_bridge.story import Stories
 from alert_bridge.stream import Stream
 from alert_bridge.upkeep import Recurring
 from cloudpulse import logs
@@ -132,6 +139,7 @@ class Bridge:
             self._retention = Retention(
                 self._database, clock, seconds=settings.retention, max_alerts=settings.max_stored_alerts
             )
+            self._link_key = signing_key(self._database)
             self._parts = self._built(settings)
             self._replicas = Replicas(self._database, self.outbox, self._parts.receivers, self._parts.heir)
             self._beat()
@@ -153,10 +161,12 @@ class Bridge:
             (registry, self, StoredMetrics(self._retention), BuildInfo(), self.reload),
             self._health,
             links=(
+                Link("/api/v1/alerts?current=true", "What fires now"),
                 Link("/api/v1/alerts", "Alerts, newest first"),
                 Link("/api/v1/notifications", "Notifications, newest first"),
                 Link("/api/v1/notifications?state=dead", "Given up"),
                 Link("/stream", "Live"),
+                Link("/api/v1/openapi.json", "The API (OpenAPI)"),
             ),
             app=Live(socket, lambda environ, start_response: self._parts.app(environ, start_response)),
             reload=self.reload if lifecycle else None,
@@ -220,6 +230,7 @@ class Bridge:
         )
         built = [(r, notifiers.build(r, surroundings)) for r in settings.all_receivers for _ in range(r.concurrency)]
         access = Access(settings, self._on_denied)
+        links = Links(settings.external_url, self._link_key, settings.links_expire_after, self._clock)
         self._metrics.expect(names)
         backoff = Backoff(settings.retry_first, settings.retry_max)
         nothing = NoInsights()
@@ -235,19 +246,41 @@ class Bridge:
                 self._metrics,
                 self._ending,  # and not when a new config stops the delivery: a result is recorded all the same
                 pauses[receiver.name],
+                links.ack,
             )
             for receiver, notifier in built
         ]
+        acks = Acks(
+            self._database,
+            self.outbox,
+            settings.alertmanager,
+            settings.allow_link_local,
+            links,
+            self._wake,
+            self._clock,
+        )
+        history, stories = History(self._database), Stories(self._database, self._clock)
         always = [] if settings.grafana is None else [settings.grafana.name]
         router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals), always)
-        app = create_app(
-            Intake(router, self.outbox, self._retention, self._wake, self._metrics, self._clock),
+        intake = Intake(
+            router,
             self.outbox,
-            History(self._database),
-            self._take_up,
+            self._retention,
+            self._wake,
             self._metrics,
+            self._clock,
+            max_alerts=settings.max_alerts,
+        )
+        app = create_app(
+            intake,
+            access,
+            self._metrics,
+            (
+                reading(history, stories),
+                acting(self.outbox, acks, Dismissals(self._database, self._clock), self._take_up),
+                link_pages(links, acks, history, stories, self._on_denied),
+            ),
             max_body_bytes=settings.max_body_bytes,
-            identify=access.identify,
         )
         return _Parts(
             settings,
@@ -318,9 +351,9 @@ class Bridge:
         except Denied as denied:
             raise Refused(HTTPStatus(denied.status), str(denied)) from denied
 
-    def _on_denied(self, refused: Denied, environ: Environ) -> None:
+    def _on_denied(self, refused: Denied, environ: Environ, action: str) -> None:
         self._metrics.denied.labels(refused.cause).inc()
-        audit.denied(self._denials, refused, environ)
+        audit.denied(self._denials, refused, environ, action)
 
     def _health(self) -> Health:
         """Ready means: an alert that comes now would be stored; found out by storing something."""

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.grafana.settings import GrafanaSettings
 from alert_bridge.intervals import NamedIntervals
 from alert_bridge.notifier import ReceiverSettings
 from alert_bridge.notifiers import Receiver
 from alert_bridge.notifiers.log import LogReceiver
+from alert_bridge.posting import usable
 from alert_bridge.router import Route
 from cloudpulse.apikeys import ApiKey
 from cloudpulse.config import BasicAuth, Secret, Section
@@ -49,6 +51,8 @@ class AlertBridgeSettings(Section, frozen=True):
     `api_keys` are those of people and programs. Without keys, reading is open to everyone, and changes to whoever may
     post alerts. `max_alerts` bounds the alerts of one post.
     `time_intervals` are what routes name in `active_time_intervals` and `mute_time_intervals`.
+    `alertmanager` is where acks become silences, `external_url` where people reach the bridge: with it, messages have
+    links to take what they tell of, good for `links_expire_after`.
     `bearer_token`, where given, is asked of every POST.
     `database` (or `database_file`) is the URL of a PostgreSQL database that several replicas may share, such as
     postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
@@ -82,6 +86,9 @@ class AlertBridgeSettings(Section, frozen=True):
     allow_link_local: bool = False
     stream: StreamSettings = StreamSettings()
     grafana: GrafanaSettings | None = None
+    alertmanager: AlertmanagerSettings | None = None
+    external_url: str | None = None
+    links_expire_after: Duration = Duration(3 * 86400)
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]
@@ -115,6 +122,10 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError(f"max_body_bytes: expected 1024 or more, got {self.max_body_bytes}")
         if self.max_alerts < 1:
             raise ValueError(f"max_alerts: expected 1 or more, got {self.max_alerts}")
+        if self.external_url is not None and not _for_people(self.external_url):
+            raise ValueError("external_url: expected a URL such as https://alerts.example.com, without user, ? and #")
+        if self.links_expire_after <= 0:
+            raise ValueError(f"links_expire_after: expected more than 0s, got {self.links_expire_after}")
         keys = [key.name for key in self.api_keys]
         if twice := next((name for name in keys if keys.count(name) > 1), None):
             raise ValueError(f'api_keys: the name "{twice}" is given twice')
@@ -166,3 +177,7 @@ def _check_names(place: str, used: Iterable[str], what: str, known: Sequence[str
     if unknown := next((name for name in used if name not in known), None):
         expected = f", expected one of {', '.join(known)}" if known else ""
         raise ValueError(f'{place}: no {what} is named "{unknown}"{expected}')
+
+
+def _for_people(url: str) -> bool:
+    return usable(url) and not set("?#@").intersection(url)

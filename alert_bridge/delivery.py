@@ -74,7 +74,9 @@ class Worker:
         metrics: BridgeMetrics,
         stopping: threading.Event,
         pause: Pause | None = None,
+        links: Callable[[Notification], str] = lambda _: "",
     ) -> None:
+        self._links = links
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
@@ -95,7 +97,9 @@ class Worker:
             return False
         with logs.correlation("notification", notification.idempotency_key):
             try:
-                memory = self._notifier.send(Message(notification, self._insights.of(notification.group)))
+                memory = self._notifier.send(
+                    Message(notification, self._insights.of(notification.group), self._links(notification))
+                )
             except DeliveryFailed as error:
                 self._failed(notification, error)
             except Exception as error:  # noqa: BLE001  see below

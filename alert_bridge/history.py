@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, func, select
 
 from alert_bridge.database import Database
-from alert_bridge.schema import DEAD, PENDING, alerts, groups, notifications, unfinished
+from alert_bridge.schema import DEAD, FIRING, PENDING, alerts, dismissals, groups, notifications, unfinished
 
 ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "status": alerts.c.status,
@@ -24,6 +24,23 @@ NOTIFICATION_FILTERS: Mapping[str, ColumnElement[str]] = {
     "receiver": notifications.c.receiver,
     "incident": notifications.c.incident,
 }
+
+
+DISMISSAL_FILTERS: Mapping[str, ColumnElement[str]] = {
+    "verdict": dismissals.c.verdict,
+    "fingerprint": dismissals.c.fingerprint,
+}
+
+
+@dataclass(frozen=True)
+class Period:
+    """When it was stored: from `since` on and before `until` (Unix seconds); None is open."""
+
+    since: float | None = None
+    until: float | None = None
+
+
+EVER = Period()
 
 
 @dataclass(frozen=True)
@@ -40,30 +57,69 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def alerts(self, filters: Mapping[str, str], before: int | None, limit: int) -> Page:
-        """Alerts as they came, one entry for each time Alertmanager told of one; `filters` by ALERT_FILTERS."""
+    def alerts(
+        self,
+        filters: Mapping[str, str],
+        before: int | None,
+        limit: int,
+        period: Period = EVER,
+        *,
+        current: bool = False,
+    ) -> Page:
+        """Alerts as they came, one entry for each time Alertmanager told of one; `filters` by ALERT_FILTERS.
+
+        `current`: only those that fire, as last told.
+        """
         columns = (alerts.c.id, alerts.c.group_id, alerts.c.incident, alerts.c.stored_at, alerts.c.body)
         query = _where(select(*columns), ALERT_FILTERS, filters)
-        return self._page(query, alerts.c.id, before, limit, _alert)
+        if current:
+            later = alerts.alias("later")
+            superseded = exists().where(later.c.fingerprint == alerts.c.fingerprint, later.c.id > alerts.c.id)
+            query = query.where(alerts.c.status == FIRING, ~superseded)
+        return self._page(query, alerts, period, before, limit, alert_entry)
 
-    def notifications(self, filters: Mapping[str, str], before: int | None, limit: int) -> Page:
+    def notifications(self, filters: Mapping[str, str], before: int | None, limit: int, period: Period = EVER) -> Page:
         """Notifications and what became of them; `filters` by NOTIFICATION_FILTERS."""
         query = _where(select(notifications, groups.c.status).join(groups), NOTIFICATION_FILTERS, filters)
         if "receiver" in filters and filters.get("state") in (PENDING, DEAD):
             query = query.where(unfinished(notifications))  # says nothing new, but lets an index be used
-        return self._page(query, notifications.c.id, before, limit, _notification)
+        return self._page(query, notifications, period, before, limit, notification_entry)
+
+    def dismissals(self, filters: Mapping[str, str], before: int | None, limit: int, period: Period = EVER) -> Page:
+        """What people said of alerts; `filters` by DISMISSAL_FILTERS."""
+        joined = dismissals.outerjoin(alerts, alerts.c.id == dismissals.c.alert_id)
+        query = _where(select(dismissals, alerts.c.body).select_from(joined), DISMISSAL_FILTERS, filters)
+        return self._page(query, dismissals, period, before, limit, dismissal_entry)
+
+    def notification(self, notification_id: int) -> dict[str, object] | None:
+        """One notification with the alerts that it tells of; None if there is none such."""
+        query = select(notifications, groups.c.status).join(groups).where(notifications.c.id == notification_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            told = select(alerts.c.body).where(alerts.c.group_id == row.group_id).order_by(alerts.c.id)
+            bodies = connection.scalars(told).all()
+        mine = [_told(bodies[position]) for position in msgspec.json.decode(row.positions, type=list[int])]
+        return {**notification_entry(row), "alerts": mine}
 
     def _page(
         self,
         query: Select[Any],
-        key: ColumnElement[int],
+        table: Table,
+        period: Period,
         before: int | None,
         limit: int,
         show: Callable[[Row[Any]], dict[str, object]],
     ) -> Page:
+        key = table.c.id
         if before is not None:
             query = query.where(key < before)
         with self._database.read() as connection:
+            if period.since is not None:
+                query = query.where(key >= _first_since(connection, table, period.since))
+            if period.until is not None:
+                query = query.where(key < _first_since(connection, table, period.until))
             rows = connection.execute(query.order_by(key.desc()).limit(limit + 1)).all()
         more = len(rows) > limit
         return Page([show(row) for row in rows[:limit]], rows[limit - 1].id if more else None)
@@ -73,18 +129,37 @@ def _where(query: Select[Any], columns: Mapping[str, ColumnElement[str]], filter
     return query.where(*(columns[name] == value for name, value in filters.items()))
 
 
-def _alert(row: Row[Any]) -> dict[str, object]:
-    told = msgspec.json.decode(row.body, type=dict[str, object])
+def _first_since(connection: Connection, table: Table, moment: float) -> int:
+    """The first id stored at that moment or later. Ids rise with time, so it needs no index: a few rows are looked at.
+
+    Where a clock was set back, what it doubled may be on either side.
+    """
+    at = table.c.at if table is dismissals else table.c.stored_at
+    low, high = 0, connection.scalar(select(func.max(table.c.id))) or 0
+    while low < high:
+        middle = (low + high) // 2
+        found = select(table.c.id, at).where(table.c.id > middle).order_by(table.c.id).limit(1)
+        row_id, stored_at = connection.execute(found).one()
+        if stored_at < moment:
+            low = row_id
+        else:
+            high = middle
+    return low + 1
+
+
+def alert_entry(row: Row[Any]) -> dict[str, object]:
+    """For JSON, as shapes.AlertEntry; of a row of `alerts` with its `incident`."""
     return {
         "id": row.id,
         "groupId": row.group_id,
         "incident": row.incident,
-        "storedAt": _moment(row.stored_at),
-        **told,
+        "storedAt": moment(row.stored_at),
+        **_told(row.body),
     }
 
 
-def _notification(row: Row[Any]) -> dict[str, object]:
+def notification_entry(row: Row[Any]) -> dict[str, object]:
+    """For JSON, as shapes.NotificationEntry; of a row of `notifications` with its group's `status`."""
     return {
         "id": row.id,
         "groupId": row.group_id,
@@ -93,13 +168,33 @@ def _notification(row: Row[Any]) -> dict[str, object]:
         "status": row.status,
         "state": row.state,
         "attempts": row.attempts,
+        "ack": row.ack is not None,
         "idempotencyKey": row.idempotency_key,
-        "storedAt": _moment(row.stored_at),
-        "dueAt": _moment(row.due_at) if row.state == PENDING else None,
-        "finishedAt": _moment(row.finished_at),
+        "storedAt": moment(row.stored_at),
+        "dueAt": moment(row.due_at) if row.state == PENDING else None,
+        "finishedAt": moment(row.finished_at),
         "lastError": row.last_error,
     }
 
 
-def _moment(seconds: float | None) -> str | None:
+def dismissal_entry(row: Row[Any]) -> dict[str, object]:
+    """For JSON, as shapes.Dismissal; of a row of `dismissals` with the alert's `body`."""
+    return {
+        "id": row.id,
+        "fingerprint": row.fingerprint,
+        "alertId": row.alert_id,
+        "labels": {} if row.body is None else _told(row.body)["labels"],
+        "verdict": row.verdict,
+        "comment": row.comment,
+        "by": row.by,
+        "at": moment(row.at),
+    }
+
+
+def moment(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _told(body: str) -> dict[str, object]:
+    return msgspec.json.decode(body, type=dict[str, object])

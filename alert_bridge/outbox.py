@@ -89,7 +89,10 @@ class Outbox:
     def configure(
         self, *, repeat_after: float, give_up_after: float, receivers: Mapping[str, ReceiverSettings]
     ) -> None:
-        """From now on these count; what waits already keeps its time to be given up."""
+        """From now on. In seconds: how long an equal group counts as told, and how long a delivery is tried.
+
+        What waits already keeps its time to be given up.
+        """
         self._repeat_after = repeat_after
         self._give_up_after = give_up_after
         self._receivers = receivers
@@ -144,14 +147,16 @@ class Outbox:
 
         return self._database.write(operation)
 
-    def acknowledge(self, fingerprint: str, ack: Ack) -> tuple[str, ...]:
+    def acknowledge(self, fingerprint: str, ack: Ack | None, record: Callable[[Connection], None]) -> tuple[str, ...]:
         """Tell everyone who was told that this alert fires, and not that it ended, that someone has taken it.
 
-        Returns the receivers; empty when it doesn't fire. `ack.whole` is found out here, for each incident.
+        Without an `ack`, nobody has any more: they are told again that it fires. Returns the receivers; empty when it
+        doesn't fire. `ack.whole` is found out here, for each incident. `record` is in the same transaction.
         """
 
         def operation(connection: Connection) -> tuple[str, ...]:
             now = self._clock()
+            record(connection)
             latest = (
                 select(func.max(alerts.c.id))
                 .join(groups)
@@ -171,17 +176,19 @@ class Outbox:
                 firing = connection.execute(
                     select(func.count()).where(of_group, alerts.c.status == FIRING, alerts.c.id != row.id, ~taken)
                 ).scalar_one()
-                body = msgspec.json.encode(msgspec.structs.replace(ack, whole=firing == 0)).decode()
+                body = None if ack is None else _encoded(msgspec.structs.replace(ack, whole=firing == 0))
                 sent = select(notifications.c.receiver, notifications.c.positions).where(
                     notifications.c.group_id == row.group_id,
                     notifications.c.ack.is_(None),
                     notifications.c.state != MUTED,
                 )
-                for receiver, positions in connection.execute(sent).all():
-                    if position in msgspec.json.decode(positions, type=list[int]):
-                        self._enqueue(connection, now, Due(row.group_id, [position], receiver, row.incident), ack=body)
-                        told.append(receiver)
-            events.record(connection, now, "acked", fingerprint=fingerprint, by=ack.by, until=ack.until)
+                mine = [r for r, p in connection.execute(sent).all() if position in msgspec.json.decode(p)]
+                for receiver in dict.fromkeys(mine):
+                    due = Due(row.group_id, [position], receiver, row.incident)
+                    self._enqueue(connection, now, due, ack=body)
+                    told.append(receiver)
+            if ack is not None:
+                events.record(connection, now, "acked", fingerprint=fingerprint, by=ack.by, until=ack.until)
             return tuple(dict.fromkeys(told))
 
         return self._database.write(operation)
@@ -498,6 +505,10 @@ def _any_matches(connection: Connection, due: Due, matchers: Matchers) -> bool:
         select(alerts.c.body).where(alerts.c.group_id == due.group_id).order_by(alerts.c.id)
     ).all()
     return any(matchers.match(webhook.alert(bodies[position]).labels) for position in due.positions)
+
+
+def _encoded(ack: Ack) -> str:
+    return msgspec.json.encode(ack).decode()
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:

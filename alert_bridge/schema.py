@@ -177,6 +177,13 @@ duties = Table(  # what one replica does for all, and until when it may
     Column("until", Double, nullable=False),
 )
 
+keys = Table(  # random texts of the bridge's own, such as the one that signs links; the same for all replicas
+    "keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
 
 # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.

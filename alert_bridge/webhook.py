@@ -105,6 +105,8 @@ def parse(body: bytes) -> AlertGroup:
         group = _GROUP.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidBody(f"not an Alertmanager webhook of version 4: {error}") from error
+    except RecursionError as error:
+        raise InvalidBody("not an Alertmanager webhook of version 4: nested too deeply") from error
     if not group.alerts:
         raise InvalidBody("not an Alertmanager webhook of version 4: `alerts` is empty")
     # Alertmanager sends regexp.QuoteMeta of the name: `web\.hook` for web.hook.

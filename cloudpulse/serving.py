@@ -34,6 +34,13 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
 """Environ key: the verified client certificate (DER bytes), absent without one."""
 
+GUARDS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+)
+"""What browsers are told about every page that is shared: nothing of it runs, loads or is framed."""
+
 STOP_SECONDS = 8
 """How long a stop waits for requests under way; the contract's 10 s less a margin."""
 
@@ -94,7 +101,7 @@ class Face:
                 return self._app(environ, start_response)
             answer = _text("404 Not Found", f"{path} is not here; see / for what is\n")
         status, kind, body = answer
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")]
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *GUARDS]
         if environ.get("CONTENT_LENGTH", "0") != "0":
             headers.append(("Connection", "close"))  # nobody waits for a body that nobody reads
         start_response(status, headers)

@@ -1,0 +1,135 @@
+"""Silences at Alertmanager, through its API v2 (alertmanager/api/v2/openapi.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import msgspec
+
+from alert_bridge.notifier import DeliveryFailed
+from alert_bridge.posting import HttpClient
+from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, Section
+from cloudpulse.durations import Duration
+from cloudpulse.errors import CloudPulseError
+
+
+class AlertmanagerSettings(Section, frozen=True):
+    """Where silences are made: `url`, or `urls` of the members of a cluster, of which the first that answers is taken.
+
+    The rest are Prometheus' http_config words. `ack_for` is how long an ack holds unless told, `ack_at_most` the
+    longest that may be asked for.
+    """
+
+    url: str | None = None
+    urls: tuple[str, ...] = ()
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    tls_config: ClientTls = ClientTls()
+    headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+    timeout: Duration = Duration(5)
+    ack_for: Duration = Duration(7200)
+    ack_at_most: Duration = Duration(86400)
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (not self.urls):
+            raise ValueError("expected exactly one of url and urls, such as url: http://localhost:9093")
+        for url in self.places:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("url: expected a URL such as http://localhost:9093")
+            if parts.username is not None:
+                raise ValueError("url: expected no user and password in it: put them under basic_auth")
+        if self.basic_auth and self.authorization:
+            raise ValueError("basic_auth and authorization can't both be set: keep one")
+        if not 0 < self.timeout <= 30:
+            raise ValueError(f"timeout: expected more than 0s, at most 30s, got {self.timeout}")
+        if not 60 <= self.ack_for <= self.ack_at_most:
+            raise ValueError(f"ack_for: expected at least 1m and at most ack_at_most, got {self.ack_for}")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All URLs, in order."""
+        return (self.url,) if self.url is not None else self.urls
+
+
+class AlertmanagerUnavailable(CloudPulseError):
+    """No Alertmanager did what was asked; the message says why, of each, and what to do."""
+
+
+class _Made(msgspec.Struct):
+    silence_id: str = msgspec.field(name="silenceID")
+
+
+class _Status(msgspec.Struct):
+    state: str
+
+
+class _Silence(msgspec.Struct):
+    status: _Status
+
+
+class Alertmanager:
+    """One Alertmanager or a cluster, whose members tell one another of silences. For several threads."""
+
+    def __init__(self, settings: AlertmanagerSettings, allow_link_local: bool) -> None:
+        self._clients = [
+            HttpClient(
+                url,
+                timeout=settings.timeout,
+                tls=settings.tls_config,
+                basic_auth=settings.basic_auth,
+                authorization=settings.authorization,
+                headers=settings.headers,
+                allow_link_local=allow_link_local,
+            )
+            for url in settings.places
+        ]
+
+    def silence(
+        self, labels: Mapping[str, str], start: float, end: float, *, by: str, comment: str, known: str | None = None
+    ) -> str:
+        """Silence the alert with exactly these labels, in Unix seconds; `known` is a silence of it to be prolonged.
+
+        Returns the silence's id, which may be another than `known`. Raises AlertmanagerUnavailable.
+        """
+        matchers = [{"name": n, "value": v, "isRegex": False, "isEqual": True} for n, v in sorted(labels.items())]
+        body = {
+            "matchers": matchers,
+            "startsAt": _moment(start),
+            "endsAt": _moment(end),
+            "createdBy": by,
+            "comment": comment,
+        }
+        failures = []
+        for client in self._clients:
+            # A silence that this member doesn't have (any more) is made anew.
+            for silence in (body | {"id": known}, body) if known else (body,):
+                try:
+                    return client.ask(_Made, "POST", "api/v2/silences", json=silence).silence_id
+                except DeliveryFailed as error:
+                    if error.status != 404:
+                        failures.append(str(error))
+                        break
+        raise AlertmanagerUnavailable(f"the silence was not made: {'; '.join(failures) or 'not found'}")
+
+    def expire(self, silence: str) -> None:
+        """End the silence; one that has ended or that no member knows is fine. Raises AlertmanagerUnavailable."""
+        failures = []
+        for client in self._clients:
+            try:
+                state = client.ask(_Silence, "GET", f"api/v2/silence/{silence}").status.state
+                if state != "expired":
+                    client.call("DELETE", f"api/v2/silence/{silence}")
+            except DeliveryFailed as error:
+                if error.status != 404:
+                    failures.append(str(error))
+            else:
+                return
+        if failures:
+            raise AlertmanagerUnavailable(f"the silence was not ended: {'; '.join(failures)}")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -1,0 +1,283 @@
+"""With a real Alertmanager: what an ack promises is a silence there."""
+
+import re
+import shutil
+import socket
+import subprocess
+from html import unescape
+
+import pytest
+import requests
+from structlog.testing import capture_logs
+
+from alert_bridge.access import Denied
+from alert_bridge.alertmanager import AlertmanagerSettings
+from alert_bridge.links import Links
+from alert_bridge.notifier import Notification
+from alert_bridge.notifiers.webhook import WebhookReceiver
+from alert_bridge.testing import eventually, webhook_body
+from alert_bridge.webhook import parse
+from cloudpulse.config import Secret
+from cloudpulse.durations import Duration
+from cloudpulse.local import programs
+from cloudpulse.testing import FakeClock
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Process:
+    def __init__(self, folder):
+        config = folder / "alertmanager.yml"
+        config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        options = [f"--config.file={config}", f"--storage.path={folder / 'data'}", "--cluster.listen-address="]
+        self.process = subprocess.Popen(
+            [programs.find().alertmanager, *options, f"--web.listen-address=127.0.0.1:{port}"],
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(self._ready, 30)
+
+    def _ready(self):
+        try:
+            return requests.get(f"{self.url}/-/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def silences(self, fingerprint):
+        found = requests.get(f"{self.url}/api/v2/silences", timeout=5).json()
+        return [one for one in found if {"pod": fingerprint} in [{m["name"]: m["value"]} for m in one["matchers"]]]
+
+    def active(self, fingerprint):
+        return [one["id"] for one in self.silences(fingerprint) if one["status"]["state"] == "active"]
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory):
+    one = Process(tmp_path_factory.mktemp("alertmanager"))
+    yield one
+    one.process.kill()
+    one.process.wait(10)
+
+
+@pytest.fixture
+def told(receiver):
+    """What the bridge tells, and the receiver that it is told to."""
+    app, to = receiver
+    return app, (WebhookReceiver(name="one", url=Secret(to)),)
+
+
+def firing(url, *fingerprints, **changes):
+    alerts = [(fingerprint, "firing") for fingerprint in fingerprints]
+    assert requests.post(f"{url}/api/v1/alerts", data=webhook_body(*alerts, **changes), timeout=10).ok
+
+
+def ack(url, fingerprint, **asked):
+    return requests.post(f"{url}/api/v1/alerts/{fingerprint}/ack", json=asked, timeout=20)
+
+
+def undo(url, fingerprint):
+    return requests.delete(f"{url}/api/v1/alerts/{fingerprint}/ack", timeout=20)
+
+
+def story(url, fingerprint):
+    return requests.get(f"{url}/api/v1/alerts/{fingerprint}", timeout=10).json()
+
+
+def test_an_ack_is_a_silence_of_exactly_this_alert_and_undo_ends_it(bridge, alertmanager, told):
+    app, receivers = told
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
+    labels = {"path": 'C:\\"täglich"\n{x=~".*"}'}
+    firing(url, "one", labels=labels)
+    eventually(lambda: len(app.taken) == 1)
+    with capture_logs() as lines:
+        answer = ack(url, "one", comment="on it", by="Anna", duration="30m")
+    assert answer.status_code == 200
+    (silence,) = alertmanager.silences("one")
+    assert answer.json()["silence"] == silence["id"]
+    assert answer.json()["receivers"] == ["one"]
+    assert {m["name"]: m["value"] for m in silence["matchers"]} == {"alertname": "Test", "pod": "one", **labels}
+    assert {(m["isRegex"], m["isEqual"]) for m in silence["matchers"]} == {(False, True)}
+    assert (silence["createdBy"], silence["comment"]) == ("Anna", "on it")
+    assert silence["endsAt"][:19] == answer.json()["until"][:19]
+    (line,) = [line for line in lines if line["event"] == "audit"]
+    assert (line["action"], line["silence"], line["said"]["by"]) == ("ack", silence["id"], "Anna")
+    eventually(lambda: len(app.taken) == 2)
+    assert story(url, "one")["taken"]["by"] == "Anna"
+
+    assert undo(url, "one").status_code == 200
+    assert alertmanager.active("one") == []
+    eventually(lambda: len(app.taken) == 3)
+    after = story(url, "one")
+    assert after["taken"] is None
+    assert after["acks"][0]["undoneAt"] is not None
+    assert [sent["ack"] for sent in after["notifications"]] == [False, True, False]
+    assert undo(url, "one").status_code == 404
+
+
+def test_an_ack_again_prolongs_the_silence_and_one_that_was_ended_there_is_made_anew(bridge, alertmanager, told):
+    _, receivers = told
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
+    firing(url, "again")
+    first = ack(url, "again", duration="10m").json()
+    second = ack(url, "again", duration="3h").json()
+    assert second["silence"] == first["silence"]
+    assert alertmanager.active("again") == [first["silence"]]
+    requests.delete(f"{alertmanager.url}/api/v2/silence/{first['silence']}", timeout=5)
+    third = ack(url, "again").json()
+    assert alertmanager.active("again") == [third["silence"]]
+    assert story(url, "again")["taken"]["silence"] == third["silence"]
+    requests.delete(f"{alertmanager.url}/api/v2/silence/{third['silence']}", timeout=5)
+    assert undo(url, "again").status_code == 200, "that it has ended already is fine"
+
+
+def test_of_several_alertmanagers_the_first_that_answers_is_taken(bridge, alertmanager, told):
+    _, receivers = told
+    url = bridge(alertmanager=AlertmanagerSettings(urls=(NOWHERE, alertmanager.url)), receivers=receivers)
+    firing(url, "pair")
+    assert ack(url, "pair").status_code == 200
+    assert len(alertmanager.active("pair")) == 1
+    assert undo(url, "pair").status_code == 200
+    assert alertmanager.active("pair") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [(None, "set alert_bridge.alertmanager.url"), (AlertmanagerSettings(url=NOWHERE), "not reached")],
+    ids=["not configured", "down"],
+)
+def test_without_an_alertmanager_nothing_is_taken_and_nobody_told(bridge, told, settings, hint):
+    app, receivers = told
+    url = bridge(alertmanager=settings, receivers=receivers)
+    firing(url, "none")
+    eventually(lambda: len(app.taken) == 1)
+    answer = ack(url, "none")
+    assert answer.status_code == 503
+    assert hint in answer.json()["error"]
+    after = story(url, "none")
+    assert (after["taken"], after["acks"], len(after["notifications"])) == (None, [], 1)
+
+
+def test_a_silence_that_can_not_be_recorded_does_not_stay(bridge, alertmanager, told, tmp_path):
+    _, receivers = told
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
+    firing(url, "full")
+    shutil.rmtree(tmp_path / "data")
+    assert ack(url, "full").status_code == 503
+    (silence,) = alertmanager.silences("full")
+    assert silence["status"]["state"] == "expired"
+
+
+def test_what_can_not_be_taken_is_refused(bridge, alertmanager):
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url, ack_at_most=Duration(7200)))
+    requests.post(f"{url}/api/v1/alerts", data=webhook_body(("over", "resolved")), timeout=10)
+    firing(url, "long", key="other")
+    assert ack(url, "over").status_code == 409
+    assert ack(url, "unknown").status_code == 404
+    assert undo(url, "long").status_code == 404
+    for asked in ({"duration": "3h"}, {"duration": "1s"}, {"duration": "x"}, {"duration": 3}, {"unknown": ""}):
+        assert ack(url, "long", **asked).status_code == 400, asked
+    form = requests.post(f"{url}/api/v1/alerts/long/ack", data={"duration": "1h"}, timeout=10)
+    assert form.status_code == 415
+    assert alertmanager.silences("long") == []
+
+
+def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanager, told, monkeypatch):
+    _, receivers = told
+    given = []
+    monkeypatch.setattr(
+        "alert_bridge.notifiers.webhook.WebhookNotifier.send", lambda self, message: given.append(message) or {}
+    )
+    url = bridge(
+        alertmanager=AlertmanagerSettings(url=alertmanager.url),
+        receivers=receivers,
+        external_url="https://alerts.example/bridge/",
+    )
+    evil = '"><script>alert(1)</script>{{ 7 * 7 }}'
+    firing(url, "page", "other", labels={"x": evil})
+    eventually(lambda: len(given) == 1)
+    link = given[0].ack_url
+    assert link.startswith("https://alerts.example/bridge/ack/1/")
+    here = url + link.removeprefix("https://alerts.example/bridge")
+    page = requests.get(here, timeout=10)
+    assert page.status_code == 200
+    assert evil in unescape(page.text)
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Cache-Control"] == "no-store"
+    assert requests.head(here, timeout=10).status_code == 200
+    assert alertmanager.silences("page") == [], "chat services open links by themselves"
+
+    with capture_logs() as lines:
+        done = requests.post(here, data={"alert": ["page", "stranger"], "by": "Anna <b>", "duration": "1h"}, timeout=20)
+    assert done.status_code == 200
+    assert (len(alertmanager.active("page")), alertmanager.silences("other")) == (1, [])
+    assert "taken by Anna <b> until" in unescape(done.text)
+    signature = link.rpartition("/")[2]
+    assert signature not in str(lines)
+    eventually(lambda: len(given) == 2)
+    assert given[1].notification.ack.by == "Anna <b>"
+
+    (back,) = re.findall(r'href="https://alerts\.example/bridge(/undo/[^"]+)"', done.text)
+    assert given[1].notification.ack.undo_url.endswith(back)
+    assert requests.get(url + back, timeout=10).status_code == 200
+    assert len(alertmanager.active("page")) == 1
+    assert requests.post(url + back, timeout=20).status_code == 200
+    assert alertmanager.active("page") == []
+    eventually(lambda: len(given) == 3)
+    assert given[2].notification.ack is None
+    assert requests.post(url + back, timeout=20).status_code == 404
+
+
+def test_a_link_that_is_not_ours_opens_nothing(bridge, alertmanager, told):
+    _, receivers = told
+    url = bridge(
+        alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers, external_url="http://x.example"
+    )
+    firing(url, "forged")
+    for path in ("/ack/1/9999999999/" + "0" * 32, "/ack/1/9999999999/ü", "/undo/abc/9999999999/" + "0" * 32):
+        for method in ("GET", "POST"):
+            answer = requests.request(method, url + path, timeout=10)
+            assert answer.status_code == 403
+            assert "text/html" in answer.headers["Content-Type"]
+    assert (
+        'cloudpulse_alert_bridge_denied_total{reason="bad_link"} 6' in requests.get(f"{url}/metrics", timeout=10).text
+    )
+    assert alertmanager.silences("forged") == []
+
+
+def notification(stored_at, *alerts, summary=None):
+    return Notification(7, "one", "key", 1, stored_at, 0, parse(webhook_body(*alerts)), summary=summary)
+
+
+def test_a_link_is_the_same_for_every_attempt_and_ends():
+    clock = FakeClock()
+    links = Links("https://x.example", "key", 3600, clock)
+    told = notification(clock(), ("a", "firing"))
+    link = links.ack(told)
+    kind, subject, expires, signature = link.removeprefix("https://x.example/").split("/")
+    clock.advance(3599)
+    assert links.ack(told) == link
+    links.check(kind, subject, int(expires), signature)
+    for wrong in (("undo", subject, int(expires)), (kind, "8", int(expires)), (kind, subject, int(expires) + 1)):
+        with pytest.raises(Denied, match="isn't whole"):
+            links.check(*wrong, signature)
+    with pytest.raises(Denied, match="isn't whole"):
+        Links("https://x.example", "other key", 3600, clock).check(kind, subject, int(expires), signature)
+    clock.advance(2)
+    with pytest.raises(Denied, match="too old"):
+        links.check(kind, subject, int(expires), signature)
+
+
+def test_there_is_no_link_where_nothing_can_be_taken():
+    links = Links("https://x.example", "key", 3600, FakeClock())
+    assert links.ack(notification(0, ("a", "resolved"))) == ""
+    assert Links(None, "key", 3600, FakeClock()).ack(notification(0, ("a", "firing"))) == ""
