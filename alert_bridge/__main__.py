@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from alert_bridge import insights
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
-from alert_bridge.insight import NoInsights
 from cloudpulse import config, logs
+from cloudpulse.config import PrometheusSettings
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
 
 PORT = 9812
@@ -26,13 +27,16 @@ def command(
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
-    bridge = Bridge(config.read(config_path).section("alert_bridge", AlertBridgeSettings), NoInsights())
-    try:
-        server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
-        bridge.start()
-        run(server, TITLE)
-    finally:
-        bridge.close()
+    file = config.read(config_path)
+    settings = file.section("alert_bridge", AlertBridgeSettings)
+    with insights.asking(settings.insight, file.section("prometheus", PrometheusSettings)) as (found, registries):
+        bridge = Bridge(settings, found, registries=registries)
+        try:
+            server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
+            bridge.start()
+            run(server, TITLE)
+        finally:
+            bridge.close()
 
 
 if __name__ == "__main__":

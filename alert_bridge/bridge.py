@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -36,10 +37,17 @@ log = logs.get(__name__)
 class Bridge:
     """One bridge on one data_dir. Raises StoreError and ConfigError when it can't be put together.
 
+    `registries` are shown on /metrics beside its own.
     `face` is its WSGI app; `start` begins to deliver; `close` lets the data_dir go and leaves what waits for later.
     """
 
-    def __init__(self, settings: AlertBridgeSettings, insights: Insights, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        settings: AlertBridgeSettings,
+        insights: Insights,
+        clock: Clock = time.time,
+        registries: Sequence[CollectorRegistry] = (),
+    ) -> None:
         names = [receiver.name for receiver in settings.receivers]
         router = Router(settings.routes, settings.fallback_names)
         token = None
@@ -89,7 +97,7 @@ class Bridge:
         )
         self.face = Face(
             TITLE,
-            (registry, BacklogMetrics(self.outbox, names, clock), BuildInfo()),
+            (registry, BacklogMetrics(self.outbox, names, clock), *registries, BuildInfo()),
             self._health,
             links=(
                 Link("/api/v1/alerts", "Alerts, newest first"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alert_bridge.insights.config import InsightSettings
 from alert_bridge.notifiers import Receiver
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.router import Route
@@ -32,6 +33,7 @@ class AlertBridgeSettings(Section, frozen=True):
     max_body_bytes: int = 16 * 1024 * 1024
     bearer_token: Secret | None = None
     bearer_token_file: Path | None = None
+    insight: InsightSettings = InsightSettings()
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

@@ -213,6 +213,8 @@ BRIDGE_RETRIES = _counter("alert_bridge_retries_total", "Deliveries put back for
 BRIDGE_PENDING = _gauge("alert_bridge_pending", "Notifications that wait to be delivered.", "receiver")
 BRIDGE_OLDEST_PENDING = _gauge("alert_bridge_oldest_pending_age_seconds", "Age of the oldest waiting notification.")
 BRIDGE_DEAD_LETTERS = _gauge("alert_bridge_dead_letters", "Notifications given up, kept for a person.", "receiver")
+BRIDGE_INSIGHTS = _counter("alert_bridge_insights_total", "Messages' questions to Prometheus, by result.", "result")
+BRIDGE_INSIGHT_DURATION = _histogram("alert_bridge_insight_duration_seconds", "Time that a message waited for insight.")
 BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
 
 # Scaler
