@@ -125,7 +125,8 @@ def _of_both(tree: promql.BinaryExpr) -> Unit:
         return of(left)
     if isinstance(left, promql.NumberLiteral):
         return of(right)
-    return of(left) if of(left) == of(right) else PLAIN
+    unit = of(left)
+    return unit if unit == of(right) else PLAIN
 
 
 def _of_call(tree: promql.Call) -> Unit:

@@ -51,7 +51,7 @@ def test_strings_stay_as_they_were_written(value: str) -> None:
     assert found.limit == 5
 
 
-@pytest.mark.parametrize("text", ["", "  ", "a > > 5", "(", '"a', "a" * 5000, "(" * 500 + "a" + ")" * 500, "-" * 4000 + "a"])
+@pytest.mark.parametrize("text", ["", "  ", "a > > 5", "(", '"a', "a" * 5000, "(" * 500 + "a" + ")" * 500, "-" * 4000 + "a", "a" + "+a" * 1000])
 def test_what_cannot_be_read_is_left_alone(text: str) -> None:
     assert expression.condition(text) is None
 

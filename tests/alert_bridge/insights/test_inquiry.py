@@ -75,7 +75,7 @@ def test_the_picture_has_the_past_the_band_the_threshold_and_the_others(ask: Ask
     assert scene.expected.values[-1].tolist() == [460, 500, 540]
     [other] = scene.others
     assert other[-1] == 50
-    assert math.isnan(other[110])
+    assert math.isnan(other[75])
 
 
 def test_a_forecast_worse_than_the_season_is_not_drawn(ask: Asker) -> None:
