@@ -26,5 +26,3 @@ def source(prometheus_url: str) -> Iterator[Prometheus]:
     prometheus = Prometheus(PrometheusSettings(url=prometheus_url))
     yield prometheus
     prometheus.close()
-
-

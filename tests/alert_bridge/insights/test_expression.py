@@ -21,9 +21,7 @@ from alert_bridge.insights import expression, units
         ("absent(a)", "absent(a{})", "", None),
     ],
 )
-def test_the_first_comparison_with_a_number_counts(
-    text: str, left: str, operator: str, limit: float | None
-) -> None:
+def test_the_first_comparison_with_a_number_counts(text: str, left: str, operator: str, limit: float | None) -> None:
     found = expression.condition(text)
     assert found is not None
     assert (found.left, found.operator, found.limit) == (left, operator, limit)
@@ -43,7 +41,7 @@ def test_what_stands_beside_the_comparison_is_kept() -> None:
     assert found.companions == ("c{} < 300", "d{}")
 
 
-@pytest.mark.parametrize("value", [r'"q\"u > 1 \\ # {"', r"'it\'s > 5'", "`raw\\ \" > 9`", '"wéb-☃"'])
+@pytest.mark.parametrize("value", [r'"q\"u > 1 \\ # {"', r"'it\'s > 5'", '`raw\\ " > 9`', '"wéb-☃"'])
 def test_strings_stay_as_they_were_written(value: str) -> None:
     found = expression.condition(f"a{{x={value}}} > 5")
     assert found is not None
@@ -51,7 +49,10 @@ def test_strings_stay_as_they_were_written(value: str) -> None:
     assert found.limit == 5
 
 
-@pytest.mark.parametrize("text", ["", "  ", "a > > 5", "(", '"a', "a" * 5000, "(" * 500 + "a" + ")" * 500, "-" * 4000 + "a", "a" + "+a" * 1000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "a > > 5", "(", '"a', "a" * 5000, "(" * 500 + "a" + ")" * 500, "-" * 4000 + "a", "a" + "+a" * 1000],
+)
 def test_what_cannot_be_read_is_left_alone(text: str) -> None:
     assert expression.condition(text) is None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 
@@ -116,7 +115,9 @@ def test_an_alert_on_a_forecast_shows_what_it_is_a_forecast_of(ask: Asker) -> No
 
 
 def test_an_alert_on_a_crossing_has_its_threshold_from_the_label(ask: Asker) -> None:
-    text = 'cloudpulse_forecast_time_to_threshold_seconds{forecast="demand",level="0.9"} < 3600 and on (app) shop_requests'
+    text = (
+        'cloudpulse_forecast_time_to_threshold_seconds{forecast="demand",level="0.9"} < 3600 and on (app) shop_requests'
+    )
     found = ask(group((text, {**WEB, "forecast": "demand", "threshold": "800", "level": "0.9"}, "p")))
     assert ask.canvas.scenes[0].limit == 800
     assert found.values == {"p": 1800}
@@ -140,9 +141,7 @@ def test_a_forecast_of_something_else_is_not_taken_for_its_own(ask: Asker) -> No
         ('shop_requests{app=~"("} > 5', WEB),
     ],
 )
-def test_what_prometheus_does_not_answer_is_not_told(
-    ask: Asker, expression: str, labels: dict[str, str]
-) -> None:
+def test_what_prometheus_does_not_answer_is_not_told(ask: Asker, expression: str, labels: dict[str, str]) -> None:
     found = ask(group((expression, labels, "a")))
     assert found.picture is None
     assert found.values == {}
@@ -166,7 +165,9 @@ def test_labels_are_text_whatever_they_hold(ask: Asker) -> None:
 @pytest.mark.parametrize("value", ['x"} or vector(9) #', "x\\", "x\ny", "${1}", "a|.*", "\\E.*", "☃"])
 def test_a_label_cannot_change_a_query(ask: Asker, value: str) -> None:
     """Were one not quoted, Prometheus would refuse the query, and the log would say so, or another series be found."""
-    found = ask(group(("shop_requests > 600", {**WEB, "extra": value}, "a"), ("shop_requests > 0", {"app": value}, "b")))
+    found = ask(
+        group(("shop_requests > 600", {**WEB, "extra": value}, "a"), ("shop_requests > 0", {"app": value}, "b"))
+    )
     assert found.values == {"a": 700}
     assert ask.canvas.scenes[0].ahead is not None
 

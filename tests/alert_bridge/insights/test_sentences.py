@@ -32,7 +32,9 @@ CALM = replace(CPU, actual=0.8)
 
 def test_the_expected_range_is_held_against_what_is() -> None:
     assert sentences.expected(CPU, forecast(0)) == "Expected now: 40–55 %. It is 93 %, above that."
-    assert sentences.expected(replace(CPU, actual=0.5), forecast(0)) == "Expected now: 40–55 %. It is 50 %, within that."
+    assert (
+        sentences.expected(replace(CPU, actual=0.5), forecast(0)) == "Expected now: 40–55 %. It is 50 %, within that."
+    )
     assert sentences.expected(replace(CPU, actual=0.1), forecast(0)) == "Expected now: 40–55 %. It is 10 %, below that."
     assert sentences.expected(replace(CPU, actual=math.nan), forecast(0)) == "Expected now: 40–55 %."
 
@@ -53,7 +55,12 @@ def test_what_was_not_expected_in_numbers_is_not_said() -> None:
         (CPU, -0.06, 0.93, "Expected back under 90 % in 30 min (50 %), almost surely in 80 min (90 %)."),
         (CPU, -0.012, 0.93, "Expected back under 90 % in 2.5 h (50 %), but not surely within 3 h."),
         (CPU, 0.0, 0.93, "Not expected back under 90 % within 3 h."),
-        (Subject(0.3, 0.2, -1, units.RATIO), -0.1, 0.3, "Expected to cross 20 % in 60 min (50 %), perhaps in 30 min (10 %)."),
+        (
+            Subject(0.3, 0.2, -1, units.RATIO),
+            -0.1,
+            0.3,
+            "Expected to cross 20 % in 60 min (50 %), perhaps in 30 min (10 %).",
+        ),
         (
             Subject(0.17, 0.2, -1, units.RATIO),
             0.06,
@@ -96,7 +103,15 @@ def test_how_far_to_trust_it(trust: Trust, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(20, "a minute"), (400, "7 min"), (1000, "15 min"), (3600, "60 min"), (7300, "2 h"), (9500, "2.5 h"), (3e5, "3 days")],
+    [
+        (20, "a minute"),
+        (400, "7 min"),
+        (1000, "15 min"),
+        (3600, "60 min"),
+        (7300, "2 h"),
+        (9500, "2.5 h"),
+        (3e5, "3 days"),
+    ],
 )
 def test_durations_are_as_exact_as_they_are_known(seconds: float, said: str) -> None:
     assert sentences.duration(seconds) == said
