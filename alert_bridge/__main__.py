@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from alert_bridge import insights
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
-from alert_bridge.insight import NoInsights
 from cloudpulse import config, logs
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
@@ -28,18 +28,21 @@ def command(
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
-    source = Prometheus(config.read(config_path).section("prometheus", PrometheusSettings))
 
     def settings() -> AlertBridgeSettings:
         return config.read(config_path).section("alert_bridge", AlertBridgeSettings)
 
-    bridge = Bridge(settings(), NoInsights(), source=source, reread=settings, lifecycle=lifecycle)
-    try:
-        server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
-        bridge.start()
-        run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)
-    finally:
-        bridge.close()
+    prometheus = config.read(config_path).section("prometheus", PrometheusSettings)
+    source = Prometheus(prometheus)
+    with insights.asking(settings().insight, prometheus) as (found, registries):
+        bridge = Bridge(settings(), found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
+        try:
+            server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
+            bridge.start()
+            run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)
+        finally:
+            bridge.close()
+            source.close()
 
 
 if __name__ == "__main__":

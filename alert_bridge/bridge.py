@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypedDict
@@ -71,6 +71,7 @@ FIXED = (
     "retention",
     "max_stored_alerts",
     "stream",
+    "insight",
 )
 """Settings that a reload can't change."""
 
@@ -108,7 +109,8 @@ class _Terms(TypedDict):
 class Bridge:
     """One bridge on one data_dir. Raises StoreError and ConfigError when it can't be put together.
 
-    `face` is its WSGI app; `start` begins to deliver; `close` lets the data_dir go and leaves what waits for later.
+    `face` is its WSGI app, with `registries` on /metrics beside its own; `start` begins to deliver; `close` lets the
+    data_dir go and leaves what waits for later.
     `reload` takes up what `reread` gives; with `lifecycle`, by `POST /-/reload`, too. Nothing in flight is cut off:
     deliveries under way end as they began, while those of the new config already run beside them.
     """
@@ -120,6 +122,7 @@ class Bridge:
         clock: Clock = time.time,
         *,
         source: MetricSource | None = None,
+        registries: Sequence[CollectorRegistry] = (),
         reread: Callable[[], AlertBridgeSettings] | None = None,
         lifecycle: bool = False,
     ) -> None:
@@ -158,7 +161,7 @@ class Bridge:
         self.reload = Reload(self._apply, clock)
         self.face = Face(
             TITLE,
-            (registry, self, StoredMetrics(self._retention), BuildInfo(), self.reload),
+            (registry, self, StoredMetrics(self._retention), *registries, BuildInfo(), self.reload),
             self._health,
             links=(
                 Link("/api/v1/alerts?current=true", "What fires now"),

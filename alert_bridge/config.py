@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.grafana.settings import GrafanaSettings
+from alert_bridge.insights.config import InsightSettings
 from alert_bridge.intervals import NamedIntervals
 from alert_bridge.notifier import ReceiverSettings
 from alert_bridge.notifiers import Receiver
@@ -89,6 +90,7 @@ class AlertBridgeSettings(Section, frozen=True):
     alertmanager: AlertmanagerSettings | None = None
     external_url: str | None = None
     links_expire_after: Duration = Duration(3 * 86400)
+    insight: InsightSettings = InsightSettings()
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

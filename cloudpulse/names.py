@@ -227,6 +227,8 @@ BRIDGE_TEMPLATE_FAILURES = _counter(
     "Templates of the config not usable for a message; worded as by default.",
     "receiver",
 )
+BRIDGE_INSIGHTS = _counter("alert_bridge_insights_total", "Messages' questions to Prometheus, by result.", "result")
+BRIDGE_INSIGHT_DURATION = _histogram("alert_bridge_insight_duration_seconds", "Time that a message waited for insight.")
 BRIDGE_DELIVERY_LATENCY = _histogram("alert_bridge_delivery_latency_seconds", "From stored to delivered.", "receiver")
 BRIDGE_STREAMS = _gauge("alert_bridge_streams", "Clients that listen to /api/v1/stream.")
 

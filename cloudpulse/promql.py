@@ -33,6 +33,8 @@ Labels = Mapping[str, str]
 
 MAX_POINTS = 11_000
 """Points per series that Prometheus answers at most in one range query (web/api/v1/api.go)."""
+MOST_PACES = 1000
+"""Of so many queries the cost is known; the alert bridge asks what alerts say, always something else."""
 SHORT_READ = 60
 """A range of at most so many points is a round's own reading, and waits for no longer one."""
 
@@ -99,6 +101,7 @@ class Prometheus:
         self._slots = threading.BoundedSemaphore(settings.max_concurrent_queries)
         self._turns = Turns()
         self._paces: dict[str, Pace] = {}
+        self._paces_lock = threading.Lock()
 
     def instant(self, query: str, at: float | None = None) -> list[Sample]:
         """See MetricSource."""
@@ -113,7 +116,7 @@ class Prometheus:
         Pieces are of time only: PromQL can't ask for half of an expression's series, and a filter around it would
         load them all the same. Where a single point is over the budget, TooManySamples says so.
         """
-        pace = self._paces.setdefault(query, Pace(self._settings.max_samples_per_query))
+        pace = self._pace(query)
         pieces: list[list[Series]] = []
         count = left = int((end - start) / step + 1e-9) + 1
         turns = self._turns if count > SHORT_READ else None
@@ -141,6 +144,13 @@ class Prometheus:
     def close(self) -> None:
         """Close the connections."""
         self._connection.close()
+
+    def _pace(self, query: str) -> Pace:
+        """What is known of the cost of a query; of those that were asked first it is forgotten."""
+        with self._paces_lock:
+            if query not in self._paces and len(self._paces) >= MOST_PACES:
+                self._paces.pop(next(iter(self._paces)))
+            return self._paces.setdefault(query, Pace(self._settings.max_samples_per_query))
 
     def _piece(self, query: str, start: float, points: int, step: float, turns: Turns | None) -> _Piece:
         bounds = {"start": f"{start:.3f}", "end": f"{start + (points - 1) * step:.3f}", "step": f"{step:.3f}"}

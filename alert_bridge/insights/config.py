@@ -1,0 +1,39 @@
+"""`alert_bridge.insight` in the config: what the bridge may ask Prometheus to tell more than the alert says."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cloudpulse.config import Section
+from cloudpulse.durations import Duration
+
+
+class InsightSettings(Section, frozen=True):
+    """What is found out for messages.
+
+    `enabled: false` asks Prometheus nothing. `expressions: false` keeps the company and leaves out all that evaluates
+    the alert's own expression (picture, outlook, values): whoever may post alerts chooses that text, and so what
+    Prometheus is asked, though never for longer than 2 s nor for more than a few thousand series.
+    `past` and `ahead` are how much a picture shows. `timezone` is that of its times and of the sentences.
+    """
+
+    enabled: bool = True
+    expressions: bool = True
+    past: Duration = Duration.parse("6h")
+    ahead: Duration = Duration.parse("3h")
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        for name, value in (("past", self.past), ("ahead", self.ahead)):
+            if not 600 <= value <= 7 * 86400:
+                raise ValueError(f"{name}: expected 10m to 7d, got {value}")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder, such as Europe
+            message = f'timezone: expected an IANA name such as Europe/Berlin, got "{self.timezone}"'
+            raise ValueError(message) from error
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone itself."""
+        return ZoneInfo(self.timezone)
