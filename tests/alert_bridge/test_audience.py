@@ -10,6 +10,7 @@ from alert_bridge.notifier import Ack
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
 from alert_bridge.router import Route, Router
+from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import webhook_body
 from cloudpulse.testing import FakeClock
 
@@ -136,7 +137,7 @@ def test_the_muted_holds_up_nothing_of_its_incident(bridge):
 
 def test_an_ack_tells_nobody_who_was_not_told(bridge):
     bridge.post("a+")
-    assert bridge.outbox.acknowledge("a", Ack(by="eve", until=bridge.clock() + 60)) == ()
+    assert bridge.outbox.acknowledge("a", Ack(by="eve", until=bridge.clock() + 60), lambda _: None) == ()
 
 
 def test_a_person_can_have_the_muted_told_now(bridge, database):
@@ -231,7 +232,7 @@ POSTS = st.lists(
 def test_in_the_end_nobody_believes_that_something_fires_which_ended_nor_misses_what_fires(tmp_path_factory, posts):
     """Alerts come and go, over days with mute nights, changing routes and a receiver that dies now and then."""
     clock, moved = FakeClock(), False
-    database = Database(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",))
+    database = Database(SqliteFile(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",)))
     try:
         receivers = [LogReceiver(name="oncall", fallback="chat"), LogReceiver(name="chat")]
         bridge = Bridge(database, clock, receivers)

@@ -46,7 +46,7 @@ def told(database):
 def test_what_is_over_and_old_goes_with_all_that_belongs_to_it(database, outbox, retention, clock):
     tell(outbox, ("a", "firing"))
     tell(outbox, ("a", "resolved"))
-    outbox.acknowledge("a", Ack(by="jo", until=clock() + 60))
+    outbox.acknowledge("a", Ack(by="jo", until=clock() + 60), lambda _: None)
     clock.advance(30 * DAY - 1)
     assert retention.prune() == 0
     assert retention.stored == 2

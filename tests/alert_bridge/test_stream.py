@@ -87,7 +87,7 @@ def test_a_group_is_told_with_its_alerts_and_then_what_became_of_its_delivery(ru
     outbox.given_up(again, "one answered 400")
     outbox.retry(again.id)
     outbox.delivered(outbox.claim("one"), {})
-    outbox.acknowledge("a", Ack("ann", clock() + 60))
+    outbox.acknowledge("a", Ack("ann", clock() + 60), lambda _: None)
     late, dead, retried, sent, acked = take(feed, 5)
     assert (late["kind"], late["receiver"], late["error"], late["attempt"]) == ("pending", "one", "one answered 503", 1)
     assert (dead["kind"], dead["error"], dead["labels"]) == ("dead", "one answered 400", {"alertname": "Test"})
@@ -145,7 +145,7 @@ def test_filters_hold_live_and_in_what_was_missed(start, outbox, query):
     for number in range(3):
         store(outbox, str(number), key=str(number))
         outbox.delivered(outbox.claim("one"), {})
-    outbox.acknowledge("0", Ack("ann", 1))
+    outbox.acknowledge("0", Ack("ann", 1), lambda _: None)
     outbox.given_up(outbox.claim("one"), "no")
     expected = {
         "kinds=dead,acked": ["acked", "dead"],

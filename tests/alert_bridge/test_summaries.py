@@ -196,7 +196,7 @@ def test_what_is_urgent_passes_at_once_in_order_and_does_not_count(limited_outbo
 def test_acks_in_a_storm_are_part_of_a_summary(limited_outbox):
     post(limited_outbox, "a+", key="a")
     told(limited_outbox)
-    limited_outbox.acknowledge("a", Ack(by="eve", until=2e9))
+    limited_outbox.acknowledge("a", Ack(by="eve", until=2e9), lambda _: None)
     post(limited_outbox, "b+", key="b")
     (summary,) = told(limited_outbox)
     assert (signs(summary), summary.summary) == ("a+ b+", Summary(notifications=2, incidents=2))
