@@ -1,9 +1,14 @@
 """What people read, and what templates of the user's can and can't do."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from alert_bridge import webhook
 from alert_bridge.channels import CHANNELS, clean, web_url
@@ -148,7 +153,7 @@ def test_templates_in_alerts_stay_text(channel):
         ("plain", "<b>*x*"),
         ("html", "&lt;b&gt;*x*"),
         ("slack", "&lt;b&gt;*x*"),
-        ("markdown", r"\<b\>\*x\*"),
+        ("markdown", r"\<b>\*x\*"),
     ],
 )
 @pytest.mark.parametrize(
@@ -176,7 +181,7 @@ def test_a_users_template_writes_links_and_emphasis_for_its_channel():
         "plain": "Test: Take <it>: https://bridge.example/a?b=1&c=2",
         "html": '<strong>Test</strong>: <a href="https://bridge.example/a?b=1&amp;c=2">Take &lt;it&gt;</a>',
         "slack": "*Test*: <https://bridge.example/a?b=1&amp;c=2|Take &lt;it&gt;>",
-        "markdown": r"**Test**: [Take \<it\>](https://bridge.example/a?b=1&c=2)",
+        "markdown": r"**Test**: [Take \<it>](https://bridge.example/a?b=1&c=2)",
     }
 
 
@@ -263,6 +268,35 @@ def test_every_variable_can_be_used():
 )
 def test_only_links_that_no_channel_can_misread_are_written(url, safe):
     assert web_url(url) == safe
+
+
+@given(st.text())
+def test_every_channel_shows_any_text_as_it_is(text):
+    text = clean(text)
+    assert html.unescape(CHANNELS["html"].escape(text)) == text
+    slack = CHANNELS["slack"].escape(text)
+    assert "<" not in slack
+    assert html.unescape(slack.replace("&amp;", "&amp;amp;")) == text.replace("&", "&amp;")
+    assert CHANNELS["plain"].escape(text) == text
+
+
+@given(st.text(alphabet="ab1 _*[]()<>!`~#&;:=+-.|\\/\n", max_size=40))
+def test_markdown_of_any_text_is_that_text(text):
+    """Held against a CommonMark parser: nothing but text and line breaks comes out, and the text is the same."""
+    text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    blocks = MarkdownIt("commonmark").enable("strikethrough").parse(CHANNELS["markdown"].escape(text))
+    assert [block.type for block in blocks] == (["paragraph_open", "inline", "paragraph_close"] if text else [])
+    parts = [part for block in blocks for part in block.children or ()]
+    assert {part.type for part in parts} <= {"text", "text_special", "softbreak"}
+    assert "".join("\n" if part.type == "softbreak" else part.content for part in parts) == text
+
+
+@given(st.text(), st.sampled_from(list(CHANNELS)))
+def test_a_link_leads_where_its_url_says_or_is_not_written(rest, channel):
+    made = web_url(f"https://host.example/{rest}")
+    assert re.fullmatch(r"https://host\.example/[\w%/:?#@!$&+,;=.~-]*", made, re.ASCII)
+    written = CHANNELS[channel].link(made, "here")
+    assert html.unescape(written).count(made) == 1
 
 
 def test_what_can_not_be_seen_is_removed_and_scripts_are_not():
