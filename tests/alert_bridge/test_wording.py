@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -206,15 +206,18 @@ def test_a_users_template_writes_links_and_emphasis_for_its_channel():
         "{{ labels.update({'a': 'b'}) }}",
         "{{ labels.team.lead }}",
         "{{ 1 / 0 }}",
-        "{{ ack.by }}",
     ],
 )
 def test_a_template_that_fails_or_does_too_much_gives_way_to_the_default(template):
     failed = []
-    wording = Wording("plain", Templates(text=template), failed=failed.append)
+    wording = Wording("plain", Templates(text=f"{template}done"), failed=failed.append)
     told = message()
     assert wording.text(told) == Wording("plain").text(told)
     assert failed == ["one"]
+
+
+def test_a_template_that_says_nothing_gives_way_to_the_default():
+    assert Wording("plain", Templates(text="{{ ack.by }}")).text(message()).startswith("Firing since")
 
 
 def test_a_text_longer_than_the_channel_takes_gives_way_to_the_default():
@@ -281,6 +284,9 @@ def test_every_channel_shows_any_text_as_it_is(text):
 
 
 @given(st.text(alphabet="ab1 _*[]()<>!`~#&;:=+-.|\\/\n", max_size=40))
+@example("&lt;b&gt; &#42;x&#42; &amp;")
+@example("_a_ __b__ a_b a__b _a_b")
+@example("# a\n1. b\n- c\n> d\n===\n***")
 def test_markdown_of_any_text_is_that_text(text):
     """Held against a CommonMark parser: nothing but text and line breaks comes out, and the text is the same."""
     text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
