@@ -73,6 +73,28 @@ def test_a_resolved_alert_shows_todays_value_and_calls_the_annotation_the_last_o
     assert "CPU forecast p90 above 85% in 2h" not in lines
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.12345, "now 0.1235"),
+        (-12.0, "now -12"),
+        (999.94, "now 999.9"),
+        (1234567.8, "now 1,234,568"),
+        (3e-7, "now 3e-07"),
+        (2.5e18, "now 2.5e+18"),
+        (float("inf"), "now +Inf"),
+        (float("nan"), ""),
+    ],
+)
+def test_values_are_written_as_people_read_them(value, shown):
+    (line,) = [
+        line
+        for line in Wording("plain").text(message(insight=Insight(values={"a": value}))).splitlines()
+        if line.startswith("•")
+    ]
+    assert line == f"• pod=a{', ' if shown else ''}{shown}"
+
+
 def test_slack_shows_times_in_the_readers_own_time_zone():
     lines = Wording("slack").text(message(("a", "firing"))).splitlines()
     assert lines[0] == "Firing since <!date^1795444325^{date_short_pretty} {time}|14:32 UTC>"
