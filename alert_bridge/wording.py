@@ -21,6 +21,9 @@ from cloudpulse import logs
 LADDER = ((20, 600), (10, 300), (5, 200), (2, 120), (1, 80), (0, 40))
 """How many alerts are listed and how long each text of theirs may be; the first that fits is sent."""
 
+LAST_SECOND = 253402300799
+"""Of the year 9999."""
+
 NAMELESS = "alert without a name"
 
 log = logs.get(__name__)
@@ -247,7 +250,7 @@ def _companion(one: Companion) -> str:
 def _ack(ack: Ack | None, seen: datetime, width: int) -> AckView | None:
     if ack is None:
         return None
-    until = _moment(datetime.fromtimestamp(ack.until, UTC), seen)
+    until = _moment(datetime.fromtimestamp(min(max(0.0, ack.until), LAST_SECOND), UTC), seen)
     return AckView(_clip(ack.by, 60), until, _clip(ack.comment, width), ack.whole)
 
 
@@ -261,7 +264,10 @@ def _number(value: float) -> str:
 
 
 def _moment(moment: datetime, seen: datetime) -> Moment:
-    there = moment.astimezone(UTC)
+    try:
+        there = moment.astimezone(UTC)
+    except OverflowError:  # within hours of year 1 or 9999
+        there = moment.replace(tzinfo=UTC)
     text = there.strftime("%H:%M UTC" if there.date() == seen.date() else "%Y-%m-%d %H:%M UTC")
     return Moment(int(there.timestamp()), text)
 
