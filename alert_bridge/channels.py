@@ -15,9 +15,9 @@ from markupsafe import Markup
 Name = Literal["plain", "html", "slack", "markdown"]
 
 _LINE_BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_MARKDOWN = re.compile(r"([\\`*_~\[\]<>&#|])")
-_LIST = re.compile(r"^(\s*)([-+=]|\d+[.)])(?=\s|$)", re.MULTILINE)
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_MARKDOWN = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=~)~|&(?=#?\w+;)")
+_LINE_START = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([-+=>#.)])", re.MULTILINE)
+_HIDDEN = frozenset({"Cc", "Cf", "Cs"})
 _JOINERS = frozenset("\u200c\u200d")  # emoji and Indic and Arabic scripts are written with them
 
 
@@ -48,7 +48,7 @@ class Channel:
 
 
 def clean(text: str) -> str:
-    """Without what can't be seen: control, direction and unassigned characters; line breaks become one kind."""
+    """Without what can't be seen: control and direction characters; line breaks become one kind."""
     text = _LINE_BREAKS.sub("\n", text).replace("\t", " ")
     if text.isascii() and text.isprintable():
         return text
@@ -68,7 +68,8 @@ def web_url(url: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    return _LIST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", text))
+    """CommonMark's backslashes, only where a character would mean something: not all Teams clients know them."""
+    return _LINE_START.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", text))
 
 
 def _slack(text: str) -> str:

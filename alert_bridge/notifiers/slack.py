@@ -101,7 +101,7 @@ class _Upload(msgspec.Struct):
 
 
 class SlackNotifier:
-    """Tells one channel. It remembers the channel's id and the `ts` of the incident's message."""
+    """Tells one channel. It remembers the channel, its id and the `ts` of the incident's message."""
 
     def __init__(self, settings: SlackReceiver, surroundings: Surroundings) -> None:
         self._settings = settings
@@ -133,7 +133,8 @@ class SlackNotifier:
             return {}
         told = kind(message)
         memory = message.notification.memory
-        root = _Posted(memory["channel"], memory["ts"]) if {"channel", "ts"} <= memory.keys() else None
+        told_there = memory.get("to") == self._settings.channel  # not once the config names another
+        root = _Posted(memory["channel"], memory["ts"]) if told_there else None
         if told == "summary":
             self._post(message, content)
             return {}
@@ -143,7 +144,9 @@ class SlackNotifier:
             root = self._post(message, content)
         if message.insight.picture is not None and told != "ack":
             self._upload(root, message.insight.picture)
-        return {} if message.notification.group.over else {"channel": root.channel, "ts": root.ts}
+        if message.notification.group.over:
+            return {}
+        return {"to": self._settings.channel, "channel": root.channel, "ts": root.ts}
 
     def _follow_up(self, message: Message, content: Mapping[str, object], root: _Posted) -> _Posted | None:
         """Bring the incident's message up to date and tell its thread; None when it has been deleted."""

@@ -64,6 +64,13 @@ def hostile():
     return webhook.parse(json.dumps(body).encode())
 
 
+def odd_times():
+    body = json.loads(webhook_body(("a", "firing"), ("b", "resolved")))
+    body["alerts"][0]["startsAt"] = "0001-01-01T00:00:00+05:00"
+    body["alerts"][1] |= {"startsAt": "1969-12-31T23:59:59Z", "endsAt": "9999-12-31T23:59:59-05:00"}
+    return webhook.parse(json.dumps(body).encode())
+
+
 def fixture_messages():
     for path in FIXTURES:
         yield path.stem, Message(notification(webhook.parse(json.dumps(json.loads(path.read_text())["body"]).encode())))
@@ -91,6 +98,7 @@ MESSAGES = {
     "scripts": Message(notification(group_of(labels={"text": "数据库 ق🔥 \u202eabc\u2066 e\u0301 \ud7ff"}))),
     "controls": Message(notification(group_of(labels={"text": "\x1b[2J\u0000\r\n\u2028\u0085 x"}))),
     "nameless": Message(notification(group_of(labels={"alertname": ""}))),
+    "odd times": Message(notification(odd_times(), ack=Ack("anna", 1e300))),
     "hostile": Message(notification(hostile())),
 }
 

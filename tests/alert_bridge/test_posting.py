@@ -195,13 +195,34 @@ def test_a_certificate_is_verified_against_the_configured_authority(tmp_path):
             HttpClient(server.url, tls=ClientTls(ca_file=tmp_path / "right.pem"), timeout=0.3).call("GET")
 
 
-class TlsServer:
-    """Answers 204 over TLS, or a byte of it now and then once `drip` is set."""
+def test_a_certificate_is_not_verified_where_the_config_says_so():
+    with TlsServer(trustme.CA().issue_cert("elsewhere.example")) as server:
+        assert HttpClient(server.url, tls=ClientTls(insecure_skip_verify=True), timeout=2).call("GET").status == 204
 
-    def __init__(self, certificate):
+
+def test_a_client_certificate_is_shown(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    ours = authority.issue_cert("bridge.example")
+    ours.private_key_pem.write_to_path(tmp_path / "key.pem")
+    ours.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    shown = ClientTls(ca_file=tmp_path / "ca.pem", cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
+    with TlsServer(authority.issue_cert("127.0.0.1"), clients=authority) as server:
+        assert HttpClient(server.url, tls=shown, timeout=2).call("GET").status == 204
+        with pytest.raises(DeliveryFailed):
+            HttpClient(server.url, tls=ClientTls(ca_file=tmp_path / "ca.pem"), timeout=2).call("GET")
+
+
+class TlsServer:
+    """Answers 204 over TLS, or a byte of it now and then once `drip` is set; asks `clients` for a certificate."""
+
+    def __init__(self, certificate, clients=None):
         self.drip = threading.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self._context)
+        if clients is not None:
+            clients.configure_trust(self._context)
+            self._context.verify_mode = ssl.CERT_REQUIRED
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._stopping = threading.Event()
         self.url = f"https://127.0.0.1:{self._listening.getsockname()[1]}/TOKEN"

@@ -78,7 +78,7 @@ def test_the_picture_is_uploaded_into_the_thread(slack, notifier):
 def test_a_picture_that_can_not_be_uploaded_does_not_hold_up_the_text(broken, slack, notifier):
     slack.fault = lambda request: (500, {}) if broken in request.path else None
     memory = notifier.send(message(picture=PNG))
-    assert set(memory) == {"channel", "ts"}
+    assert memory["ts"] in slack.messages
     assert len(slack.messages) == 1
 
 
@@ -100,7 +100,7 @@ def test_a_picture_that_can_not_be_uploaded_does_not_hold_up_the_text(broken, sl
 def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch, capsys):
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
     monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url))
-    assert set(notifier.send(message(picture=PNG))) == {"channel", "ts"}
+    assert notifier.send(message(picture=PNG))["ts"] in slack.messages
     assert calls(slack) == ["chat.postMessage", "files.getUploadURLExternal"]
 
 
@@ -148,7 +148,14 @@ def test_a_message_posted_before_and_deleted_since_is_posted_again(slack, notifi
     slack.refuse = lambda method: answers.pop() if answers else None
     monkey = slack._post
     slack._post = lambda request: monkey(request) if "client_msg_id" in request.json else {"channel": "C", "ts": "9"}
-    assert notifier.send(message()) == {"channel": "C", "ts": "9"}
+    assert notifier.send(message()) == {"to": "#alerts", "channel": "C", "ts": "9"}
+
+
+def test_an_incident_goes_on_in_the_channel_that_the_config_names_now(slack, notifier):
+    memory = notifier.send(message(("a", "firing")))
+    again = notifier.send(message(("a", "firing"), key="k2", memory={**memory, "to": "#other"}))
+    assert again["ts"] != memory["ts"]
+    assert "chat.update" not in calls(slack)
 
 
 def test_a_summary_is_a_message_of_its_own(slack, notifier):

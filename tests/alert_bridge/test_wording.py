@@ -1,9 +1,14 @@
 """What people read, and what templates of the user's can and can't do."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from alert_bridge import webhook
 from alert_bridge.channels import CHANNELS, clean, web_url
@@ -66,6 +71,28 @@ def test_a_resolved_alert_shows_todays_value_and_calls_the_annotation_the_last_o
     assert any(line.endswith(", now 0.12") for line in lines)
     assert "  was: CloudPulseHighCPUPredicted predicted" in lines
     assert "CPU forecast p90 above 85% in 2h" not in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.12345, "now 0.1235"),
+        (-12.0, "now -12"),
+        (999.94, "now 999.9"),
+        (1234567.8, "now 1,234,568"),
+        (3e-7, "now 3e-07"),
+        (2.5e18, "now 2.5e+18"),
+        (float("inf"), "now +Inf"),
+        (float("nan"), ""),
+    ],
+)
+def test_values_are_written_as_people_read_them(value, shown):
+    (line,) = [
+        line
+        for line in Wording("plain").text(message(insight=Insight(values={"a": value}))).splitlines()
+        if line.startswith("•")
+    ]
+    assert line == f"• pod=a{', ' if shown else ''}{shown}"
 
 
 def test_slack_shows_times_in_the_readers_own_time_zone():
@@ -148,7 +175,7 @@ def test_templates_in_alerts_stay_text(channel):
         ("plain", "<b>*x*"),
         ("html", "&lt;b&gt;*x*"),
         ("slack", "&lt;b&gt;*x*"),
-        ("markdown", r"\<b\>\*x\*"),
+        ("markdown", r"\<b>\*x\*"),
     ],
 )
 @pytest.mark.parametrize(
@@ -176,7 +203,7 @@ def test_a_users_template_writes_links_and_emphasis_for_its_channel():
         "plain": "Test: Take <it>: https://bridge.example/a?b=1&c=2",
         "html": '<strong>Test</strong>: <a href="https://bridge.example/a?b=1&amp;c=2">Take &lt;it&gt;</a>',
         "slack": "*Test*: <https://bridge.example/a?b=1&amp;c=2|Take &lt;it&gt;>",
-        "markdown": r"**Test**: [Take \<it\>](https://bridge.example/a?b=1&c=2)",
+        "markdown": r"**Test**: [Take \<it>](https://bridge.example/a?b=1&c=2)",
     }
 
 
@@ -201,15 +228,18 @@ def test_a_users_template_writes_links_and_emphasis_for_its_channel():
         "{{ labels.update({'a': 'b'}) }}",
         "{{ labels.team.lead }}",
         "{{ 1 / 0 }}",
-        "{{ ack.by }}",
     ],
 )
 def test_a_template_that_fails_or_does_too_much_gives_way_to_the_default(template):
     failed = []
-    wording = Wording("plain", Templates(text=template), failed=failed.append)
+    wording = Wording("plain", Templates(text=f"{template}done"), failed=failed.append)
     told = message()
     assert wording.text(told) == Wording("plain").text(told)
     assert failed == ["one"]
+
+
+def test_a_template_that_says_nothing_gives_way_to_the_default():
+    assert Wording("plain", Templates(text="{{ ack.by }}")).text(message()).startswith("Firing since")
 
 
 def test_a_text_longer_than_the_channel_takes_gives_way_to_the_default():
@@ -263,6 +293,38 @@ def test_every_variable_can_be_used():
 )
 def test_only_links_that_no_channel_can_misread_are_written(url, safe):
     assert web_url(url) == safe
+
+
+@given(st.text())
+def test_every_channel_shows_any_text_as_it_is(text):
+    text = clean(text)
+    assert html.unescape(CHANNELS["html"].escape(text)) == text
+    slack = CHANNELS["slack"].escape(text)
+    assert "<" not in slack
+    assert html.unescape(slack.replace("&amp;", "&amp;amp;")) == text.replace("&", "&amp;")
+    assert CHANNELS["plain"].escape(text) == text
+
+
+@given(st.text(alphabet="ab1 _*[]()<>!`~#&;:=+-.|\\/\n", max_size=40))
+@example("&lt;b&gt; &#42;x&#42; &amp;")
+@example("_a_ __b__ a_b a__b _a_b")
+@example("# a\n1. b\n- c\n> d\n===\n***")
+def test_markdown_of_any_text_is_that_text(text):
+    """Held against a CommonMark parser: nothing but text and line breaks comes out, and the text is the same."""
+    text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    blocks = MarkdownIt("commonmark").enable("strikethrough").parse(CHANNELS["markdown"].escape(text))
+    assert [block.type for block in blocks] == (["paragraph_open", "inline", "paragraph_close"] if text else [])
+    parts = [part for block in blocks for part in block.children or ()]
+    assert {part.type for part in parts} <= {"text", "text_special", "softbreak"}
+    assert "".join("\n" if part.type == "softbreak" else part.content for part in parts) == text
+
+
+@given(st.text(), st.sampled_from(list(CHANNELS)))
+def test_a_link_leads_where_its_url_says_or_is_not_written(rest, channel):
+    made = web_url(f"https://host.example/{rest}")
+    assert re.fullmatch(r"https://host\.example/[\w%/:?#@!$&+,;=.~-]*", made, re.ASCII)
+    written = CHANNELS[channel].link(made, "here")
+    assert html.unescape(written).count(made) == 1
 
 
 def test_what_can_not_be_seen_is_removed_and_scripts_are_not():
