@@ -50,13 +50,13 @@ def test_people_hear_of_it_and_of_its_end_once_each_and_no_secret_is_shown(
 
     # A kill between a send and its record may repeat the send; this is about what is recorded.
     recorded = ("refused bob@example.org (451 4.3.0); 1 of 2 have it", "1 of 2 services have it")
-    eventually(lambda: all(text in page(bridge, "/api/v1/notifications") for text in recorded), 30)
-    eventually(lambda: page(bridge, "/api/v1/notifications").count('"delivered"') == 2, 30)  # the pager's
+    eventually(lambda: all(text in page(bridge, "/api/v1/notifications") for text in recorded), 50)
+    eventually(lambda: page(bridge, "/api/v1/notifications").count('"delivered"') == 2, 50)  # the pager's
     log = bridge.log
     bridge.kill()
     down.clear(), office.answers.clear()
     bridge.start()
-    eventually(lambda: page(bridge, "/api/v1/notifications").count('"delivered"') == 6, 30)
+    eventually(lambda: page(bridge, "/api/v1/notifications").count('"delivered"') == 6, 50)
 
     assert [event["event_action"] for event in tried("/v2/enqueue")] == ["trigger", "resolve"]
     assert len({event["dedup_key"] for event in tried("/v2/enqueue")}) == 1
