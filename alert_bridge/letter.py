@@ -41,8 +41,6 @@ img {{ display: block; max-width: 100%; height: auto; margin: 0 0 12px; }}
 {picture}{body}
 </body></html>
 """
-FIRING_COLOUR: Final = "#c62828"
-OVER_COLOUR: Final = "#2e7d32"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import requests
 
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.posting import Call, check_status, place, reason, usable, watched_session
+from alert_bridge.posting import Call, check_status, place, reason, watched_session
 from cloudpulse.clock import Clock
 from cloudpulse.config import ClientTls
 
@@ -45,7 +45,10 @@ class Errand:
 
     def request(self, method: str, url: str, **how: Any) -> requests.Response:
         """As `requests.request`; what goes wrong is noted and raised."""
-        self._call.place = place(url) if usable(url) else "a place that is no http or https URL"
+        try:
+            self._call.place = place(url)
+        except ValueError:
+            self._call.place = "what is no URL"
         how |= {"allow_redirects": False}
         if self._tls.ca_file is not None and how.get("verify", True) is True:
             how["verify"] = str(self._tls.ca_file)

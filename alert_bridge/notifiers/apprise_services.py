@@ -66,7 +66,6 @@ class Service:
 def load(url: str, where: str, templates: Templates, failed: Callable[[str], None]) -> Service:
     """The service of a URL, which is not shown; raises ConfigError that begins with `where`."""
     from apprise import Apprise, AppriseAsset
-    from apprise.exception import AppriseException
 
     _silence()
     asset = AppriseAsset(
@@ -77,14 +76,13 @@ def load(url: str, where: str, templates: Templates, failed: Callable[[str], Non
         image_url_logo="",
         async_mode=False,  # in this thread, where the errand is
         service_timeout=0,
-        http_redirects=False,
         storage_mode="memory",
         pgp_autogen=False,
         pem_autogen=False,
     )
     try:
         plugin = Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
-    except (AppriseException, TypeError, ValueError):  # their texts hold parts of the URL
+    except Exception:  # noqa: BLE001  whatever a plugin makes of a URL that it can't use; the text holds parts of it
         plugin = None
     stand_in.stand_in("apprise")
     scheme = found[0] if (found := re.match(r"[a-z0-9]{1,30}(?=://)", url)) else "?"
@@ -93,7 +91,8 @@ def load(url: str, where: str, templates: Templates, failed: Callable[[str], Non
     if not _over_http(plugin):
         raise ConfigError(f"{where}: {scheme}:// does not go over HTTP, which is all that the bridge can guard")
     plugin.retry, plugin.optional = 0, False  # trying again is the bridge's, and a failure is one
-    plugin.redirects = False
+    # Seconds to sleep between two calls, though the next alert is waiting: Retry-After and rate_limit do better.
+    plugin.request_rate_per_sec = 0
     client = Apprise(asset=asset)
     client.add(plugin)
     return _worded(client, plugin, url, templates, failed)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from alert_bridge.letter import FIRING_COLOUR, OVER_COLOUR, Letter, address, as_sent, needs_unicode
+from alert_bridge.letter import Letter, address, as_sent, needs_unicode
 from alert_bridge.mailing import MailServer, Refusal, Security
 from alert_bridge.notifier import DeliveryFailed, Memory, Message, ReceiverSettings, Surroundings
 from alert_bridge.posting import check_timeout
-from alert_bridge.wording import Wording
-from cloudpulse import logs
+from alert_bridge.wording import Wording, kind
 from cloudpulse.config import ClientTls, Secret, exactly_one, secret_text
 from cloudpulse.durations import Duration
 
@@ -19,7 +19,8 @@ TEXT_CHARACTERS = 20_000
 RECIPIENTS = 100
 """As many as every server takes in one mail (RFC 5321, 4.5.3.1.8)."""
 
-log = logs.get(__name__)
+COLOURS: Final = {"resolved": "#2e7d32", "ack": "#1565c0"}
+ALARM: Final = "#c62828"
 
 
 class EmailReceiver(ReceiverSettings, frozen=True, kw_only=True, tag_field="type", tag="email"):
@@ -111,7 +112,7 @@ class EmailNotifier:
             title=self._plain.title(message),
             text=self._plain.text(message),
             body=self._html.text(message),
-            colour=OVER_COLOUR if notification.group.over else FIRING_COLOUR,
+            colour=COLOURS.get(kind(message), ALARM),
             picture=message.insight.picture,
             thread=notification.memory.get("thread", ""),
         )

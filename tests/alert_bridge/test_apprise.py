@@ -157,6 +157,24 @@ def test_no_alert_calls_everyone_or_makes_markup_on_discord(outbound):
     assert "**x**" not in content
 
 
+def test_the_next_alert_does_not_wait_for_a_pause_of_apprise(outbound, monkeypatch):
+    notifier = build(SMS)
+    monkeypatch.setattr("apprise.url.time.sleep", lambda seconds: pytest.fail(f"slept {seconds}"))
+    for _ in range(2):
+        notifier.send(Message(notification()))
+    assert len(outbound) == 2
+
+
+def test_a_plugin_that_breaks_at_a_url_does_not_show_it(monkeypatch):
+    def broken(*_):
+        raise KeyError("secret-token")
+
+    monkeypatch.setattr("apprise.plugins.custom_json.NotifyJSON.parse_url", broken)
+    with pytest.raises(ConfigError, match="apprise has no service") as caught:
+        build("json://localhost/secret-token")
+    assert "secret" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
 @pytest.mark.parametrize("scheme", ["syslog", "rsyslog", "irc", "mailto", "nostr", "aprs", "amqp", "deltachat"])
 def test_what_does_not_go_over_http_is_refused(scheme):
     url = {"nostr": f"nostr://{'a' * 64}@relay.example/{'b' * 64}", "mailto": "mailto://u:token@gmail.com"}

@@ -178,6 +178,7 @@ def test_the_region_says_where_events_go():
         ("    routing_key: x\n    client_url: 'javascript:x'\n", "client_url: expected a URL"),
         ("    routing_key: x\n    timeout: 0s\n", "timeout: expected more than 0s"),
         ("    routing_key: x\n    severities: {p1: urgent}\n", "severities"),
+        ("    routing_key: x\n    rate_limit: {messages: 1, per: 1m}\n", "rate_limit"),
     ],
 )
 def test_what_can_not_work_is_refused_at_start(lines, message):
