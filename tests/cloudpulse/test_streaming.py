@@ -120,7 +120,7 @@ def test_two_hundred_streams_leave_the_only_worker_thread_free() -> None:
         threads = threading.active_count()
         open_ = [clients.enter_context(running.bare()) for _ in range(200)]
         assert running.streams.count == 200
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
         with socket.create_connection(("127.0.0.1", running.server.port), 10) as other:
             other.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert other.recv(100).startswith(b"HTTP/1.1 200")
