@@ -168,7 +168,7 @@ def _watch(
         return None
     client = Grafana(grafana, surroundings)
     crossings = Crossings(client, source, surroundings.clock, draw=grafana.predictions, push=grafana.live)
-    return Watch(crossings, Duty(database, surroundings.clock, "predictions to grafana", HELD_SECONDS))
+    return Watch(crossings, Duty(database, "predictions to grafana", HELD_SECONDS))
 
 
 def _anyone(_: Environ) -> None:

@@ -123,12 +123,12 @@ dismissals = Table(  # alerts that people called useless or useful: labels for l
     sqlite_autoincrement=True,
 )
 
-duties = Table(  # what one replica does for all, and until when it may
+duties = Table(  # what one replica does for all
     "duties",
     metadata,
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
-    Column("until", Double, nullable=False),
+    Column("beats", BigInteger, nullable=False),  # goes up while its holder lives
 )
 
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be

@@ -7,8 +7,6 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHeaderFormat
-from websockets.headers import parse_subprotocol
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -19,9 +17,7 @@ from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.streaming import Feed, Streams
 
 SUBPROTOCOL = Subprotocol("cloudpulse.v1")
-"""What a client may ask for, and has to where it sends a key as another subprotocol."""
-KEY_PREFIX = "cloudpulse.key."
-"""`cloudpulse.key.<key>`: how a browser, which can't set headers here, sends an API key. It is never echoed."""
+"""What a client may ask for, and has to where it sends a key as another one, which is never told back."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -81,17 +77,6 @@ class WebSocket:
         for origin in headers.get_all("Origin"):
             if origin.lower() not in self._origins and not _same(origin, environ.get("HTTP_HOST", "")):
                 raise Refused(HTTPStatus.FORBIDDEN, "pages of another origin may not read this stream")
-
-
-def offered_key(environ: Environ) -> str | None:
-    """The API key that the request brings as a subprotocol, if it does."""
-    try:
-        offered = [
-            name for value in _headers(environ).get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)
-        ]
-    except InvalidHeaderFormat:
-        return None
-    return next((name.removeprefix(KEY_PREFIX) for name in offered if name.startswith(KEY_PREFIX)), None)
 
 
 def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
