@@ -301,7 +301,7 @@ class Bridge:
             return None
         client = Grafana(grafana, surroundings)
         crossings = Crossings(client, self._source, self._clock, draw=grafana.predictions, push=grafana.live)
-        return Watch(crossings, Duty(self._database, self._clock, "predictions to grafana", HELD_SECONDS))
+        return Watch(crossings, Duty(self._database, "predictions to grafana", HELD_SECONDS))
 
     def _apply(self) -> None:
         settings = self._reread()
@@ -352,7 +352,8 @@ class Bridge:
         try:
             self.identify(environ)
         except Denied as denied:
-            raise Refused(HTTPStatus(denied.status), str(denied)) from denied
+            asking = [("WWW-Authenticate", denied.challenge)] if denied.status == HTTPStatus.UNAUTHORIZED else []
+            raise Refused(HTTPStatus(denied.status), str(denied), asking) from denied
 
     def _on_denied(self, refused: Denied, environ: Environ, action: str) -> None:
         self._metrics.denied.labels(refused.cause).inc()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from alert_bridge.database import Database
 from alert_bridge.schema import duties
@@ -12,29 +13,46 @@ from cloudpulse.clock import Clock
 
 
 class Duty:
-    """A row in the database. When its holder falls silent, another replica takes it after `seconds`."""
+    """A row in the database, whose holder counts it up. Used by one thread.
 
-    def __init__(self, database: Database, clock: Clock, name: str, seconds: float) -> None:
+    Another replica takes it over when it hasn't seen it counted for `seconds` by its own `clock`: no clock is compared
+    with another machine's.
+    """
+
+    def __init__(self, database: Database, name: str, seconds: float, clock: Clock = time.monotonic) -> None:
         self._database = database
-        self._clock = clock
         self._name = name
         self._seconds = seconds
-        self._holder = uuid.uuid4().hex
+        self._clock = clock
+        self._me = uuid.uuid4().hex
+        self._seen: tuple[str, int] | None = None
+        self._seen_at = clock()
 
     def mine(self) -> bool:
-        """Take or keep it for `seconds`, if nobody else has it. Raises StoreError."""
-
-        def operation(connection: Connection) -> bool:
-            now = self._clock()
-            held = {"holder": self._holder, "until": now + self._seconds}
-            # Bounded: after a clock that was set back, a holder of the future is none.
-            free = or_(duties.c.holder == self._holder, duties.c.until < now, duties.c.until > now + 2 * self._seconds)
-            taken = update(duties).where(duties.c.name == self._name, free).values(held)
-            if connection.execute(taken).rowcount:
-                return True
-            if connection.scalar(select(duties.c.name).where(duties.c.name == self._name)) is not None:
-                return False
-            connection.execute(insert(duties).values(name=self._name, **held))
+        """Take or keep it, if nobody else has it. Raises StoreError."""
+        held = self._database.write(self._look)
+        if held[0] == self._me:
             return True
+        if held != self._seen:
+            self._seen, self._seen_at = held, self._clock()
+        elif self._clock() - self._seen_at > self._seconds:
+            return self._database.write(lambda connection: self._count(connection, held))
+        return False
 
-        return self._database.write(operation)
+    def _look(self, connection: Connection) -> tuple[str, int]:
+        """Who has it and their count, which goes on if that is us; ours if it is nobody's."""
+        this = select(duties.c.holder, duties.c.beats).where(duties.c.name == self._name)
+        row = connection.execute(this).one_or_none()
+        if row is None:
+            connection.execute(insert(duties).values(name=self._name, holder=self._me, beats=0))
+            return self._me, 0
+        held = (str(row.holder), int(row.beats))
+        if held[0] == self._me and not self._count(connection, held):
+            return "", 0  # taken over in this moment
+        return held
+
+    def _count(self, connection: Connection, held: tuple[str, int]) -> bool:
+        """Say that it is ours, if it is still as it was seen."""
+        same = (duties.c.name == self._name, duties.c.holder == held[0], duties.c.beats == held[1])
+        ours = update(duties).where(*same).values(holder=self._me, beats=duties.c.beats + 1)
+        return connection.execute(ours).rowcount == 1

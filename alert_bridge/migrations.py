@@ -42,7 +42,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         """CREATE TABLE replicas (
             id TEXT NOT NULL, beats BIGINT NOT NULL, receivers TEXT NOT NULL, PRIMARY KEY (id))""",
         """CREATE TABLE duties (
-            name TEXT NOT NULL, holder TEXT NOT NULL, until DOUBLE NOT NULL, PRIMARY KEY (name))""",
+            name TEXT NOT NULL, holder TEXT NOT NULL, beats BIGINT NOT NULL, PRIMARY KEY (name))""",
         "CREATE TABLE keys (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name))",
         "CREATE INDEX acks_by_fingerprint ON acks (fingerprint, until)",
         "CREATE INDEX dismissals_by_fingerprint ON dismissals (fingerprint)",

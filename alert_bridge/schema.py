@@ -169,12 +169,12 @@ replicas = Table(  # the bridge processes that share the database
     Column("receivers", Text, nullable=False),  # JSON list: those of its config
 )
 
-duties = Table(  # what one replica does for all, and until when it may
+duties = Table(  # what one replica does for all
     "duties",
     metadata,
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
-    Column("until", Double, nullable=False),
+    Column("beats", BigInteger, nullable=False),  # goes up while its holder lives
 )
 
 keys = Table(  # random texts of the bridge's own, such as the one that signs links; the same for all replicas

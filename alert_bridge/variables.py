@@ -70,7 +70,8 @@ class Variables:
     `description` are what all alerts have in common. `firing` and `resolved` hold the alerts; `listed` as many of
     both as the message has room for, `more` how many others there are, `left_out` how many Alertmanager left out.
     `since` is the first start, `ended` the last end once nothing fires. `company` are other forecasts that are unusual
-    in the same minutes. `ack` and `held_back` are nothing for other messages; `receiver` is its name in the config.
+    in the same minutes. `ack` and `held_back` are nothing for other messages; `receiver` is its name in the config,
+    `instead_of` that of the receiver that could not be told, where this one is its fallback.
     """
 
     kind: str
@@ -93,6 +94,7 @@ class Variables:
     held_back: HeldBack | None
     links: Links
     receiver: str
+    instead_of: str
 
     def by_name(self) -> dict[str, object]:
         """Each under its name."""

@@ -170,6 +170,7 @@ def _variables(message: Message, count: int, width: int, *, with_links: bool) ->
         held_back=HeldBack(held_back.notifications, held_back.incidents) if held_back else None,
         links=links(message) if with_links else Links(),
         receiver=notification.receiver,
+        instead_of=_clip(notification.instead_of, 200),
     )
 
 

@@ -85,12 +85,10 @@ def main() -> None:
             used = cpu_seconds(bridge.process.pid) - before
         finally:
             bridge.kill()
-    print(
-        f"Python {platform.python_version()}, {options.clients} clients, {2 * posts / took:.0f} events/s, {took:.1f} s"
-    )
+    rate = f"{2 * posts / took:.0f} events/s, {took:.1f} s"
+    print(f"Python {platform.python_version()}, {options.clients} clients, {rate}")
     print(f"received: {len(latencies)} of {options.clients * 2 * posts}; the bridge's CPU: {used / took:.0%} of a core")
-    for share in (0.5, 0.99, 1):
-        name = "max" if share == 1 else f"p{share * 100:.0f}"
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1)):
         print(f"{name}: {latencies[int(share * (len(latencies) - 1))] * 1000:.0f} ms")
 
 

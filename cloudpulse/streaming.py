@@ -28,8 +28,9 @@ AT_ONCE = 2**16
 LARGEST_SAID = 2**12
 """Bytes of a client's message: it has nothing to say."""
 MOST_SAID = 2**16
-"""Bytes that a client may say in a second: pongs need 100."""
+"""Bytes that a client may say between two looks at it: pongs need a few."""
 LOOK_SECONDS = 0.5
+"""Between two looks at who is silent, stuck or too loud."""
 
 log = logs.get(__name__)
 

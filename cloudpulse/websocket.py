@@ -17,8 +17,7 @@ from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.streaming import Feed, Streams
 
 SUBPROTOCOL = Subprotocol("cloudpulse.v1")
-"""What a client may ask for, and has to where it sends a key as another subprotocol."""
-"""`cloudpulse.key.<key>`: how a browser, which can't set headers here, sends an API key. It is never echoed."""
+"""What a client may ask for, and has to where it sends a key as another one, which is never told back."""
 
 _PORTS = {"http": 80, "https": 443}
 

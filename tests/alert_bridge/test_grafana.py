@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 import requests
 
 from alert_bridge import webhook
+from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.duty import Duty
 from alert_bridge.grafana.alerts import GrafanaNotifier
 from alert_bridge.grafana.client import Grafana, fitting
@@ -16,8 +18,9 @@ from alert_bridge.grafana.lines import line
 from alert_bridge.grafana.settings import GrafanaSettings
 from alert_bridge.notifier import Ack, DeliveryFailed, Message, Notification, Surroundings
 from alert_bridge.testing import eventually, webhook_body
+from cloudpulse import config
 from cloudpulse.config import Secret
-from cloudpulse.errors import SourceUnavailable
+from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Sample
 from cloudpulse.testing import FakeClock
 
@@ -120,6 +123,24 @@ def notification(*alerts, memory=None, attempt=1, ack=None, annotations=None, **
 
 def notifier(grafana, **more):
     return GrafanaNotifier(settings(grafana, **more), Surroundings(FakeClock()))
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("url: 'http://grafana:3000'", "expected exactly one of token and token_file"),
+        ("{url: 'http://user:pass@grafana', token: x}", "no user and password in it"),
+        ("{url: grafana, token: x}", "expected one such as http://grafana:3000"),
+        ("{url: 'http://grafana', token: x, live_stream: a/b}", "live_stream: expected letters"),
+        ("{url: 'http://grafana', token: x, name: log}", 'the name "log" is that of `grafana`'),
+        ("{url: 'http://grafana', token: x, type: slack}", "unknown key"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_the_reason(lines, problem):
+    text = "alert_bridge:\n  grafana: " + (lines if lines[0] == "{" else f"{{{lines}}}")
+    with pytest.raises(ConfigError, match=re.escape(problem)) as refused:
+        config.parse(text, Path("c.yaml"), {}).section("alert_bridge", AlertBridgeSettings)
+    assert "pass" not in str(refused.value).replace("password", "")
 
 
 def test_an_alert_is_a_line_while_it_fires_and_a_region_when_it_has_ended(grafana):
@@ -322,17 +343,21 @@ def test_forecasts_are_pushed_live(grafana):
     assert grafana.requests[0].path == "/api/live/push/ours"
 
 
-def test_of_several_replicas_one_has_a_duty_until_it_falls_silent(database, clock):
-    one, two = (Duty(database, clock, "draw", 100) for _ in range(2))
+def test_of_several_replicas_one_has_a_duty_until_it_falls_silent(database):
+    """Each with a clock of its own, which may say anything."""
+    clocks = [FakeClock(0), FakeClock(1e9)]
+    one, two = (Duty(database, "draw", 100, clock) for clock in clocks)
     assert one.mine()
+    for _ in range(5):
+        clocks[1].advance(90)
+        assert not two.mine()
+        assert one.mine()
+    clocks[1].advance(90)
     assert not two.mine()
-    clock.advance(90)
-    assert one.mine()
-    clock.advance(90)
-    assert not two.mine()
-    clock.advance(20)
+    clocks[1].advance(101)
     assert two.mine()
     assert not one.mine()
+    assert two.mine()
 
 
 def test_a_bridge_draws_every_alert_whatever_the_routes_say(grafana, start_bridge, tmp_path):

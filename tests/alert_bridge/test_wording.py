@@ -125,6 +125,11 @@ def test_a_summary_says_what_was_held_back():
     assert "37 notifications of 12 incidents came faster than this receiver's rate limit" in Wording("plain").text(told)
 
 
+def test_a_fallback_is_told_whose_place_it_takes():
+    text = Wording("plain").text(message(instead_of="oncall"))
+    assert text.startswith("oncall could not be told, so you are\nFiring since")
+
+
 def test_what_alertmanager_left_out_is_said():
     assert "3 more that Alertmanager left out" in Wording("plain").text(message(changes={"truncatedAlerts": 3}))
 
