@@ -36,7 +36,7 @@ from alert_bridge.webhook import Alert, AlertGroup
 from cloudpulse.clock import Clock
 
 LEASE_SECONDS = 600
-"""How long a claim holds without a result while its replica lives: longer than any receiver's timeout."""
+"""How long a claim holds while its replica lives: longer than any receiver's timeout."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,15 @@ class Outbox:
 
         def operation(connection: Connection) -> Notification | None:
             now = self._clock()
+            # By the clock that set it; those of other replicas are freed when they are silent.
+            expired = and_(notifications.c.claimed_by == self.replica, notifications.c.claimed_until <= now)
             head: int | None = connection.scalar(
                 select(notifications.c.id)
                 .where(
                     pending(notifications),
                     notifications.c.receiver == receiver,
                     notifications.c.due_at <= now,
-                    or_(notifications.c.claimed_until.is_(None), notifications.c.claimed_until <= now),
+                    or_(notifications.c.claimed_by.is_(None), expired),
                     ~overtakes,
                 )
                 .order_by(notifications.c.due_at, notifications.c.id)
