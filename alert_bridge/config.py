@@ -23,7 +23,7 @@ class AlertBridgeSettings(Section, frozen=True):
     postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
     `data_dir`. A replica that was silent for `replica_timeout` is given up, and the others send what it was sending.
     Delivered and given-up things are deleted after `retention`, the oldest earlier where there are more than
-    `max_stored_alerts` (about 2 kB each); what still waits never is: when that alone is more, new alerts are refused.
+    `max_stored_alerts` (about 1 kB each on disk, more with long texts); what still waits never is: when that alone is more, new alerts are refused.
     """
 
     data_dir: Path = Path("./data/alert-bridge")

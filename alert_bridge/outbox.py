@@ -212,7 +212,8 @@ class Outbox:
             mine = and_(
                 memories.c.receiver == notification.receiver, memories.c.incident == notification.group.incident
             )
-            connection.execute(delete(memories).where(mine))
+            if notification.memory or memory:
+                connection.execute(delete(memories).where(mine))
             if memory:
                 body = msgspec.json.encode(memory).decode()
                 row = {"receiver": notification.receiver, "incident": notification.group.incident, "body": body}
@@ -362,12 +363,11 @@ def _contradicted(connection: Connection, known: int, group: AlertGroup) -> bool
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:
-    query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
-    row = connection.execute(query).one()
+    remembered = and_(memories.c.receiver == notifications.c.receiver, memories.c.incident == notifications.c.incident)
+    tables = notifications.join(groups).outerjoin(memories, remembered)
+    query = select(notifications, groups.c.body, memories.c.body.label("memory")).select_from(tables)
+    row = connection.execute(query.where(notifications.c.id == notification_id)).one()
     mine = alerts.c.group_id == row.group_id
-    kept = connection.scalar(
-        select(memories.c.body).where(memories.c.receiver == row.receiver, memories.c.incident == row.incident)
-    )
     bodies = connection.scalars(select(alerts.c.body).where(mine).order_by(alerts.c.id)).all()
     return Notification(
         id=row.id,
@@ -378,7 +378,7 @@ def _load(connection: Connection, notification_id: int) -> Notification:
         give_up_at=row.give_up_at,
         group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
-        memory={} if kept is None else msgspec.json.decode(kept, type=dict[str, str]),
+        memory={} if row.memory is None else msgspec.json.decode(row.memory, type=dict[str, str]),
     )
 
 
