@@ -132,6 +132,7 @@ class Bridge:
             log.warning("notifications waited for a receiver that no config has any more", count=change.inherited)
         if change.ended:
             log.info("another process ended; what it left is taken over", count=change.ended)
+        if change.ended or change.inherited:
             self._delivery.wake(self._receivers)
 
     def _health(self) -> Health:
