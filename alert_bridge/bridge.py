@@ -221,6 +221,7 @@ class Bridge:
         self._tell_moved(change.inherited)
         if change.ended:
             log.info("another process ended; what it left is taken over", count=change.ended)
+        if change.ended or change.inherited:
             parts = self._parts
             parts.delivery.wake(parts.receivers)
 

@@ -58,8 +58,9 @@ class AlertBridgeSettings(Section, frozen=True):
     `database` (or `database_file`) is the URL of a PostgreSQL database that several replicas may share, such as
     postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
     `data_dir`. A replica that was silent for `replica_timeout` is given up, and the others send what it was sending.
-    Delivered and given-up things are deleted after `retention`, the oldest earlier where there are more than
-    `max_stored_alerts` (about 2 kB each); what still waits never is: when that alone is more, new alerts are refused.
+    Delivered and given-up things are deleted after `retention`, the oldest delivered ones earlier where there are more
+    alerts than `max_stored_alerts` (about 1 kB each on disk, more with long texts). What still waits, and the last word
+    on what still fires, never is: when that alone is more, new alerts are refused, but for those that end something.
     `allow_link_local` lets receivers and other services have link-local, cloud metadata and multicast addresses.
     """
 

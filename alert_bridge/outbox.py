@@ -42,7 +42,7 @@ from alert_bridge.webhook import Alert, AlertGroup
 from cloudpulse.clock import Clock
 
 LEASE_SECONDS = 600
-"""How long a claim holds without a result while its replica lives: longer than any receiver's timeout."""
+"""How long a claim holds while its replica lives: longer than any receiver's timeout."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,8 @@ class Outbox:
 
         def operation(connection: Connection) -> Notification | None:
             now = self._clock()
+            # By the clock that set it; those of other replicas are freed when they are silent.
+            expired = and_(notifications.c.claimed_by == self.replica, notifications.c.claimed_until <= now)
             room = None if limit is None else summaries.room(connection, now, receiver, limit)
             pressing = literal(False) if limit is None else summaries.pressing()
             head = connection.execute(
@@ -221,7 +223,7 @@ class Outbox:
                     pending(notifications),
                     notifications.c.receiver == receiver,
                     notifications.c.due_at <= now,
-                    or_(notifications.c.claimed_until.is_(None), notifications.c.claimed_until <= now),
+                    or_(notifications.c.claimed_by.is_(None), expired),
                     ~overtakes,
                     *([pressing] if room is not None and room <= 0 else []),
                 )
@@ -262,7 +264,8 @@ class Outbox:
 
         def operation(connection: Connection) -> None:
             told = summaries.incidents(connection, notification)
-            if self._finish(connection, notification, state=DELIVERED):
+            forgets = notification.summary is not None or notification.memory
+            if self._finish(connection, notification, state=DELIVERED) and (forgets or memory):
                 _remember(connection, notification.receiver, told, {} if notification.summary else memory)
 
         self._settle(notification, operation)
@@ -512,12 +515,11 @@ def _encoded(ack: Ack) -> str:
 
 
 def _load(connection: Connection, notification_id: int) -> Notification:
-    query = select(notifications, groups.c.body).join(groups).where(notifications.c.id == notification_id)
-    row = connection.execute(query).one()
+    remembered = and_(memories.c.receiver == notifications.c.receiver, memories.c.incident == notifications.c.incident)
+    tables = notifications.join(groups).outerjoin(memories, remembered)
+    query = select(notifications, groups.c.body, memories.c.body.label("memory")).select_from(tables)
+    row = connection.execute(query.where(notifications.c.id == notification_id)).one()
     mine = alerts.c.group_id == row.group_id
-    kept = connection.scalar(
-        select(memories.c.body).where(memories.c.receiver == row.receiver, memories.c.incident == row.incident)
-    )
     bodies = connection.scalars(select(alerts.c.body).where(mine).order_by(alerts.c.id)).all()
     return Notification(
         id=row.id,
@@ -529,7 +531,7 @@ def _load(connection: Connection, notification_id: int) -> Notification:
         group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
         instead_of=row.instead_of or "",
-        memory={} if kept is None else msgspec.json.decode(kept, type=dict[str, str]),
+        memory={} if row.memory is None else msgspec.json.decode(row.memory, type=dict[str, str]),
         progress={} if row.progress is None else msgspec.json.decode(row.progress, type=dict[str, str]),
     )
 

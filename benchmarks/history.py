@@ -136,6 +136,7 @@ def run(name: str, backend: Backend, place: Path, lines: str, options: argparse.
     database.write(lambda connection: fill(connection, options.alerts), seconds=None)
     if isinstance(backend, Postgres):
         with backend.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("SET statement_timeout = 0")
             connection.exec_driver_sql("VACUUM ANALYZE")  # what autovacuum does within a minute
     database.close()
     print(

@@ -94,6 +94,10 @@ def test_receivers_are_told_apart_by_type():
         ("  give_up_after: 0s", "give_up_after: expected more than 0s"),
         ("  max_body_bytes: 1", "max_body_bytes: expected 1024 or more"),
         ("  bearer_token: a\n  bearer_token_file: b", "can't both be set"),
+        ("  database: a\n  database_file: b", "database and database_file can't both be set"),
+        ("  replica_timeout: 500ms", "replica_timeout: expected 1s or more"),
+        ("  retention: 5m", "retention: expected at least repeat_after"),
+        ("  max_stored_alerts: 0", "max_stored_alerts: expected 1 or more"),
     ],
 )
 def test_what_can_not_work_is_refused_with_its_place(text, message):

@@ -95,6 +95,14 @@ def test_a_late_result_counts_unless_another_has_taken_over(pair):
     assert other.outbox.claim("one") is not None
 
 
+def test_a_claim_is_not_judged_by_the_clock_of_another_machine(postgresql_database, clock):
+    one = Process(postgresql_database, clock)
+    ahead = Process(postgresql_database, lambda: clock() + 100_000)
+    one.outbox.store(FIRST, {"one": [0]})
+    one.outbox.claim("one")
+    assert ahead.outbox.claim("one") is None
+
+
 def test_one_that_was_given_up_by_mistake_lives_on(pair):
     one, other = pair
     beats(other)
@@ -204,6 +212,7 @@ def test_whichever_replica_does_what_nothing_is_lost_and_order_is_kept(two_datab
                 process.outbox.given_up(claimed, "refused")
                 finished.append(claimed.group.alerts[0].fingerprint)
         now[0] += 0.5
+    beats(processes[0])  # the other is silent now
     now[0] += 10_000  # past every lease
     while (claimed := processes[0].outbox.claim("one")) is not None:
         finish(processes[0], claimed)
