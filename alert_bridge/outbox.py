@@ -310,6 +310,17 @@ class Outbox:
 
         return self._database.write(operation)
 
+    def renew(self, notification: Notification) -> None:
+        """Hold a claim for longer: its delivery is still under way."""
+        held = update(notifications).where(
+            summaries.rows_of(notification), pending(notifications), notifications.c.claimed_until.is_not(None)
+        )
+
+        def operation(connection: Connection) -> None:
+            connection.execute(held.values(claimed_until=self._clock() + LEASE_SECONDS))
+
+        self._database.write(operation)
+
     def backlog(self) -> list[Backlog]:
         """What waits and what was given up, by receiver."""
         columns = (notifications.c.receiver, notifications.c.state)
