@@ -185,7 +185,7 @@ class Outbox:
         def operation(connection: Connection) -> Notification | None:
             now = self._clock()
             room = None if limit is None else summaries.room(connection, now, receiver, limit)
-            pressing = literal(False) if limit is None else summaries.pressing()
+            pressing = literal(False) if limit is None else summaries.pressing(receiver)
             head = connection.execute(
                 select(notifications.c.id, notifications.c.summary, pressing.label("pressing"))
                 .where(
@@ -358,15 +358,15 @@ class Outbox:
     def _enqueue(
         self, connection: Connection, now: float, due: Due, *, ack: str | None = None, instead_of: str | None = None
     ) -> None:
-        before = select(func.max(notifications.c.due_at)).where(
-            pending(notifications), notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
-        )
+        # Not the highest due_at, which is the same: SQLite would look for it among all that waits for the receiver.
+        mine = notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
+        last = select(notifications.c.due_at).where(pending(notifications), *mine).order_by(notifications.c.id.desc())
         limit = self._limit(due.receiver)
         passing = None if ack is not None or limit is None else limit.except_
         row = {
             **_row(now, due),
             "state": PENDING,
-            "due_at": connection.scalar(before) or now,
+            "due_at": connection.scalar(last.limit(1)) or now,
             "give_up_at": now + self._patience(due.receiver),
             "ack": ack,
             "instead_of": instead_of,

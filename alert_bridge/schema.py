@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, literal
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    literal,
+)
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 VERSION = 2
@@ -158,9 +171,21 @@ def muted(table: FromClause) -> ColumnElement[bool]:
     return table.c.state == literal(MUTED, literal_execute=True)
 
 
+def hasty(table: FromClause) -> ColumnElement[bool]:
+    """The rows that wait and are urgent."""
+    return and_(pending(table), table.c.urgent)
+
+
+def claimed(table: FromClause) -> ColumnElement[bool]:
+    """The rows that wait and are, or were, under way."""
+    return and_(pending(table), table.c.claimed_until.is_not(None))
+
+
 for _name, _column, _condition in (
     ("notifications_told", "finished_at", delivered(notifications)),
     ("notifications_muted", "due_at", muted(notifications)),
+    ("notifications_hasty", "incident", hasty(notifications)),
+    ("notifications_under_way", "claimed_until", claimed(notifications)),
 ):
     Index(
         _name,
