@@ -61,7 +61,9 @@ def free_at(connection: Connection, now: float, receiver: str, limit: RateLimit)
 def pressing(receiver: str) -> ColumnElement[bool]:
     """Rows of `notifications` whose incident has something urgent that waits, before which they must be told."""
     urgent = notifications.alias("urgent")
-    return notifications.c.incident.in_(select(urgent.c.incident).where(hasty(urgent), urgent.c.receiver == receiver))
+    # Every incident is more than an empty text; with that SQLite takes the index of those that wait, not the history's.
+    these = hasty(urgent), urgent.c.receiver == receiver, urgent.c.incident > ""
+    return notifications.c.incident.in_(select(urgent.c.incident).where(*these))
 
 
 def gather(connection: Connection, now: float, receiver: str) -> str | None:
@@ -78,8 +80,14 @@ def gather(connection: Connection, now: float, receiver: str) -> str | None:
     )
     waiting = (
         select(notifications.c.id, notifications.c.positions)
-        .where(pending(notifications), notifications.c.receiver == receiver, ~held, ~pressing(receiver))
-        .order_by(notifications.c.id)
+        .where(
+            pending(notifications),
+            notifications.c.receiver == receiver,
+            notifications.c.due_at <= now,
+            ~held,
+            ~pressing(receiver),
+        )
+        .order_by(notifications.c.due_at, notifications.c.id)  # those of one incident are due at the same time
         .limit(MOST_NOTIFICATIONS)
     )
     ids: list[int] = []
