@@ -23,8 +23,11 @@ from cloudpulse.errors import StoreError
 IDLE_SECONDS = 30
 """Longest sleep without a look at the outbox: bounds what a step of the system clock can delay."""
 
-RELEASE_SECONDS = 15
-"""Between looks at what mute routes keep; their intervals are of whole minutes."""
+HUNG_SECONDS = 600
+"""A delivery under way for so long is an error in the log: notifiers bound their own time to less."""
+
+UPKEEP_SECONDS = 15
+"""Between looks at what is under way, and at what mute routes keep, whose intervals are of whole minutes."""
 
 STORE_RETRY_SECONDS = 1
 RETRY_AFTER_LIMIT_SECONDS = 3600
@@ -60,6 +63,14 @@ class Pause:
         self.until = max(self.until, until)
 
 
+@dataclass(frozen=True)
+class Sending:
+    """What a worker is sending, and since when (Unix seconds)."""
+
+    notification: Notification
+    since: float
+
+
 class Worker:
     """Delivers for one receiver, one notification after the other; used by one thread."""
 
@@ -87,6 +98,7 @@ class Worker:
         self._stopping = stopping
         self._pause = pause or Pause()
         self._jitter = random.Random()
+        self.sending: Sending | None = None
 
     def step(self) -> bool:
         """Try the next due notification; False when none is due. Raises StoreError when none could be claimed."""
@@ -95,6 +107,18 @@ class Worker:
         notification = self._outbox.claim(self.receiver)
         if notification is None:
             return False
+        self.sending = Sending(notification, self._clock())
+        try:
+            self._deliver(notification)
+        finally:
+            self.sending = None
+        return True
+
+    def next_at(self, after: float) -> float | None:
+        """When to step again, after a step at the time `after` that found nothing due; None if nothing is to come."""
+        return self._pause.until if self._pause.until > after else self._outbox.next_due(self.receiver, after)
+
+    def _deliver(self, notification: Notification) -> None:
         with logs.correlation("notification", notification.idempotency_key):
             try:
                 memory = self._notifier.send(
@@ -117,11 +141,6 @@ class Worker:
                 waited = max(0.0, self._clock() - notification.stored_at)
                 self._metrics.latency.labels(self.receiver).observe(waited)
                 log.debug("delivered", receiver=self.receiver, attempt=notification.attempt)
-        return True
-
-    def next_at(self, after: float) -> float | None:
-        """When to step again, after a step at the time `after` that found nothing due; None if nothing is to come."""
-        return self._pause.until if self._pause.until > after else self._outbox.next_due(self.receiver, after)
 
     def _failed(self, notification: Notification, error: DeliveryFailed) -> None:
         delay = self._backoff.delay(notification.attempt, self._jitter)
@@ -172,9 +191,9 @@ class Delivery:
             threading.Thread(target=self._run, args=(worker,), name=f"to {worker.receiver}", daemon=True)
             for worker in workers
         ]
-        if route is not None:
-            release = threading.Thread(target=self._release, args=(route,), name="mute routes", daemon=True)
-            self._threads.append(release)
+        self._workers = workers
+        self._route = route
+        self._threads.append(threading.Thread(target=self._upkeep, name="deliveries", daemon=True))
 
     def start(self) -> None:
         """Begin with what waits from before."""
@@ -214,15 +233,27 @@ class Delivery:
                 seconds = STORE_RETRY_SECONDS
             gate.wait(seen, seconds)
 
-    def _release(self, route: Routing) -> None:
-        while not self._stopping.wait(RELEASE_SECONDS):
+    def renew(self) -> None:
+        """Keep the leases of what is under way, however long a receiver takes, so that nobody sends it beside us."""
+        for worker in self._workers:
+            if (sending := worker.sending) is None:
+                continue
+            self._outbox.renew(sending.notification)
+            hung = self._clock() - sending.since
+            if hung >= HUNG_SECONDS and hung % HUNG_SECONDS < UPKEEP_SECONDS:
+                hint = "its incident waits; restart the bridge if it doesn't end"
+                log.error("delivery takes very long", receiver=worker.receiver, seconds=round(hung), hint=hint)
+
+    def _upkeep(self) -> None:
+        while not self._stopping.wait(UPKEEP_SECONDS):
             try:
-                while told := self._outbox.release(route):
+                self.renew()
+                while self._route is not None and (told := self._outbox.release(self._route)):
                     self.wake(told)
             except StoreError as error:
-                log.error("outbox not readable, what mute routes keep waits on", error=str(error))
-            except Exception:  # a bug, too, must not keep it for ever
-                log.exception("release broke, will try again")
+                log.error("outbox not usable, what mute routes keep waits on", error=str(error))
+            except Exception:  # a bug, too, must not end it for as long as the process lives
+                log.exception("upkeep of deliveries broke, will try again")
 
 
 class _Gate:

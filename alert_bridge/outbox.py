@@ -216,7 +216,7 @@ class Outbox:
             # By the clock that set it; those of other replicas are freed when they are silent.
             expired = and_(notifications.c.claimed_by == self.replica, notifications.c.claimed_until <= now)
             room = None if limit is None else summaries.room(connection, now, receiver, limit)
-            pressing = literal(False) if limit is None else summaries.pressing()
+            pressing = literal(False) if limit is None else summaries.pressing(receiver)
             head = connection.execute(
                 select(notifications.c.id, notifications.c.summary, pressing.label("pressing"))
                 .where(
@@ -363,6 +363,17 @@ class Outbox:
 
         return self._database.write(operation)
 
+    def renew(self, notification: Notification) -> None:
+        """Hold a claim for longer: its delivery is still under way."""
+        held = update(notifications).where(
+            summaries.rows_of(notification), pending(notifications), notifications.c.claimed_until.is_not(None)
+        )
+
+        def operation(connection: Connection) -> None:
+            connection.execute(held.values(claimed_until=self._clock() + LEASE_SECONDS))
+
+        self._database.write(operation)
+
     def backlog(self) -> list[Backlog]:
         """What waits and what was given up, by receiver."""
         columns = (notifications.c.receiver, notifications.c.state)
@@ -386,15 +397,15 @@ class Outbox:
     def _enqueue(
         self, connection: Connection, now: float, due: Due, *, ack: str | None = None, instead_of: str | None = None
     ) -> None:
-        before = select(func.max(notifications.c.due_at)).where(
-            pending(notifications), notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
-        )
+        # Not the highest due_at, which is the same: SQLite would look for it among all that waits for the receiver.
+        mine = notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
+        last = select(notifications.c.due_at).where(pending(notifications), *mine).order_by(notifications.c.id.desc())
         limit = self._limit(due.receiver)
         passing = None if ack is not None or limit is None else limit.except_
         row = {
             **_row(now, due),
             "state": PENDING,
-            "due_at": connection.scalar(before) or now,
+            "due_at": connection.scalar(last.limit(1)) or now,
             "give_up_at": now + self._patience(due.receiver),
             "ack": ack,
             "instead_of": instead_of,

@@ -35,11 +35,6 @@ class Route(Section, frozen=True):
         """Whether an alert with these labels is this route's."""
         return self.matchers.match(labels) and all(labels.get(name, "") == value for name, value in self.match.items())
 
-    @property
-    def takes_all(self) -> bool:
-        """Whether it has no condition at all."""
-        return not self.match and not tuple(self.matchers)
-
 
 @dataclass(frozen=True)
 class Muted:

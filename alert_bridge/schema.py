@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     TypeDecorator,
+    and_,
     literal,
 )
 from sqlalchemy.sql.expression import ColumnElement, FromClause
@@ -235,9 +236,21 @@ def muted(table: FromClause) -> ColumnElement[bool]:
     return table.c.state == literal(MUTED, literal_execute=True)
 
 
+def hasty(table: FromClause) -> ColumnElement[bool]:
+    """The rows that wait and are urgent."""
+    return and_(pending(table), table.c.urgent)
+
+
+def claimed(table: FromClause) -> ColumnElement[bool]:
+    """The rows that wait and are, or were, under way."""
+    return and_(pending(table), table.c.claimed_until.is_not(None))
+
+
 for _name, _column, _condition in (
     ("notifications_told", "finished_at", delivered(notifications)),
     ("notifications_muted", "due_at", muted(notifications)),
+    ("notifications_hasty", "incident", hasty(notifications)),
+    ("notifications_under_way", "claimed_until", claimed(notifications)),
 ):
     Index(
         _name,

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, distinct, exists, f
 
 from alert_bridge import webhook
 from alert_bridge.notifier import Notification, RateLimit, Summary
-from alert_bridge.schema import alerts, delivered, groups, notifications, pending
+from alert_bridge.schema import alerts, claimed, delivered, groups, hasty, notifications, pending
 from alert_bridge.webhook import Alert, AlertGroup
 
 MOST_NOTIFICATIONS = 1000
@@ -38,7 +38,7 @@ def room(connection: Connection, now: float, receiver: str, limit: RateLimit) ->
     mine = notifications.c.receiver == receiver, notifications.c.urgent.is_(False)
     told = select(func.count(distinct(_message))).where(*mine, _within(now, limit))
     under_way = select(func.count(distinct(_message))).where(
-        *mine, pending(notifications), notifications.c.claimed_until > now
+        *mine, claimed(notifications), notifications.c.claimed_until > now
     )
     return limit.messages - connection.execute(told).scalar_one() - connection.execute(under_way).scalar_one()
 
@@ -58,15 +58,12 @@ def free_at(connection: Connection, now: float, receiver: str, limit: RateLimit)
     return None if found is None else found + limit.per
 
 
-def pressing() -> ColumnElement[bool]:
+def pressing(receiver: str) -> ColumnElement[bool]:
     """Rows of `notifications` whose incident has something urgent that waits, before which they must be told."""
     urgent = notifications.alias("urgent")
-    return exists().where(
-        pending(urgent),
-        urgent.c.receiver == notifications.c.receiver,
-        urgent.c.incident == notifications.c.incident,
-        urgent.c.urgent.is_(True),
-    )
+    # Every incident is more than an empty text; with that SQLite takes the index of those that wait, not the history's.
+    these = hasty(urgent), urgent.c.receiver == receiver, urgent.c.incident > ""
+    return notifications.c.incident.in_(select(urgent.c.incident).where(*these))
 
 
 def gather(connection: Connection, now: float, receiver: str) -> str | None:
@@ -83,8 +80,14 @@ def gather(connection: Connection, now: float, receiver: str) -> str | None:
     )
     waiting = (
         select(notifications.c.id, notifications.c.positions)
-        .where(pending(notifications), notifications.c.receiver == receiver, ~held, ~pressing())
-        .order_by(notifications.c.id)
+        .where(
+            pending(notifications),
+            notifications.c.receiver == receiver,
+            notifications.c.due_at <= now,
+            ~held,
+            ~pressing(receiver),
+        )
+        .order_by(notifications.c.due_at, notifications.c.id)  # those of one incident are due at the same time
         .limit(MOST_NOTIFICATIONS)
     )
     ids: list[int] = []

@@ -27,22 +27,33 @@ KINDS = {
 """Section -> the type that describes it, or what reads it where it leans on another section; by name: the shared ground
 imports no service."""
 
-PROBES = {"forecaster": "forecaster.probe:examine", "scaler": "scaler.probe:examine"}
+PROBES = {
+    "forecaster": "forecaster.probe:examine",
+    "alert_bridge": "alert_bridge.probe:examine",
+    "scaler": "scaler.probe:examine",
+}
 """Section -> the Probe that asks Prometheus about it, by name for the same reason."""
+
+DESTINATIONS = "alert_bridge.probe:destinations"
+"""What tells where an alert goes."""
 
 _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
 @click.option("--online", is_flag=True, help="Also ask Prometheus: does each query answer, and what will it cost?")
+@click.option("--route", metavar="LABELS", help="Say where the alert bridge takes an alert: 'alertname=X,team=web'.")
 @config_option
-def command(online: bool, config_path: Path | None) -> None:
+def command(online: bool, route: str | None, config_path: Path | None) -> None:
     """Validate the config file: every section, every key."""
     logs.configure("warning")
     file = config.read(config_path)
     sections = {section: _read(file, section, _named(kind)) for section, kind in KINDS.items()}
     found = ", ".join(file.tree) or "nothing: every default applies"
     click.echo(f"{file.path} is fine ({found})")
+    if route is not None:
+        for line in _named(DESTINATIONS)(sections["alert_bridge"], route, time.time()):
+            click.echo(line)
     if not online:
         return
     failed = False

@@ -9,6 +9,7 @@ from alert_bridge.delivery import RETRY_AFTER_LIMIT_SECONDS, Backoff, Delivery, 
 from alert_bridge.insight import NoInsights
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed
+from alert_bridge.outbox import LEASE_SECONDS
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.errors import StoreError
 
@@ -225,6 +226,38 @@ def test_a_dead_receiver_holds_up_no_other(outbox, clock):
     assert [n.group.alerts[0].fingerprint for n in alive.sent] == [f"f{n:02}" for n in range(20)]
     release.set()
     delivery.stop(5)
+
+
+def test_what_takes_longer_than_a_lease_is_not_sent_by_a_second_thread(outbox, clock, capsys):
+    entered, release, stopping = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def send(self, message):
+            entered.set()
+            release.wait(10)
+            return {}
+
+    metrics, second = BridgeMetrics(CollectorRegistry(), ["one"]), Scripted()
+    slow, other = (
+        Worker("one", notifier, outbox, NoInsights(), clock, Backoff(1, 60), metrics, stopping)
+        for notifier in (Slow(), second)
+    )
+    delivery = Delivery([slow, other], outbox, clock, stopping)
+    store(outbox)
+    thread = threading.Thread(target=slow.step)
+    thread.start()
+    assert entered.wait(5)
+    try:
+        for _ in range(4):
+            clock.advance(LEASE_SECONDS / 2)
+            delivery.renew()
+            assert not other.step()
+    finally:
+        release.set()
+        thread.join(5)
+    assert "delivery takes very long" in "".join(capsys.readouterr())
+    assert outbox.backlog() == []
+    assert second.sent == []
 
 
 def test_stopping_does_not_wait_for_a_receiver_that_hangs(outbox, clock):
