@@ -109,34 +109,33 @@ def main() -> None:
     done = subprocess.run([sys.executable, "-c", _COLD], capture_output=True, text=True, check=True)
     cold, warm = map(float, done.stdout.split())
     print(f"picture: first {cold:.2f} s with matplotlib's import, then {warm:.2f} s")
-    with tempfile.TemporaryDirectory() as folder:
-        with past.prometheus(lines(asked.series), Path(folder)) as url:
-            source = insights.bounded(PrometheusSettings(url=url))
-            service = PrometheusInsights(source, InsightSettings(), lambda: float(NOW))
-            service.start()
-            time.sleep(3)
-            rounds = [timed(service, number) for number in range(asked.rounds)]
-            seconds = np.array([took for took, _ in rounds])
-            whole = sum(bool(found.picture and found.outlooks) for _, found in rounds)
-            sizes = [len(found.picture) for _, found in rounds if found.picture]
-            print(f"one after the other: median {np.median(seconds):.2f} s, slowest {seconds.max():.2f} s")
-            print(f"  {whole} of {asked.rounds} with picture and outlook, pictures up to {max(sizes) / 1000:.0f} kB")
-            began = time.perf_counter()
-            with concurrent.futures.ThreadPoolExecutor(8) as receivers:
-                storm = list(receivers.map(lambda n: timed(service, n % 290), range(1000, 1000 + asked.storm)))
-            taken = np.array([took for took, _ in storm])
-            print(f"a storm of {asked.storm}: over in {time.perf_counter() - began:.1f} s, slowest {taken.max():.2f} s")
-            results = collections.Counter(
-                {
-                    s.labels["result"]: int(s.value)
-                    for m in service.registry.collect()
-                    for s in m.samples
-                    if s.name.endswith("insights_total")
-                }
-            )
-            print("  " + ", ".join(f"{result} {count}" for result, count in results.items() if count))
-            service.stop()
-            source.close()
+    with tempfile.TemporaryDirectory() as folder, past.prometheus(lines(asked.series), Path(folder)) as url:
+        source = insights.bounded(PrometheusSettings(url=url))
+        service = PrometheusInsights(source, InsightSettings(), lambda: float(NOW))
+        service.start()
+        time.sleep(3)
+        rounds = [timed(service, number) for number in range(asked.rounds)]
+        seconds = np.array([took for took, _ in rounds])
+        whole = sum(bool(found.picture and found.outlooks) for _, found in rounds)
+        sizes = [len(found.picture) for _, found in rounds if found.picture]
+        print(f"one after the other: median {np.median(seconds):.2f} s, slowest {seconds.max():.2f} s")
+        print(f"  {whole} of {asked.rounds} with picture and outlook, pictures up to {max(sizes) / 1000:.0f} kB")
+        began = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(8) as receivers:
+            storm = list(receivers.map(lambda n: timed(service, n % 290), range(1000, 1000 + asked.storm)))
+        taken = np.array([took for took, _ in storm])
+        print(f"a storm of {asked.storm}: over in {time.perf_counter() - began:.1f} s, slowest {taken.max():.2f} s")
+        results = collections.Counter(
+            {
+                s.labels["result"]: int(s.value)
+                for m in service.registry.collect()
+                for s in m.samples
+                if s.name.endswith("insights_total")
+            }
+        )
+        print("  " + ", ".join(f"{result} {count}" for result, count in results.items() if count))
+        service.stop()
+        source.close()
 
 
 if __name__ == "__main__":
