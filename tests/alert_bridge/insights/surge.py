@@ -20,6 +20,8 @@ NOW = float(int(time.time() // 60 * 60) - 600)
 START = NOW - (MINUTES - 1) * 60
 SURGE = NOW - 20 * 60
 """When the load of `web` began to be more than anybody expected."""
+BEGAN = NOW - 5 * 60
+"""When alerts on it began to fire."""
 
 WEB = {"app": "web", "instance": "10.0.0.1:9100", "job": "shop"}
 API = {"app": "api", "instance": "10.0.0.2:9100", "job": "shop"}
@@ -114,13 +116,13 @@ def story() -> Past:
 
 
 def group(*alerts: tuple[str, Mapping[str, str], str], status: str = "firing") -> AlertGroup:
-    """Of alerts (expression, labels, fingerprint), which began with the surge."""
+    """Of alerts (expression, labels, fingerprint), which began at BEGAN."""
     told: list[dict[str, Any]] = [
         {
             "status": status,
             "labels": {"alertname": "TooMuch", "severity": "critical", **labels},
             "annotations": {},
-            "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SURGE)),
+            "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGAN)),
             "endsAt": "0001-01-01T00:00:00Z"
             if status == "firing"
             else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW)),
