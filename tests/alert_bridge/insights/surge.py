@@ -66,7 +66,14 @@ class Past:
         yield "# EOF\n"
 
 
-def forecast(made: Past, name: str, labels: Mapping[str, str], mase: float, tell: Callable[..., float] = said) -> None:
+def forecast(
+    made: Past,
+    name: str,
+    labels: Mapping[str, str],
+    mase: float,
+    tell: Callable[..., float] = said,
+    age: Callable[[float], float] = lambda _: 20.0,
+) -> None:
     own = {"forecast": name, **labels}
     for horizon, level in itertools.product(HORIZONS, LEVELS):
         made.add(
@@ -74,7 +81,7 @@ def forecast(made: Past, name: str, labels: Mapping[str, str], mase: float, tell
             {**own, "horizon": horizon, "level": level},
             lambda at, h=horizon, q=level: tell(at, h, q),
         )
-    made.add("cloudpulse_forecast_timestamp_seconds", own, lambda at: at - 20)
+    made.add("cloudpulse_forecast_timestamp_seconds", own, lambda at: at - age(at))
     for horizon in HORIZONS[1:]:
         made.add("cloudpulse_forecast_mase", {**own, "horizon": horizon}, lambda at: mase)
         for level, share in (("0.1", 0.11), ("0.5", 0.5), ("0.9", 0.9)):
@@ -93,6 +100,8 @@ def story() -> Past:
     made.add("shop_cache_bytes", API, lambda at: 3e9)
     forecast(made, "demand", WEB, 0.62)
     forecast(made, "tired", API, 1.7, lambda at, h, q: 50.0 + LEVELS[q] / 10)
+    made.add("shop_stuck", {**WEB, "stuck": "yes"}, load)
+    forecast(made, "stuck", {**WEB, "stuck": "yes"}, 0.5, age=lambda at: at - (NOW - 3600) if at > NOW - 3600 else 0.0)
     made.add(
         "cloudpulse_forecast_time_to_threshold_seconds",
         {"forecast": "demand", **WEB, "threshold": "800", "level": "0.5"},
