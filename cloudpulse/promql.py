@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,10 +84,12 @@ class Prometheus:
 
     Connection, authentication and TLS are prometheus-api-client's; answers are read from the raw body, since its
     parsed path is several times slower, and without compression, the largest cost of all on a LAN.
+    A range that isn't read within `longest_range_seconds`, all its pieces and rests together, is a QueryTimeout.
     """
 
-    def __init__(self, settings: PrometheusSettings) -> None:
+    def __init__(self, settings: PrometheusSettings, longest_range_seconds: float = math.inf) -> None:
         self._settings = settings
+        self._longest_range = longest_range_seconds
         self._url = settings.url.rstrip("/")
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy variable must not redirect metrics
@@ -121,7 +124,10 @@ class Prometheus:
         count = left = int((end - start) / step + 1e-9) + 1
         turns = self._turns if count > SHORT_READ else None
         timeouts = 0
+        began = time.monotonic()
         while left > 0:
+            if time.monotonic() - began > self._longest_range:
+                raise QueryTimeout(f"the range was not read within {self._longest_range:g} s: {query}")
             points = min(pace.points, left, MAX_POINTS)
             try:
                 piece = self._piece(query, start + (left - points) * step, points, step, turns)

@@ -16,6 +16,7 @@ from cloudpulse.durations import Duration
 from cloudpulse.promql import Prometheus
 
 QUERY_SECONDS = 2.0
+"""For a query, and for all pieces of a range: what takes longer comes too late for a message anyway."""
 
 
 @contextlib.contextmanager
@@ -26,12 +27,7 @@ def asking(
     if not settings.enabled:
         yield NoInsights(), ()
         return
-    bounded = msgspec.structs.replace(
-        prometheus,
-        timeout=min(prometheus.timeout, Duration(QUERY_SECONDS)),
-        max_concurrent_queries=min(prometheus.max_concurrent_queries, WORKERS),
-    )
-    source = Prometheus(bounded)
+    source = bounded(prometheus)
     service = PrometheusInsights(source, settings)
     service.start()
     try:
@@ -39,3 +35,15 @@ def asking(
     finally:
         service.stop()
         source.close()
+
+
+def bounded(settings: PrometheusSettings) -> Prometheus:
+    """A Prometheus that is asked for no longer than a message can wait."""
+    return Prometheus(
+        msgspec.structs.replace(
+            settings,
+            timeout=min(settings.timeout, Duration(QUERY_SECONDS)),
+            max_concurrent_queries=min(settings.max_concurrent_queries, WORKERS),
+        ),
+        QUERY_SECONDS,
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from cloudpulse.config import Section
 from cloudpulse.durations import Duration
 
@@ -14,7 +16,9 @@ class InsightSettings(Section, frozen=True):
     `enabled: false` asks Prometheus nothing. `expressions: false` keeps the company and leaves out all that evaluates
     the alert's own expression (picture, outlook, values): whoever may post alerts chooses that text, and so what
     Prometheus is asked, though never for longer than 2 s nor for more than a few thousand series.
-    `past` and `ahead` are how much a picture shows. `timezone` is that of its times and of the sentences.
+    `past` and `ahead` are how much a picture shows. `timezone` is that of its times.
+    `match` are labels that the alerts of this Prometheus have, such as its external_labels; where alerts of several
+    arrive, only those with all of them are looked up in it.
     """
 
     enabled: bool = True
@@ -22,6 +26,7 @@ class InsightSettings(Section, frozen=True):
     past: Duration = Duration.parse("6h")
     ahead: Duration = Duration.parse("3h")
     timezone: str = "UTC"
+    match: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in (("past", self.past), ("ahead", self.ahead)):

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +24,14 @@ MOST_OPERATORS = 80
 """Each look at a part of the tree copies it: the time grows with their cube, 3 s for 200."""
 MOST_COMPANIONS = 3
 
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 _FLIPPED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "==": "==", "!=": "!="}
 _SETS = frozenset({"and", "or", "unless"})
 _LITERAL = re.compile(r""""(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`|#[^\n]*""")
@@ -51,6 +60,10 @@ class Condition:
     def sign(self) -> int:
         """1 where it fires above the threshold, -1 below, 0 where that can't be said."""
         return {">": 1, ">=": 1, "<": -1, "<=": -1}.get(self.operator, 0)
+
+    def holds(self, value: float) -> bool:
+        """Whether it fires at this value; True where that can't be said."""
+        return self.limit is None or not self.operator or _COMPARE[self.operator](value, self.limit)
 
 
 def of_url(generator_url: str) -> str:
@@ -108,12 +121,12 @@ def metrics(tree: promql.Expr) -> tuple[str, ...]:
 
 
 def _condition(chosen: promql.BinaryExpr, companions: tuple[str, ...], text: Callable[[promql.Expr], str]) -> Condition:
-    left, right, operator = chosen.lhs, chosen.rhs, str(chosen.op)
+    left, right, sign = chosen.lhs, chosen.rhs, str(chosen.op)
     if _number(left) is not None or _scalar(left):
-        left, right, operator = right, left, _FLIPPED[operator]
+        left, right, sign = right, left, _FLIPPED[sign]
     limit = _number(right)
     against = "" if limit is not None else f"vector({text(right)})" if _scalar(right) else text(right)
-    return Condition(text(left), operator, limit, against, metrics(left), units.of(left), companions)
+    return Condition(text(left), sign, limit, against, metrics(left), units.of(left), companions)
 
 
 def _comparisons(tree: promql.Expr) -> Iterator[promql.BinaryExpr]:
@@ -121,12 +134,12 @@ def _comparisons(tree: promql.Expr) -> Iterator[promql.BinaryExpr]:
     tree = _bare(tree)
     if not isinstance(tree, promql.BinaryExpr):
         return
-    operator = str(tree.op)
-    if operator in _FLIPPED:
+    sign = str(tree.op)
+    if sign in _FLIPPED:
         yield tree
-    elif operator in _SETS:
+    elif sign in _SETS:
         yield from _comparisons(tree.lhs)
-        if operator != "unless":
+        if sign != "unless":
             yield from _comparisons(tree.rhs)
 
 

@@ -34,6 +34,7 @@ MOST_LINES = 5
 MOST_EXPRESSIONS = 3
 MOST_LABELS = 3
 MOST_SLOW = 1000
+DAY = 86400.0
 SLOW_SECONDS = 600.0
 
 _PREDICTIONS = frozenset(
@@ -112,8 +113,9 @@ class Inquiry:
     def run(self) -> None:
         """Find out."""
         alerts = sorted(self._group.alerts[: 10 * MOST_ALERTS], key=lambda one: not one.firing)[:MOST_ALERTS]
-        readings = self._readings(alerts) if self._settings.expressions else {}
-        mine = [(one, readings[one.generator_url]) for one in alerts if one.generator_url in readings]
+        asked = [one for one in alerts if self._settings.match.items() <= one.labels.items()]
+        readings = self._readings(asked) if self._settings.expressions else {}
+        mine = [(one, readings[one.generator_url]) for one in asked if one.generator_url in readings]
         values = {one.fingerprint: own.value for one, read in mine if (own := read.own(one.labels)) is not None}
         self._found(values={key: value for key, value in values.items() if math.isfinite(value)})
         lines = []
@@ -132,13 +134,31 @@ class Inquiry:
     def _readings(self, alerts: list[Alert]) -> dict[str, Reading]:
         """By generatorURL."""
         found: dict[str, Reading] = {}
-        for url in dict.fromkeys(alert.generator_url for alert in alerts):
+        for alert in {alert.generator_url: alert for alert in reversed(alerts)}.values():
+            url = alert.generator_url
             condition = expression.condition(expression.of_url(url))
             if condition is None or len(found) == MOST_EXPRESSIONS or url in self._slow:
                 continue
             with self._step(url):
-                found[url] = reading.read(self._source, condition, self._grid.end)
+                read = reading.read(self._source, condition, self._grid.end)
+                if read.own(alert.labels) is not None and self._ours(alert, condition):
+                    found[url] = read
         return found
+
+    def _ours(self, alert: Alert, condition: Condition) -> bool:
+        """Whether what this Prometheus has is what the alert is about: it must have fired here, too, when it began.
+
+        Another cluster's Prometheus may have series with the same labels. A sample may have come in after the rule was
+        evaluated, so the minute before counts as well. What began more than a day ago isn't asked for.
+        """
+        began = alert.starts_at.timestamp()
+        if condition.limit is None or self._grid.end - began > DAY:
+            return True
+        for moment in (began, began - 60.0):
+            own = reading.own(self._source.instant(condition.left, moment), alert.labels)
+            if own is not None and condition.holds(own.value):
+                return True
+        return False
 
     def _line(self, alert: Alert, read: Reading) -> Line | None:
         own = read.own(alert.labels)

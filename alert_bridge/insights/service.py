@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -17,7 +18,7 @@ from alert_bridge.insights.picture import Painter
 from alert_bridge.webhook import AlertGroup
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
-from cloudpulse.errors import SourceError, SourceUnavailable
+from cloudpulse.errors import CloudPulseError, SourceUnavailable
 from cloudpulse.promql import MetricSource
 
 DEADLINE_SECONDS = 2.8
@@ -25,12 +26,14 @@ DEADLINE_SECONDS = 2.8
 WORKERS = 3
 WAITING = 3
 """Inquiries that may wait for a worker. More are turned away at once: they would be late anyway."""
+IDLE_SECONDS = 0.5
 KEPT_SECONDS = 60.0
 KEPT = 64
 FAILURES = 3
 """After so many in a row nothing is asked until Prometheus answers a trial."""
 TRIAL_SECONDS = 15.0
-STOP_SECONDS = 2.0
+STOP_SECONDS = 2.5
+"""Enough for a query's end. A thread that draws must have ended before the interpreter does: C++ would abort."""
 BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5)
 RESULTS = ("found", "kept", "nothing", "late", "shed", "paused", "failed")
 
@@ -64,12 +67,14 @@ class PrometheusInsights:
         self._clock = clock
         self._painter = Painter(settings.zone)
         self._slow = Slow()
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(WAITING)
+        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(WAITING)
         self._kept: OrderedDict[object, _Draft] = OrderedDict()
         self._lock = threading.Lock()
         self._failures = 0
         self._trial_at = 0.0
+        self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._work, name="insight", daemon=True) for _ in range(WORKERS)]
+        self._threads.append(threading.Thread(target=self._warm, name="insight warms up", daemon=True))
         self.registry = CollectorRegistry()
         self._results = names.BRIDGE_INSIGHTS.counter(self.registry)
         self._duration = names.BRIDGE_INSIGHT_DURATION.histogram(self.registry, BUCKETS)
@@ -80,17 +85,10 @@ class PrometheusInsights:
         """Begin to answer, and load in the background what draws."""
         for thread in self._threads:
             thread.start()
-        threading.Thread(target=self._warm, name="insight warms up", daemon=True).start()
 
     def stop(self) -> None:
         """Ask no more; what is under way ends with its query, and holds up no exit."""
-        with self._lock:
-            self._failures, self._trial_at = FAILURES, float("inf")
-        for _ in self._threads:
-            try:
-                self._jobs.put_nowait(None)
-            except queue.Full:
-                break
+        self._stopped.set()
         until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             if thread.is_alive():
@@ -113,6 +111,8 @@ class PrometheusInsights:
         with self._lock:
             draft, result = self._fresh(key), "kept"
             if draft is None:
+                if self._stopped.is_set():
+                    return "paused", NOTHING
                 if self._failures >= FAILURES:
                     self._try_again()
                     return "paused", NOTHING
@@ -136,12 +136,13 @@ class PrometheusInsights:
         return self._kept.get(key)
 
     def _job(self, group: AlertGroup, draft: _Draft) -> Callable[[], None]:
+        def going() -> bool:
+            return draft.going() and not self._stopped.is_set()
+
         def run() -> None:
             try:
                 now = self._clock()
-                Inquiry(
-                    group, self._source, self._settings, self._painter, now, self._slow, draft.going, draft.tell
-                ).run()
+                Inquiry(group, self._source, self._settings, self._painter, now, self._slow, going, draft.tell).run()
                 self._counted(failed=False)
             except Expired:
                 pass  # counted by who waited
@@ -157,8 +158,6 @@ class PrometheusInsights:
 
     def _counted(self, *, failed: bool) -> None:
         with self._lock:
-            if self._trial_at == float("inf"):
-                return
             self._failures = self._failures + 1 if failed else 0
             if self._failures == FAILURES:
                 self._trial_at = time.monotonic() + TRIAL_SECONDS
@@ -177,16 +176,16 @@ class PrometheusInsights:
     def _trial(self) -> None:
         try:
             self._source.instant("vector(1)")
-        except SourceError:
+        except CloudPulseError:  # a secret's file that can't be read is a ConfigError
             return
         with self._lock:
-            if self._trial_at != float("inf"):
-                self._failures = 0
+            self._failures = 0
         log.info("Prometheus answers again: messages have their insight")
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Empty):
+                self._jobs.get(timeout=IDLE_SECONDS)()
 
     def _warm(self) -> None:
         try:

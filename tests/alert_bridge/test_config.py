@@ -93,6 +93,8 @@ def test_receivers_are_told_apart_by_type():
         ("  retry_first: 10m", "retry_first: expected more than 0s and at most retry_max, got 10m"),
         ("  give_up_after: 0s", "give_up_after: expected more than 0s"),
         ("  max_body_bytes: 1", "max_body_bytes: expected 1024 or more"),
+        ("  insight: {past: 1s}", "insight: past: expected 10m to 7d, got 1s"),
+        ("  insight: {timezone: Mars}", 'insight: timezone: expected an IANA name such as Europe/Berlin, got "Mars"'),
         ("  bearer_token: a\n  bearer_token_file: b", "can't both be set"),
         ("  database: a\n  database_file: b", "database and database_file can't both be set"),
         ("  replica_timeout: 500ms", "replica_timeout: expected 1s or more"),

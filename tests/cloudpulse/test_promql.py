@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloudpulse import config, pacing
+from cloudpulse import config, pacing, promql
 from cloudpulse.config import Authorization, BasicAuth, PrometheusSettings, Secret
 from cloudpulse.durations import Duration
 from cloudpulse.errors import (
@@ -461,6 +461,24 @@ def test_the_newest_is_asked_first(api: _Api, url: str) -> None:
     source.range("x", 0, 299 * 60, 60)
     starts = [float(parameters["start"]) for _, parameters, _ in api.asked]
     assert starts == sorted(starts, reverse=True)
+    source.close()
+
+
+def test_a_range_that_takes_too_long_in_all_is_given_up(api: _Api, url: str) -> None:
+    """Each of its pieces may be in time, and there may be hundreds."""
+    _asking(api, url, _Busy(1000)).close()
+    source = Prometheus(PrometheusSettings(url=url, max_samples_per_query=1000), longest_range_seconds=0.0)
+    with pytest.raises(QueryTimeout, match="not read within 0 s: x"):
+        source.range("x", 0, 299 * 60, 60)
+    assert len(api.asked) <= 1
+    source.close()
+
+
+def test_of_endless_other_queries_the_cost_is_not_kept_forever(api: _Api, url: str) -> None:
+    source = _asking(api, url, _Busy(1))
+    for n in range(promql.MOST_PACES + 5):
+        source._pace(str(n))
+    assert len(source._paces) == promql.MOST_PACES
     source.close()
 
 

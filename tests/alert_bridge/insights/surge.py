@@ -20,6 +20,8 @@ NOW = float(int(time.time() // 60 * 60) - 600)
 START = NOW - (MINUTES - 1) * 60
 SURGE = NOW - 20 * 60
 """When the load of `web` began to be more than anybody expected."""
+BEGAN = NOW - 5 * 60
+"""When alerts on it began to fire."""
 
 WEB = {"app": "web", "instance": "10.0.0.1:9100", "job": "shop"}
 API = {"app": "api", "instance": "10.0.0.2:9100", "job": "shop"}
@@ -64,7 +66,14 @@ class Past:
         yield "# EOF\n"
 
 
-def forecast(made: Past, name: str, labels: Mapping[str, str], mase: float, tell: Callable[..., float] = said) -> None:
+def forecast(
+    made: Past,
+    name: str,
+    labels: Mapping[str, str],
+    mase: float,
+    tell: Callable[..., float] = said,
+    age: Callable[[float], float] = lambda _: 20.0,
+) -> None:
     own = {"forecast": name, **labels}
     for horizon, level in itertools.product(HORIZONS, LEVELS):
         made.add(
@@ -72,7 +81,7 @@ def forecast(made: Past, name: str, labels: Mapping[str, str], mase: float, tell
             {**own, "horizon": horizon, "level": level},
             lambda at, h=horizon, q=level: tell(at, h, q),
         )
-    made.add("cloudpulse_forecast_timestamp_seconds", own, lambda at: at - 20)
+    made.add("cloudpulse_forecast_timestamp_seconds", own, lambda at: at - age(at))
     for horizon in HORIZONS[1:]:
         made.add("cloudpulse_forecast_mase", {**own, "horizon": horizon}, lambda at: mase)
         for level, share in (("0.1", 0.11), ("0.5", 0.5), ("0.9", 0.9)):
@@ -91,6 +100,8 @@ def story() -> Past:
     made.add("shop_cache_bytes", API, lambda at: 3e9)
     forecast(made, "demand", WEB, 0.62)
     forecast(made, "tired", API, 1.7, lambda at, h, q: 50.0 + LEVELS[q] / 10)
+    made.add("shop_stuck", {**WEB, "stuck": "yes"}, load)
+    forecast(made, "stuck", {**WEB, "stuck": "yes"}, 0.5, age=lambda at: at - (NOW - 3600) if at > NOW - 3600 else 0.0)
     made.add(
         "cloudpulse_forecast_time_to_threshold_seconds",
         {"forecast": "demand", **WEB, "threshold": "800", "level": "0.5"},
@@ -114,13 +125,13 @@ def story() -> Past:
 
 
 def group(*alerts: tuple[str, Mapping[str, str], str], status: str = "firing") -> AlertGroup:
-    """Of alerts (expression, labels, fingerprint), which began with the surge."""
+    """Of alerts (expression, labels, fingerprint), which began at BEGAN."""
     told: list[dict[str, Any]] = [
         {
             "status": status,
             "labels": {"alertname": "TooMuch", "severity": "critical", **labels},
             "annotations": {},
-            "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SURGE)),
+            "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGAN)),
             "endsAt": "0001-01-01T00:00:00Z"
             if status == "firing"
             else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW)),

@@ -84,6 +84,8 @@ def test_the_expression_is_read_from_the_url(url: str, text: str) -> None:
         ("time() - backup_timestamp_seconds > 86400", units.SECONDS),
         ("histogram_quantile(0.9, sum by (le) (rate(latency_seconds_bucket[5m]))) > 1", units.PLAIN),
         ("free_bytes / size_bytes < 0.1", units.PLAIN),
+        ("free_bytes - age_seconds < 0.1", units.PLAIN),
+        ("free_bytes + used_bytes < 0.1", units.BYTES),
         ("count(free_bytes) < 3", units.PLAIN),
     ],
 )

@@ -171,3 +171,5 @@ def test_stop_does_not_wait_for_what_hangs(source: Source, monkeypatch: pytest.M
     assert time.monotonic() - began < 30  # it would be 60
     going.set()
     thread.join()
+    monkeypatch.undo()
+    made.stop()
