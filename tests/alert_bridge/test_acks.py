@@ -4,6 +4,8 @@ import re
 import shutil
 import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import pytest
@@ -11,6 +13,7 @@ import requests
 from structlog.testing import capture_logs
 
 from alert_bridge.access import Denied
+from alert_bridge.acks import AT_ONCE
 from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.links import Links
 from alert_bridge.notifier import Notification
@@ -126,6 +129,8 @@ def test_an_ack_again_prolongs_the_silence_and_one_that_was_ended_there_is_made_
     url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
     firing(url, "again")
     first = ack(url, "again", duration="10m").json()
+    began = alertmanager.silences("again")[0]["startsAt"]
+    eventually(lambda: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) > began[:19])  # Alertmanager looks at seconds
     second = ack(url, "again", duration="3h").json()
     assert second["silence"] == first["silence"]
     assert alertmanager.active("again") == [first["silence"]]
@@ -135,6 +140,34 @@ def test_an_ack_again_prolongs_the_silence_and_one_that_was_ended_there_is_made_
     assert story(url, "again")["taken"]["silence"] == third["silence"]
     requests.delete(f"{alertmanager.url}/api/v2/silence/{third['silence']}", timeout=5)
     assert undo(url, "again").status_code == 200, "that it has ended already is fine"
+
+
+def test_a_double_click_makes_one_silence(bridge, alertmanager, told):
+    _, receivers = told
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
+    firing(url, "double")
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: ack(url, "double"), range(3)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(alertmanager.silences("double")) == 1
+    assert len(story(url, "double")["acks"]) == 1
+
+
+def test_alertmanager_may_hang_and_the_webhook_goes_on(bridge, told):
+    _, receivers = told
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        url = bridge(alertmanager=AlertmanagerSettings(url=hanging, timeout=Duration(1)), receivers=receivers)
+        firing(url, "hanging")
+        with ThreadPoolExecutor(12) as pool:
+            answers = [pool.submit(ack, url, "hanging") for _ in range(12)]
+            eventually(lambda: sum(answer.done() for answer in answers) >= 12 - AT_ONCE)
+            firing(url, "meanwhile", key="other")
+            texts = [answer.result().json()["error"] for answer in answers]
+    assert sum("try again in a moment" in text for text in texts) >= 12 - AT_ONCE
+    assert {"timed out" in text or "try again in a moment" in text for text in texts} == {True}
 
 
 def test_of_several_alertmanagers_the_first_that_answers_is_taken(bridge, alertmanager, told):
@@ -228,7 +261,9 @@ def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanage
 
     (back,) = re.findall(r'href="https://alerts\.example/bridge(/undo/[^"]+)"', done.text)
     assert given[1].notification.ack.undo_url.endswith(back)
-    assert requests.get(url + back, timeout=10).status_code == 200
+    asking = unescape(requests.get(url + back, timeout=10).text)
+    assert evil in asking
+    assert "taken by Anna <b>" in asking
     assert len(alertmanager.active("page")) == 1
     assert requests.post(url + back, timeout=20).status_code == 200
     assert alertmanager.active("page") == []
