@@ -35,12 +35,17 @@ def free_port():
 
 
 class Process:
-    def __init__(self, folder):
+    """Alertmanager, alone or as a member of a cluster: `gossip` is its own port and that of a peer."""
+
+    def __init__(self, folder, gossip=()):
         config = folder / "alertmanager.yml"
         config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         options = [f"--config.file={config}", f"--storage.path={folder / 'data'}", "--cluster.listen-address="]
+        if gossip:
+            options[-1] += f"127.0.0.1:{gossip[0]}"
+            options += [f"--cluster.peer=127.0.0.1:{gossip[1]}", "--cluster.gossip-interval=50ms"]
         self.process = subprocess.Popen(
             [programs.find().alertmanager, *options, f"--web.listen-address=127.0.0.1:{port}"],
             stderr=subprocess.DEVNULL,
@@ -178,6 +183,29 @@ def test_of_several_alertmanagers_the_first_that_answers_is_taken(bridge, alertm
     assert len(alertmanager.active("pair")) == 1
     assert undo(url, "pair").status_code == 200
     assert alertmanager.active("pair") == []
+
+
+def test_an_ack_made_at_one_member_of_a_cluster_is_undone_at_the_other(bridge, told, tmp_path):
+    _, receivers = told
+    ports = [free_port(), free_port()]
+    members = []
+    try:
+        for own, peer in (ports, ports[::-1]):
+            place = tmp_path / str(own)
+            place.mkdir()
+            members.append(Process(place, (own, peer)))
+        one, other = members
+        url = bridge(alertmanager=AlertmanagerSettings(urls=(one.url, other.url)), receivers=receivers)
+        firing(url, "both")
+        silence = ack(url, "both").json()["silence"]
+        eventually(lambda: other.active("both") == [silence], 30)
+        one.process.kill()
+        assert undo(url, "both").status_code == 200
+        assert other.active("both") == []
+    finally:
+        for member in members:
+            member.process.kill()
+            member.process.wait(10)
 
 
 @pytest.mark.parametrize(
