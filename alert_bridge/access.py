@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from alert_bridge.audit import WEBHOOK, OnDenied
 from alert_bridge.audit import Caller as Caller
 from alert_bridge.audit import Denied as Denied
-from alert_bridge.audit import OnDenied
 from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import credentials
 from cloudpulse.apikeys import ApiKeys
@@ -17,7 +17,6 @@ from cloudpulse.credentials import equal
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ
 
-WEBHOOK = "/api/v1/alerts"
 ANYONE = Caller("anyone", known=False)
 READING = ("GET", "HEAD", "OPTIONS")
 

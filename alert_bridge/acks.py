@@ -132,6 +132,13 @@ class Acks:
         self._wake(told)
         return Taken(held.fingerprint, held.silence, held.by, held.until, told, "")
 
+    def holding(self, silence: str) -> Row[Any]:
+        """The row of the ack with this silence; raises NotThere when it doesn't hold any more."""
+        held = self._held(acks.c.silence == silence)
+        if held is None:
+            raise NotThere("no ack of this alert holds any more")
+        return held
+
     @contextlib.contextmanager
     def _asking(self) -> Iterator[Alertmanager]:
         if self._alertmanager is None:

@@ -68,6 +68,7 @@ class _Status(msgspec.Struct):
 
 class _Silence(msgspec.Struct):
     status: _Status
+    starts_at: str = msgspec.field(name="startsAt")
 
 
 class Alertmanager:
@@ -104,15 +105,12 @@ class Alertmanager:
         }
         failures = []
         for client in self._clients:
-            # A silence that this member doesn't have (any more) is made anew.
-            for silence in (body | {"id": known}, body) if known else (body,):
-                try:
-                    return client.ask(_Made, "POST", "api/v2/silences", json=silence).silence_id
-                except DeliveryFailed as error:
-                    if error.status != 404:
-                        failures.append(str(error))
-                        break
-        raise AlertmanagerUnavailable(f"the silence was not made: {'; '.join(failures) or 'not found'}")
+            try:
+                prolonged = _prolonged(client, known) if known is not None else {}
+                return client.ask(_Made, "POST", "api/v2/silences", json=body | prolonged).silence_id
+            except DeliveryFailed as error:
+                failures.append(str(error))
+        raise AlertmanagerUnavailable(f"the silence was not made: {'; '.join(failures)}")
 
     def expire(self, silence: str) -> None:
         """End the silence; one that has ended or that no member knows is fine. Raises AlertmanagerUnavailable."""
@@ -129,6 +127,20 @@ class Alertmanager:
                 return
         if failures:
             raise AlertmanagerUnavailable(f"the silence was not ended: {'; '.join(failures)}")
+
+
+def _prolonged(client: HttpClient, known: str) -> dict[str, str]:
+    """What makes the same silence longer: its id, and its start to the second, or Alertmanager makes another one.
+
+    Nothing where this member doesn't have it, or it has ended: then another one is what is wanted.
+    """
+    try:
+        found = client.ask(_Silence, "GET", f"api/v2/silence/{known}")
+    except DeliveryFailed as error:
+        if error.status != 404:
+            raise
+        return {}
+    return {"id": known, "startsAt": found.starts_at} if found.status.state == "active" else {}
 
 
 def _moment(seconds: float) -> str:

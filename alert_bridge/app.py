@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from flask import Blueprint, Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from alert_bridge.access import WEBHOOK, Access, Denied
+from alert_bridge.access import Access
+from alert_bridge.audit import WEBHOOK, Denied
 from alert_bridge.intake import Intake, TooManyAlerts
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.webhook import InvalidBody

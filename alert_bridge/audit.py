@@ -13,6 +13,9 @@ from cloudpulse.denials import Denials
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.serving import Environ
 
+WEBHOOK = "/api/v1/alerts"
+"""Where Alertmanager posts."""
+
 _LONGEST = 300
 
 log = logs.get(__name__)
@@ -58,8 +61,12 @@ def denied(denials: Denials, refused: Denied, environ: Environ, action: str = ""
     # Of the request line as it was sent, which holds no control characters; keys that people put into a query go.
     target = str(environ.get("REQUEST_URI", environ.get("PATH_INFO", ""))).partition("?")[0]
     asked = action or f"{environ['REQUEST_METHOD']} {target}"[:_LONGEST]
-    more = {"unlogged": unlogged} if unlogged else {}
-    log.warning("denied", **_origin(environ), action=asked, cause=refused.cause, why=str(refused), **more)
+    more: dict[str, object] = {"unlogged": unlogged} if unlogged else {}
+    tell = log.warning
+    if (environ["REQUEST_METHOD"], environ.get("PATH_INFO")) == ("POST", WEBHOOK):
+        tell = log.error
+        more["hint"] = "if this was Alertmanager, its alerts are refused: give its webhook_config the credentials"
+    tell("denied", **_origin(environ), action=asked, cause=refused.cause, why=str(refused), **more)
 
 
 def _origin(environ: Environ) -> dict[str, object]:

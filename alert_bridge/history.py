@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
 from alert_bridge.database import Database
 from alert_bridge.schema import DEAD, FIRING, PENDING, alerts, dismissals, groups, notifications, unfinished
@@ -73,9 +73,7 @@ class History:
         columns = (alerts.c.id, alerts.c.group_id, alerts.c.incident, alerts.c.stored_at, alerts.c.body)
         query = _where(select(*columns), ALERT_FILTERS, filters)
         if current:
-            later = alerts.alias("later")
-            superseded = exists().where(later.c.fingerprint == alerts.c.fingerprint, later.c.id > alerts.c.id)
-            query = query.where(alerts.c.status == FIRING, ~superseded)
+            query = query.where(alerts.c.status == FIRING, alerts.c.id.in_(_latest()))
         return self._page(query, alerts, period, before, limit, alert_entry)
 
     def notifications(self, filters: Mapping[str, str], before: int | None, limit: int, period: Period = EVER) -> Page:
@@ -127,6 +125,17 @@ class History:
 
 def _where(query: Select[Any], columns: Mapping[str, ColumnElement[str]], filters: Mapping[str, str]) -> Select[Any]:
     return query.where(*(columns[name] == value for name, value in filters.items()))
+
+
+def _latest() -> Select[tuple[int]]:
+    """The last id of each fingerprint, found by skipping from one to the next in the index on (fingerprint, id)."""
+    following = alerts.alias()
+    first = select(func.min(alerts.c.fingerprint).label("fingerprint")).cte("told", recursive=True)
+    after = select(func.min(following.c.fingerprint)).where(following.c.fingerprint > first.c.fingerprint)
+    told = first.union_all(select(after.scalar_subquery()).where(first.c.fingerprint.is_not(None)))
+    last = alerts.alias()
+    newest = select(func.max(last.c.id)).where(last.c.fingerprint == told.c.fingerprint).scalar_subquery()
+    return select(newest).where(told.c.fingerprint.is_not(None))
 
 
 def _first_since(connection: Connection, table: Table, moment: float) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,46 +76,21 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
     @pages.post("/ack/<int:notification_id>/<int:expires>/<signature>")
     def take(notification_id: int, expires: int, signature: str) -> Response:
         told = ack_asked(notification_id, expires, signature)
-        chosen = set(request.form.getlist("alert"))
-        seconds, comment, by = _duration(acks), _field("comment", 1000), _field("by", 100)
-        caller = Caller("link:ack")
-        done: dict[str, Taken] = {}
-        problems = []
-        for alert in told:
-            fingerprint = alert["fingerprint"]
-            if fingerprint in chosen:
-                try:
-                    done[fingerprint] = acks.take(fingerprint, by or "someone with the link", seconds, comment)
-                except NotFiring:
-                    continue  # the page says that it ended
-                except (AlertmanagerUnavailable, StoreError) as error:
-                    problems.append(str(error))
-                    audit.changed(caller, request.environ, "ack", "failed", alert={"fingerprint": fingerprint})
-                    break
-                audit.changed(
-                    caller,
-                    request.environ,
-                    "ack",
-                    "taken",
-                    alert={"fingerprint": fingerprint},
-                    notification=notification_id,
-                    silence=done[fingerprint].silence,
-                    said={"by": by, "comment": comment},
-                )
-        shown = [
-            _shown(alert, stories.standing(alert["fingerprint"]), done.get(alert["fingerprint"])) for alert in told
-        ]
-        title = f"{len(done)} taken" if len(done) != 1 else "Taken"
-        return _page(
-            title if done else "Nothing taken", alerts=shown, problems=problems, status=503 if problems else 200
-        )
+        chosen = [one["fingerprint"] for one in told if one["fingerprint"] in request.form.getlist("alert")]
+        done, problems = _take(acks, chosen, f"notification {notification_id}")
+        shown = [_shown(one, stories.standing(one["fingerprint"]), done.get(one["fingerprint"])) for one in told]
+        title = "Taken" if done else "Nothing taken"
+        return _page(title, alerts=shown, problems=problems, status=503 if problems else 200)
 
     @pages.get("/undo/<silence>/<int:expires>/<signature>")
     def ask_undo(silence: str, expires: int, signature: str) -> Response:
         links.check("undo", silence, expires, signature)
+        held = acks.holding(silence)
+        told = stories.last(held.fingerprint)
         return _page(
             "Undo this ack?",
             text="The silence at Alertmanager ends, and everyone who was told of the alert is told that it fires.",
+            alerts=[replace(_shown(told, stories.standing(held.fingerprint)), choosable=False)] if told else [],
             button="Undo",
         )
 
@@ -135,10 +110,30 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
 
     @pages.errorhandler(CloudPulseError)
     def failed(error: CloudPulseError) -> Response:
+        if request.method == "POST":
+            audit.changed(Caller("link"), request.environ, "a signed link", "failed", why={"error": str(error)})
         status = 404 if isinstance(error, NotThere) else 409 if isinstance(error, NotFiring) else 503
         return _page("That did not work", problems=[str(error)], status=status)
 
     return pages
+
+
+def _take(acks: Acks, fingerprints: Sequence[str], origin: str) -> tuple[dict[str, Taken], list[str]]:
+    """What was taken, and why no more was."""
+    seconds, comment, by = _duration(acks), _field("comment", 1000), _field("by", 100)
+    done: dict[str, Taken] = {}
+    for fingerprint in fingerprints:
+        about = {"alert": {"fingerprint": fingerprint}, "told_in": origin, "said": {"by": by, "comment": comment}}
+        try:
+            taken = acks.take(fingerprint, by or "someone with the link", seconds, comment)
+        except (NotFiring, NotThere):
+            continue  # the page says that it ended
+        except (AlertmanagerUnavailable, StoreError) as error:
+            audit.changed(Caller("link:ack"), request.environ, "ack", "failed", **about, why={"error": str(error)})
+            return done, [str(error)]
+        done[fingerprint] = taken
+        audit.changed(Caller("link:ack"), request.environ, "ack", "taken", **about, silence=taken.silence)
+    return done, []
 
 
 def _offer(shown: Sequence[Shown], acks: Acks) -> dict[str, Any]:

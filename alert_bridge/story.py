@@ -56,6 +56,12 @@ class Stories:
             "verdicts": [dismissal_entry(row) for row in verdicts],
         }
 
+    def last(self, fingerprint: str) -> dict[str, object] | None:
+        """The alert as last told, for JSON, as shapes.AlertEntry."""
+        with self._database.read() as connection:
+            told = _told(connection, fingerprint, most=1)
+        return alert_entry(told[0]) if told else None
+
     def standing(self, fingerprint: str) -> Standing:
         """How the alert stands; one that was never told of doesn't fire."""
         latest = select(alerts.c.status).where(alerts.c.fingerprint == fingerprint).order_by(alerts.c.id.desc())
@@ -68,9 +74,9 @@ class Stories:
         return next((row for row in rows if row.until > now and row.undone_at is None), None)
 
 
-def _told(connection: Connection, fingerprint: str) -> list[Row[Any]]:
+def _told(connection: Connection, fingerprint: str, most: int = MOST) -> list[Row[Any]]:
     query = select(alerts, groups.c.incident).join(groups).where(alerts.c.fingerprint == fingerprint)
-    return list(connection.execute(query.order_by(alerts.c.id.desc()).limit(MOST)))
+    return list(connection.execute(query.order_by(alerts.c.id.desc()).limit(most)))
 
 
 def _sent(connection: Connection, told: list[Row[Any]]) -> list[Row[Any]]:

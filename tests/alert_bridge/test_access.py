@@ -164,14 +164,18 @@ def test_denials_are_counted_and_told_without_what_was_given(bridge):
         for _ in range(MOST_DENIALS + 5):
             ask(url, ("GET", "/api/v1/alerts?api_key=s3cret"), **bearer("wr0ng"))
         ask(url, RETRY, **bearer(READ))
+        ask(url, WEBHOOK)
     told = [line for line in lines if line["event"] == "denied"]
+    lost = told.pop()
+    assert (lost["log_level"], lost["cause"], "webhook_config" in lost["hint"]) == ("error", "no_credentials", True)
     assert len(told) == MOST_DENIALS + 1
     assert (told[0]["action"], told[0]["from"]) == ("GET /api/v1/alerts", "127.0.0.1")
     assert (told[-1]["cause"], told[-1]["why"][:19]) == ("forbidden", "the API key grafana")
     assert not [secret for secret in ("s3cret", "wr0ng", READ) if secret in str(lines)]
     metrics = requests.get(f"{url}/metrics", timeout=10).text
     assert f'cloudpulse_alert_bridge_denied_total{{reason="wrong_credentials"}} {MOST_DENIALS + 5}' in metrics
-    assert 'cloudpulse_alert_bridge_denied_total{reason="no_credentials"} 0' in metrics
+    assert 'cloudpulse_alert_bridge_denied_total{reason="no_credentials"} 1' in metrics
+    assert 'groups_rejected_total{reason="unauthorized"} 1' in metrics
 
 
 def test_a_change_leaves_a_line_that_says_who_and_what(bridge, receiver):

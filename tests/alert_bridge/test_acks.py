@@ -4,6 +4,8 @@ import re
 import shutil
 import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import pytest
@@ -11,6 +13,7 @@ import requests
 from structlog.testing import capture_logs
 
 from alert_bridge.access import Denied
+from alert_bridge.acks import AT_ONCE
 from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.links import Links
 from alert_bridge.notifier import Notification
@@ -32,12 +35,17 @@ def free_port():
 
 
 class Process:
-    def __init__(self, folder):
+    """Alertmanager, alone or as a member of a cluster: `gossip` is its own port and that of a peer."""
+
+    def __init__(self, folder, gossip=()):
         config = folder / "alertmanager.yml"
         config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         options = [f"--config.file={config}", f"--storage.path={folder / 'data'}", "--cluster.listen-address="]
+        if gossip:
+            options[-1] += f"127.0.0.1:{gossip[0]}"
+            options += [f"--cluster.peer=127.0.0.1:{gossip[1]}", "--cluster.gossip-interval=50ms"]
         self.process = subprocess.Popen(
             [programs.find().alertmanager, *options, f"--web.listen-address=127.0.0.1:{port}"],
             stderr=subprocess.DEVNULL,
@@ -126,6 +134,8 @@ def test_an_ack_again_prolongs_the_silence_and_one_that_was_ended_there_is_made_
     url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
     firing(url, "again")
     first = ack(url, "again", duration="10m").json()
+    began = alertmanager.silences("again")[0]["startsAt"]
+    eventually(lambda: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) > began[:19])  # Alertmanager looks at seconds
     second = ack(url, "again", duration="3h").json()
     assert second["silence"] == first["silence"]
     assert alertmanager.active("again") == [first["silence"]]
@@ -137,6 +147,34 @@ def test_an_ack_again_prolongs_the_silence_and_one_that_was_ended_there_is_made_
     assert undo(url, "again").status_code == 200, "that it has ended already is fine"
 
 
+def test_a_double_click_makes_one_silence(bridge, alertmanager, told):
+    _, receivers = told
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
+    firing(url, "double")
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: ack(url, "double"), range(3)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(alertmanager.silences("double")) == 1
+    assert len(story(url, "double")["acks"]) == 1
+
+
+def test_alertmanager_may_hang_and_the_webhook_goes_on(bridge, told):
+    _, receivers = told
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        url = bridge(alertmanager=AlertmanagerSettings(url=hanging, timeout=Duration(1)), receivers=receivers)
+        firing(url, "hanging")
+        with ThreadPoolExecutor(12) as pool:
+            answers = [pool.submit(ack, url, "hanging") for _ in range(12)]
+            eventually(lambda: sum(answer.done() for answer in answers) >= 12 - AT_ONCE)
+            firing(url, "meanwhile", key="other")
+            texts = [answer.result().json()["error"] for answer in answers]
+    assert sum("try again in a moment" in text for text in texts) >= 12 - AT_ONCE
+    assert {"timed out" in text or "try again in a moment" in text for text in texts} == {True}
+
+
 def test_of_several_alertmanagers_the_first_that_answers_is_taken(bridge, alertmanager, told):
     _, receivers = told
     url = bridge(alertmanager=AlertmanagerSettings(urls=(NOWHERE, alertmanager.url)), receivers=receivers)
@@ -145,6 +183,29 @@ def test_of_several_alertmanagers_the_first_that_answers_is_taken(bridge, alertm
     assert len(alertmanager.active("pair")) == 1
     assert undo(url, "pair").status_code == 200
     assert alertmanager.active("pair") == []
+
+
+def test_an_ack_made_at_one_member_of_a_cluster_is_undone_at_the_other(bridge, told, tmp_path):
+    _, receivers = told
+    ports = [free_port(), free_port()]
+    members = []
+    try:
+        for own, peer in (ports, ports[::-1]):
+            place = tmp_path / str(own)
+            place.mkdir()
+            members.append(Process(place, (own, peer)))
+        one, other = members
+        url = bridge(alertmanager=AlertmanagerSettings(urls=(one.url, other.url)), receivers=receivers)
+        firing(url, "both")
+        silence = ack(url, "both").json()["silence"]
+        eventually(lambda: other.active("both") == [silence], 30)
+        one.process.kill()
+        assert undo(url, "both").status_code == 200
+        assert other.active("both") == []
+    finally:
+        for member in members:
+            member.process.kill()
+            member.process.wait(10)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +289,9 @@ def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanage
 
     (back,) = re.findall(r'href="https://alerts\.example/bridge(/undo/[^"]+)"', done.text)
     assert given[1].notification.ack.undo_url.endswith(back)
-    assert requests.get(url + back, timeout=10).status_code == 200
+    asking = unescape(requests.get(url + back, timeout=10).text)
+    assert evil in asking
+    assert "taken by Anna <b>" in asking
     assert len(alertmanager.active("page")) == 1
     assert requests.post(url + back, timeout=20).status_code == 200
     assert alertmanager.active("page") == []

@@ -3,6 +3,7 @@
 The suite tries a few cases of each operation, CLOUDPULSE_FUZZ_CASES as many as it says.
 """
 
+import json
 import os
 import uuid
 
@@ -32,7 +33,8 @@ class Silences:
     def __call__(self, environ, start_response):
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start_response("200 OK", [("Content-Type", "application/json")])
-        return [b'{"silenceID": "%s", "status": {"state": "active"}}' % uuid.uuid4().hex.encode()]
+        silence = {"silenceID": uuid.uuid4().hex, "status": {"state": "active"}, "startsAt": "2026-01-01T00:00:00Z"}
+        return [json.dumps(silence).encode()]
 
 
 @pytest.fixture(scope="module")
