@@ -16,6 +16,7 @@ from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import Ack, DeliveryFailed, RateLimit, Summary
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import LEASE_SECONDS, Outbox
+from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import webhook_body
 from cloudpulse.durations import Duration
 from cloudpulse.testing import FakeClock
@@ -288,7 +289,7 @@ STEPS = st.lists(
 def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(tmp_path_factory, steps, messages):
     """Each post has an alert of its own, so that each message shows what it tells of; then all that is left is told."""
     clock = FakeClock()
-    database = Database(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",))
+    database = Database(SqliteFile(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",)))
     try:
         outbox = limited(database, clock, messages)
         stored, finished, held, times, contents = [], [], [], [], {}
