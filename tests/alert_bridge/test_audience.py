@@ -3,16 +3,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from alert_bridge import webhook
-from alert_bridge.database import Database
 from alert_bridge.history import History
 from alert_bridge.intervals import Calendar, NamedIntervals, TimeInterval, TimeRange
 from alert_bridge.notifier import Ack
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
 from alert_bridge.router import Route, Router
-from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import webhook_body
 from cloudpulse.testing import FakeClock
+from tests.alert_bridge.tables import empty
 
 NIGHT = NamedIntervals(
     name="night", time_intervals=(TimeInterval(times=(TimeRange(start_time="00:00", end_time="06:00"),)),)
@@ -229,43 +228,40 @@ POSTS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(POSTS)
-def test_in_the_end_nobody_believes_that_something_fires_which_ended_nor_misses_what_fires(tmp_path_factory, posts):
+def test_in_the_end_nobody_believes_that_something_fires_which_ended_nor_misses_what_fires(database, posts):
     """Alerts come and go, over days with mute nights, changing routes and a receiver that dies now and then."""
     clock, moved = FakeClock(), False
-    database = Database(SqliteFile(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",)))
-    try:
-        receivers = [LogReceiver(name="oncall", fallback="chat"), LogReceiver(name="chat")]
-        bridge = Bridge(database, clock, receivers)
-        believed = {"oncall": {}, "chat": {}}
+    empty(database)
+    receivers = [LogReceiver(name="oncall", fallback="chat"), LogReceiver(name="chat")]
+    bridge = Bridge(database, clock, receivers)
+    believed = {"oncall": {}, "chat": {}}
 
-        def deliver():
-            for name, known in believed.items():
-                for told in bridge.told(name):
-                    known.update((sign[:-1], sign[-1] == "+") for sign in told.split())
+    def deliver():
+        for name, known in believed.items():
+            for told in bridge.told(name):
+                known.update((sign[:-1], sign[-1] == "+") for sign in told.split())
 
-        before = set()
-        for firing, hours, then in posts:
-            if firing | before:
-                bridge.post(*sorted([*(f"{one}+" for one in firing), *(f"{one}-" for one in before - firing)]))
-            before = firing
-            if then == "dies":
-                claimed = bridge.outbox.claim("oncall")
-                if claimed is not None:
-                    bridge.outbox.given_up(claimed, "refused")
-                    for sign in signs(claimed).split():  # what it refuses to hear it can't know
-                        believed["oncall"].pop(sign[:-1], None)
-            elif then == "moves":
-                moved = not moved
-                bridge.routed([Route(receivers=("chat" if moved else "oncall",))])
-            deliver()
-            clock.advance(hours * HOUR)
-            bridge.release()
-            deliver()
-        clock.advance(86400 - clock() % 86400 + 7 * HOUR)
+    before = set()
+    for firing, hours, then in posts:
+        if firing | before:
+            bridge.post(*sorted([*(f"{one}+" for one in firing), *(f"{one}-" for one in before - firing)]))
+        before = firing
+        if then == "dies":
+            claimed = bridge.outbox.claim("oncall")
+            if claimed is not None:
+                bridge.outbox.given_up(claimed, "refused")
+                for sign in signs(claimed).split():  # what it refuses to hear it can't know
+                    believed["oncall"].pop(sign[:-1], None)
+        elif then == "moves":
+            moved = not moved
+            bridge.routed([Route(receivers=("chat" if moved else "oncall",))])
+        deliver()
+        clock.advance(hours * HOUR)
         bridge.release()
         deliver()
-        for known in believed.values():
-            assert [one for one, fires in known.items() if fires and one not in before] == []
-        assert all(any(known.get(one) for known in believed.values()) for one in before)
-    finally:
-        database.close()
+    clock.advance(86400 - clock() % 86400 + 7 * HOUR)
+    bridge.release()
+    deliver()
+    for known in believed.values():
+        assert [one for one, fires in known.items() if fires and one not in before] == []
+    assert all(any(known.get(one) for known in believed.values()) for one in before)

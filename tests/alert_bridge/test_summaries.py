@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from alert_bridge import summaries, webhook
-from alert_bridge.database import Database
 from alert_bridge.delivery import Backoff, Pause, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import NoInsights
@@ -16,10 +15,10 @@ from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import Ack, DeliveryFailed, RateLimit, Summary
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import LEASE_SECONDS, Outbox
-from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import webhook_body
 from cloudpulse.durations import Duration
 from cloudpulse.testing import FakeClock
+from tests.alert_bridge.tables import empty
 
 URGENT = Matchers.read("severity=critical")
 
@@ -286,64 +285,61 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(STEPS, st.integers(1, 3))
-def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(tmp_path_factory, steps, messages):
+def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(database, steps, messages):
     """Each post has an alert of its own, so that each message shows what it tells of; then all that is left is told."""
     clock = FakeClock()
-    database = Database(SqliteFile(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",)))
-    try:
-        outbox = limited(database, clock, messages)
-        stored, finished, held, times, contents = [], [], [], [], {}
+    empty(database)
+    outbox = limited(database, clock, messages)
+    stored, finished, held, times, contents = [], [], [], [], {}
 
-        def settle(claimed):
-            finished.extend(alert.fingerprint for alert in claimed.group.alerts)
+    def settle(claimed):
+        finished.extend(alert.fingerprint for alert in claimed.group.alerts)
 
-        def claim():
-            claimed = outbox.claim("one")
-            if claimed is not None:
-                known = contents.setdefault(claimed.idempotency_key, signs(claimed))
-                assert known == signs(claimed)
-            return claimed
+    def claim():
+        claimed = outbox.claim("one")
+        if claimed is not None:
+            known = contents.setdefault(claimed.idempotency_key, signs(claimed))
+            assert known == signs(claimed)
+        return claimed
 
-        def deliver(claimed):
-            outbox.delivered(claimed, {})
-            settle(claimed)
-            if claimed.summary or "critical" not in str(claimed.group):
-                times.append(clock())
+    def deliver(claimed):
+        outbox.delivered(claimed, {})
+        settle(claimed)
+        if claimed.summary or "critical" not in str(claimed.group):
+            times.append(clock())
 
-        for action, detail in steps:
-            if action in ("post", "urgent"):
-                name = f"{detail}{len(stored):03}"
-                post(outbox, f"{name}+", key=detail, labels={"severity": "critical"} if action == "urgent" else {})
-                stored.append(name)
-            elif action == "wait":
-                clock.advance(int(detail))
-            elif action == "restart":
-                outbox = limited(database, clock, messages)
-                clock.advance(LEASE_SECONDS)
-                held.clear()
-            elif (claimed := claim()) is not None:
-                if action == "deliver":
-                    deliver(claimed)
-                elif action == "postpone":
-                    outbox.postponed(claimed, clock() + 7, "no answer")
-                elif action == "die":
-                    outbox.given_up(claimed, "refused")
-                    settle(claimed)
-                else:
-                    held.append(claimed)
-        clock.advance(LEASE_SECONDS)
-        for _ in range(3 + len(stored)):
-            clock.advance(60)
-            while (claimed := claim()) is not None:
+    for action, detail in steps:
+        if action in ("post", "urgent"):
+            name = f"{detail}{len(stored):03}"
+            post(outbox, f"{name}+", key=detail, labels={"severity": "critical"} if action == "urgent" else {})
+            stored.append(name)
+        elif action == "wait":
+            clock.advance(int(detail))
+        elif action == "restart":
+            outbox = limited(database, clock, messages)
+            clock.advance(LEASE_SECONDS)
+            held.clear()
+        elif (claimed := claim()) is not None:
+            if action == "deliver":
                 deliver(claimed)
-        assert sorted(finished) == sorted(stored)
-        for incident in "abc":
-            assert [one for one in finished if one[0] == incident] == [one for one in stored if one[0] == incident]
-        without_urgent = not any(action == "urgent" for action, _ in steps)
-        if without_urgent:
-            assert all(later - earlier >= 60 for earlier, later in zip(times, times[messages:], strict=False))
-    finally:
-        database.close()
+            elif action == "postpone":
+                outbox.postponed(claimed, clock() + 7, "no answer")
+            elif action == "die":
+                outbox.given_up(claimed, "refused")
+                settle(claimed)
+            else:
+                held.append(claimed)
+    clock.advance(LEASE_SECONDS)
+    for _ in range(3 + len(stored)):
+        clock.advance(60)
+        while (claimed := claim()) is not None:
+            deliver(claimed)
+    assert sorted(finished) == sorted(stored)
+    for incident in "abc":
+        assert [one for one in finished if one[0] == incident] == [one for one in stored if one[0] == incident]
+    without_urgent = not any(action == "urgent" for action, _ in steps)
+    if without_urgent:
+        assert all(later - earlier >= 60 for earlier, later in zip(times, times[messages:], strict=False))
 
 
 def test_a_receiver_that_asks_to_wait_is_left_alone_with_all_that_waits(outbox, clock):
