@@ -111,7 +111,9 @@ def test_whatever_the_numbers_it_is_a_small_picture_for_a_phone(painter: Painter
     assert 1.4 < width / height < 2
 
 
-@pytest.mark.parametrize("title", ["$x^{", "$x^{$", "日本 ☃ 🔥", "a\nb\x00\x1b[1m", "x" * 5000, "", "‮gnp.exe", "é" * 60])
+@pytest.mark.parametrize(
+    "title", ["$x^{", "$x^{$", "日本 ☃ 🔥", "a\nb\x00\x1b[1m", "x" * 5000, "", "‮gnp.exe", "é" * 60]
+)
 def test_a_title_is_text_whatever_it_holds(painter: Painter, title: str) -> None:
     """Warnings are errors here: neither mathtext nor a missing glyph makes one."""
     assert painter.paint(replace(PLAIN, title=title, subtitle=title))
