@@ -161,7 +161,7 @@ class PrometheusInsights:
             self._failures = self._failures + 1 if failed else 0
             if self._failures == FAILURES:
                 self._trial_at = time.monotonic() + TRIAL_SECONDS
-                log.warning("Prometheus does not answer in time: messages go without insight until it does")
+                log.warning("insight is not found in time: messages go without until Prometheus answers a trial")
 
     def _try_again(self) -> None:
         """Ask something small in the background, so that no message waits for it; with the lock held."""
@@ -180,7 +180,7 @@ class PrometheusInsights:
             return
         with self._lock:
             self._failures = 0
-        log.info("Prometheus answers again: messages have their insight")
+        log.info("Prometheus answers: messages have their insight again")
 
     def _work(self) -> None:
         while not self._stopped.is_set():
