@@ -113,8 +113,9 @@ def test_routes_tokens_and_limits_are_those_of_the_new_config(start, receiver, t
     headers = {"Authorization": "Bearer t"}
     requests.post(f"{url}/api/v1/alerts", data=webhook_body(("b", "firing")), headers=headers, timeout=10)
     eventually(lambda: [sent["path"] for sent in app.taken] == ["/old", "/new"])
+    told = 'cloudpulse_alert_bridge_notifications_total{receiver="new",result="delivered"} 1'
+    eventually(lambda: told in requests.get(f"{url}/metrics", timeout=10).text)
     metrics = requests.get(f"{url}/metrics", timeout=10).text
-    assert 'cloudpulse_alert_bridge_notifications_total{receiver="new",result="delivered"} 1' in metrics
     assert 'cloudpulse_alert_bridge_pending{receiver="new"} 0' in metrics
     assert "cloudpulse_config_last_reload_successful 1" in metrics
 
