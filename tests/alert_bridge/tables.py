@@ -11,4 +11,4 @@ def empty(database: Database) -> None:
     database.write(lambda connection: [connection.execute(table.delete()) for table in _TABLES] and None)
 
 
-_TABLES = (schema.memories, schema.notifications, schema.alerts, schema.groups, schema.events)
+_TABLES = (schema.memories, schema.notifications, schema.alerts, schema.groups, schema.events, schema.replicas)

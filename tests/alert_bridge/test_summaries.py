@@ -15,6 +15,7 @@ from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import Ack, DeliveryFailed, RateLimit, Summary
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import LEASE_SECONDS, Outbox
+from alert_bridge.replicas import Replicas
 from alert_bridge.testing import webhook_body
 from cloudpulse.durations import Duration
 from cloudpulse.testing import FakeClock
@@ -27,6 +28,13 @@ def limited(database, clock, messages=2, **changes):
     limit = RateLimit(messages=messages, per=Duration(60), except_=URGENT)
     receivers = {"one": LogReceiver(name="one", rate_limit=limit, **changes), "two": LogReceiver(name="two")}
     return Outbox(database, clock, repeat_after=600, give_up_after=3600, receivers=receivers)
+
+
+def restarted(database, clock, messages=2):
+    """The outbox of a process that finds that the one before is gone."""
+    outbox = limited(database, clock, messages)
+    Replicas(database, outbox, ["one", "two"], "one").beat()
+    return outbox
 
 
 @pytest.fixture
@@ -137,9 +145,8 @@ def test_a_summary_under_way_when_the_process_ended_is_sent_again_with_the_same_
     limited_outbox.delivered(limited_outbox.claim("one"), {})
     lost = limited_outbox.claim("one")
     assert lost.summary is not None
-    after = limited(database, clock)
-    assert after.claim("one") is None
-    clock.advance(LEASE_SECONDS)
+    assert limited(database, clock).claim("one") is None
+    after = restarted(database, clock)
     again = after.claim("one")
     assert (again.idempotency_key, again.group) == (lost.idempotency_key, lost.group)
     after.delivered(again, {})
@@ -316,8 +323,7 @@ def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(
         elif action == "wait":
             clock.advance(int(detail))
         elif action == "restart":
-            outbox = limited(database, clock, messages)
-            clock.advance(LEASE_SECONDS)
+            outbox = restarted(database, clock, messages)
             held.clear()
         elif (claimed := claim()) is not None:
             if action == "deliver":
