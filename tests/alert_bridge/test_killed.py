@@ -22,7 +22,7 @@ from alert_bridge.testing import eventually, webhook_body
 
 ROUNDS = int(os.environ.get("CLOUDPULSE_KILL_ROUNDS", "4"))
 INCIDENTS = 8
-DRAIN_SECONDS = 60 + ROUNDS
+DRAIN_SECONDS = 120 + 2 * ROUNDS
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 RECEIVER_TIMEOUT = 1.0
 
@@ -119,7 +119,7 @@ class Clients:
                 if self._stop.wait(0.02):
                     return
             self.accepted[incident] = number + 1
-            if self._stop.wait(dice.uniform(0.02, 0.06)):
+            if self._stop.wait(dice.uniform(0.02, 0.2)):
                 return
 
     @staticmethod
@@ -130,12 +130,12 @@ class Clients:
             return False
 
 
-def kill_in_turn(bridges, clients, dice):
-    """Each round kills the next bridge soon after some more alerts were accepted; returns when."""
+def kill_in_turn(bridges, clients, bad, dice):
+    """Each round kills the next bridge soon after some more alerts were accepted and delivered; returns when."""
     kills = []
     for number in range(ROUNDS):
-        wanted = clients.count + dice.randint(1, 60)
-        eventually(lambda wanted=wanted: clients.count >= wanted, 60)
+        accepted, taken = clients.count + dice.randint(1, 30), len(bad.taken) + dice.randint(0, 30)
+        eventually(lambda a=accepted, t=taken: clients.count >= a and len(bad.taken) >= t, 120)
         time.sleep(dice.uniform(0, 0.05))
         bridge = bridges[number % len(bridges)]
         kills.append(time.monotonic())
@@ -193,7 +193,7 @@ CONFIG = """
 def test_a_bridge_killed_again_and_again_loses_nothing(start_bridge, bad_receiver):
     bridge = start_bridge(CONFIG.format(url=bad_receiver.url))
     clients = Clients([bridge])
-    kills = kill_in_turn([bridge], clients, random.Random(1))
+    kills = kill_in_turn([bridge], clients, bad_receiver, random.Random(1))
     clients.stop()
     bad_receiver.bad = False
     drained(bridge)
@@ -205,7 +205,7 @@ def test_two_replicas_killed_in_turn_lose_nothing(start_bridge, bad_receiver, po
     shared = f"  database: '{postgresql.new_database()}'\n  replica_timeout: 5s\n"
     bridges = [start_bridge(CONFIG.format(url=bad_receiver.url) + shared) for _ in range(2)]
     clients = Clients(bridges)
-    kills = kill_in_turn(bridges, clients, random.Random(2))
+    kills = kill_in_turn(bridges, clients, bad_receiver, random.Random(2))
     clients.stop()
     bad_receiver.bad = False
     drained(bridges[0])
