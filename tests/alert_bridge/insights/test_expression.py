@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from alert_bridge.insights import expression, units
+
+RULES = Path(__file__).parents[3] / "prometheus" / "rules"
 
 
 @pytest.mark.parametrize(
@@ -120,3 +125,20 @@ def test_a_span_has_one_scale() -> None:
     assert units.BYTES.span(5e8, 2e9) == "0.47–1.86 GiB"
     assert units.PLAIN.span(-3.0, 4.0) == "-3 to 4"
     assert units.PLAIN.span(4.0, 4.0) == "4"
+
+
+def test_every_alert_that_is_shipped_can_be_read() -> None:
+    groups = [group for file in RULES.glob("*.yml") for group in yaml.safe_load(file.read_text())["groups"]]
+    alerts = {
+        rule["alert"]: expression.condition(rule["expr"])
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert all(alerts.values())
+    ahead, now = alerts["CPUSaturationAhead"], alerts["CPUSaturated"]
+    assert ahead is not None
+    assert now is not None
+    assert (ahead.operator, ahead.limit, ahead.metrics) == (">", 0.9, ("cloudpulse_forecast_value",))
+    assert "cloudpulse:node_cpu_usage:ratio{}" in ahead.companions  # what the forecast is of
+    assert (now.limit, now.unit) == (0.9, units.RATIO)
