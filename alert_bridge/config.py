@@ -54,7 +54,6 @@ class AlertBridgeSettings(Section, frozen=True):
     `time_intervals` are what routes name in `active_time_intervals` and `mute_time_intervals`.
     `alertmanager` is where acks become silences, `external_url` where people reach the bridge: with it, messages have
     links to take what they tell of, good for `links_expire_after`.
-    `bearer_token`, where given, is asked of every POST.
     `database` (or `database_file`) is the URL of a PostgreSQL database that several replicas may share, such as
     postgresql://user:password@host:5432/name; it counts as a secret. Without it, everything is in an SQLite file in
     `data_dir`. A replica that was silent for `replica_timeout` is given up, and the others send what it was sending.

@@ -114,6 +114,8 @@ class Inquiry:
         """Find out."""
         alerts = sorted(self._group.alerts[: 10 * MOST_ALERTS], key=lambda one: not one.firing)[:MOST_ALERTS]
         asked = [one for one in alerts if self._settings.match.items() <= one.labels.items()]
+        if not asked:
+            return
         readings = self._readings(asked) if self._settings.expressions else {}
         mine = [(one, readings[one.generator_url]) for one in asked if one.generator_url in readings]
         values = {one.fingerprint: own.value for one, read in mine if (own := read.own(one.labels)) is not None}
@@ -126,7 +128,7 @@ class Inquiry:
                     self._found(outlooks=(*self._known.outlooks, *_outlook(line)))
         lead = lines[0] if lines else None
         with self._step():
-            self._found(company=self._company(lead.alert if lead else alerts[0], lead))
+            self._found(company=self._company(lead.alert if lead else asked[0], lead))
         if lead is not None:
             with self._step():
                 self._found(picture=self._picture(lead, readings[lead.alert.generator_url], mine))

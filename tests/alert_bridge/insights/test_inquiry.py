@@ -97,6 +97,7 @@ def test_only_alerts_of_this_prometheus_are_looked_up(ask: Asker) -> None:
     alerts = group((HIGH, {**WEB, "cluster": "here"}, "a"), (HIGH, {**WEB, "cluster": "there"}, "b"))
     assert ask(alerts, match={"cluster": "here"}).values == {"a": 700}
     assert set(ask(alerts).values) == {"a", "b"}
+    assert ask(alerts, match={"cluster": "elsewhere"}) == Insight()
 
 
 def test_a_threshold_that_is_a_series_is_drawn_as_one(ask: Asker) -> None:
