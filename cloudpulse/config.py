@@ -178,7 +178,7 @@ def read(path: Path | None) -> ConfigFile:
 def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
     """Config from `text`; `path` only names it in messages. Raises ConfigError."""
     try:
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  a SafeLoader, with one more check
+        tree = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader, with one more check
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
     except RecursionError as error:
@@ -196,8 +196,8 @@ def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
         raise ConfigError(f"{path}: not usable YAML: an alias contains itself") from error
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, where YAML would silently keep the last."""
+class UniqueKeyLoader(yaml.SafeLoader):
+    """The config's YAML: a SafeLoader that refuses a key given twice, where YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -212,7 +212,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 # PyYAML takes 17:00 for the number 1020 (YAML 1.1, base 60); Go's YAML, and so Alertmanager, reads a text.
-_UniqueKeyLoader.yaml_implicit_resolvers = {
+UniqueKeyLoader.yaml_implicit_resolvers = {
     first: [
         (tag, re.compile(rf"(?![-+0-9_.]*:){pattern.pattern}", re.X) if tag.endswith((":int", ":float")) else pattern)
         for tag, pattern in resolvers

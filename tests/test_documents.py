@@ -16,7 +16,7 @@ from cloudpulse.cli import COMMANDS, cloudpulse
 from cloudpulse.names import definitions
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/scaling.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/scaling.md", "docs/alerts.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -36,7 +36,7 @@ def test_the_readme_has_every_command() -> None:
     assert [name for name in COMMANDS if f"`cloudpulse {name}" not in text] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md", "docs/alerts.md"])
 def test_the_series_of_documents_exist(document: str) -> None:
     named = set(re.findall(r"cloudpulse_[a-z0-9_]+", (ROOT / document).read_text()))
     known = {definition.name for definition in definitions()}
@@ -44,13 +44,15 @@ def test_the_series_of_documents_exist(document: str) -> None:
     assert named <= known
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md", "docs/alerts.md"])
 def test_the_configs_of_documents_are_valid(document: str, tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
-    path = tmp_path / "cloudpulse.yaml"
-    path.write_text(block)
-    done = CliRunner().invoke(command, ["--config", str(path)])
-    assert done.exit_code == 0, done.output
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        path = tmp_path / "cloudpulse.yaml"
+        path.write_text(block)
+        done = CliRunner().invoke(command, ["--config", str(path)])
+        assert done.exit_code == 0, done.output
 
 
 def test_the_example_config_is_valid_as_check_sees_it() -> None:

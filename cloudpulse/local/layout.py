@@ -22,10 +22,19 @@ def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Pa
     """
     source = config_path or share.path("examples", "cloudpulse.yaml")
     config.read(source)
-    tree = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    # Not `config.read`, which would write what variables hold, secrets among it, into the copy.
+    text = source.read_text(encoding="utf-8")
+    tree = yaml.load(text, Loader=config.UniqueKeyLoader) or {}  # noqa: S506  a SafeLoader
     tree.setdefault("prometheus", {})["url"] = f"http://localhost:{taken['prometheus']}"
     for section in ("forecaster", "alert_bridge", "scaler"):
         tree.setdefault(section, {})["data_dir"] = str(data_dir / section)
+    bridge = tree["alert_bridge"]
+    bridge["external_url"] = f"http://localhost:{taken['alert-bridge']}"
+    bridge["alertmanager"] = {
+        **(bridge.get("alertmanager") or {}),
+        "url": f"http://localhost:{taken['alertmanager']}",
+    }
+    bridge["alertmanager"].pop("urls", None)
     tree["scaler"]["keda"] = {**(tree["scaler"].get("keda") or {}), "listen": f"127.0.0.1:{taken['keda']}"}
     data_dir.mkdir(parents=True, exist_ok=True)
     (data_dir / "cloudpulse.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
