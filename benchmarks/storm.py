@@ -199,7 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=100, help="groups a second, all clients together; 0: all they can")
+    parser.add_argument(
+        "--rate", type=float, default=100, help="groups a second, all clients together; 0: all they can"
+    )
     parser.add_argument("--alerts", type=int, help="end after so many, and show the memory")
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--of", choices=list(KINDS), nargs="+", default=list(KINDS))
