@@ -17,7 +17,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     and_,
-    literal,
+    literal_column,
 )
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
@@ -187,18 +187,21 @@ keys = Table(  # random texts of the bridge's own, such as the one that signs li
 
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
 
-# Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
-_IS_PENDING = literal(PENDING, literal_execute=True)
+
+def _word(state: State) -> ColumnElement[str]:
+    # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
+    return literal_column(f"'{state}'", Text)
+
 
 
 def pending(table: FromClause) -> ColumnElement[bool]:
     """The rows of `notifications`, or an alias of it, that wait to be delivered."""
-    return table.c.state == _IS_PENDING
+    return table.c.state == _word(PENDING)
 
 
 def unfinished(table: FromClause) -> ColumnElement[bool]:
     """The rows of `notifications` that wait, or were given up and wait for a person."""
-    return table.c.state.in_([_IS_PENDING, literal(DEAD, literal_execute=True)])
+    return table.c.state.in_([_word(PENDING), _word(DEAD)])
 
 
 for _name, _columns in (("notifications_due", ("due_at", "id")), ("notifications_in_order", ("incident", "id"))):
@@ -228,12 +231,12 @@ Index(
 
 def delivered(table: FromClause) -> ColumnElement[bool]:
     """The rows that a receiver has taken."""
-    return table.c.state == literal(DELIVERED, literal_execute=True)
+    return table.c.state == _word(DELIVERED)
 
 
 def muted(table: FromClause) -> ColumnElement[bool]:
     """The rows that a mute route keeps, or kept."""
-    return table.c.state == literal(MUTED, literal_execute=True)
+    return table.c.state == _word(MUTED)
 
 
 def hasty(table: FromClause) -> ColumnElement[bool]:
