@@ -252,6 +252,7 @@ def claimed(table: FromClause) -> ColumnElement[bool]:
 for _name, _column, _condition in (
     ("notifications_told", "finished_at", delivered(notifications)),
     ("notifications_muted", "due_at", muted(notifications)),
+    ("notifications_hasty", "incident", hasty(notifications)),
     ("notifications_under_way", "claimed_until", claimed(notifications)),
 ):
     Index(
