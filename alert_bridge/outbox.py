@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from alert_bridge import audience, claiming, events, queueing, storing, summaries, taken, webhook
 from alert_bridge.audience import Routing
@@ -159,11 +159,10 @@ class Outbox:
     ) -> None:
         """A dead letter: kept for a person, and no longer in the way of those after it; its fallback is told."""
         fallback = self._terms.fallback(notification.receiver)
-        values = {"last_error": reason, **claiming.noted(progress)}
 
         def operation(connection: Connection) -> None:
             now = self._clock()
-            finished = claiming.finish(connection, now, notification, self.replica, DEAD, **values)
+            finished = claiming.finish(connection, now, notification, self.replica, DEAD, reason, progress)
             if finished and memory is not None and notification.summary is None:
                 claiming.remember(connection, notification.receiver, [notification.group.incident], memory)
             if fallback is not None:
@@ -221,12 +220,9 @@ class Outbox:
         """When the first notification falls due that is not due at `after`, or the rate limit has room again, if that
         is sooner; None if neither is to come.
         """
-        later = select(func.min(notifications.c.due_at)).where(
-            pending(notifications), notifications.c.receiver == receiver, notifications.c.due_at > after
-        )
         limit = self._terms.limit(receiver)
         with self._database.read() as connection:
-            moments = [connection.scalar(later)]
+            moments = [connection.scalar(_NEXT_DUE, {"receiver": receiver, "after": after})]
             if limit is not None:
                 moments.append(summaries.free_at(connection, after, receiver, limit))
         return min((moment for moment in moments if moment is not None), default=None)
@@ -274,3 +270,10 @@ class Outbox:
     def _settle(self, notification: Notification, operation: Callable[[Connection], object]) -> None:
         self._database.write(operation)
         self._held.pop(notification.id, None)
+
+
+_NEXT_DUE = select(func.min(notifications.c.due_at)).where(
+    pending(notifications),
+    notifications.c.receiver == bindparam("receiver"),
+    notifications.c.due_at > bindparam("after"),
+)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from alert_bridge import webhook
 from alert_bridge.matchers import Matchers
@@ -69,27 +69,24 @@ def enqueue(
 
     It tells of the alerts, or with an `ack` (taken.encoded) of that; `instead_of` the receiver that could not be told.
     """
-    # Not the highest due_at, which is the same: SQLite would look for it among all that waits for the receiver.
-    mine = notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
-    last = select(notifications.c.due_at).where(pending(notifications), *mine).order_by(notifications.c.id.desc())
     limit = terms.limit(due.receiver)
     passing = None if ack is not None or limit is None else limit.except_
     row = {
         **_row(now, due),
         "state": PENDING,
-        "due_at": connection.scalar(last.limit(1)) or now,
+        "due_at": connection.scalar(_LAST, {"receiver": due.receiver, "incident": due.incident}) or now,
         "give_up_at": now + terms.patience(due.receiver),
         "ack": ack,
         "instead_of": instead_of,
         "urgent": passing is not None and _any_matches(connection, due, passing),
     }
-    connection.execute(insert(notifications).values(row))
+    connection.execute(_INSERT, row)
 
 
 def mute(connection: Connection, now: float, due: Due) -> None:
     """Apart from what waits: nobody is told, and it is looked at again at `muted_until`."""
     row = {**_row(now, due), "state": MUTED, "due_at": due.muted_until, "give_up_at": due.muted_until}
-    connection.execute(insert(notifications).values(row))
+    connection.execute(_INSERT, row)
 
 
 def postpone(connection: Connection, receiver: str, incidents: Sequence[str], due_at: float) -> None:
@@ -114,3 +111,17 @@ def _any_matches(connection: Connection, due: Due, matchers: Matchers) -> bool:
         select(alerts.c.body).where(alerts.c.group_id == due.group_id).order_by(alerts.c.id)
     ).all()
     return any(matchers.match(webhook.alert(bodies[position]).labels) for position in due.positions)
+
+
+# Not the highest due_at, which is the same: SQLite would look for it among all that waits for the receiver.
+_LAST = (
+    select(notifications.c.due_at)
+    .where(
+        pending(notifications),
+        notifications.c.receiver == bindparam("receiver"),
+        notifications.c.incident == bindparam("incident"),
+    )
+    .order_by(notifications.c.id.desc())
+    .limit(1)
+)
+_INSERT = insert(notifications)

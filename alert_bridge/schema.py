@@ -38,7 +38,7 @@ RESOLVED = "resolved"
 metadata = MetaData()
 
 
-class Text(TypeDecorator[str]):
+class WithoutNul(TypeDecorator[str]):
     """Any text: PostgreSQL's type knows no NUL, which JSON and so a label may hold; U+FFFD stands for it there."""
 
     impl = sqlalchemy.Text
@@ -46,8 +46,10 @@ class Text(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
         """As it can be stored and searched for."""
-        return value.replace("\0", "\ufffd") if value is not None and dialect.name == "postgresql" else value
+        return None if value is None else value.replace("\0", "\ufffd")
 
+
+Text = sqlalchemy.Text().with_variant(WithoutNul(), "postgresql")
 
 _ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
 
@@ -191,7 +193,6 @@ probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one 
 def _word(state: State) -> ColumnElement[str]:
     # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
     return literal_column(f"'{state}'", Text)
-
 
 
 def pending(table: FromClause) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from alert_bridge.schema import FIRING, RESOLVED, alerts, groups
 from alert_bridge.webhook import Alert, AlertGroup
@@ -14,8 +14,7 @@ def told_already(connection: Connection, now: float, repeat_after: float, group:
     """The id of an equal group (its `key`) that is fresh, and that nothing has contradicted since; None without."""
     # Bounded on both sides: after a clock that was set back, "stored in the future" is not fresh for days.
     earliest, latest = now - repeat_after, now + repeat_after
-    fresh = select(groups.c.id).where(groups.c.key == key, groups.c.stored_at > earliest, groups.c.stored_at < latest)
-    known: int | None = connection.scalar(fresh.order_by(groups.c.id.desc()).limit(1))
+    known: int | None = connection.scalar(_FRESH, {"key": key, "earliest": earliest, "latest": latest})
     return None if known is None or _contradicted(connection, known, group) else known
 
 
@@ -23,9 +22,9 @@ def keep(connection: Connection, now: float, group: AlertGroup, key: str, frame:
     """Store the group, as webhook.split took it apart; returns its id."""
     incident = group.incident
     row = {"key": key, "incident": incident, "status": group.status, "stored_at": now, "body": frame}
-    group_id: int = connection.execute(insert(groups).values(row).returning(groups.c.id)).scalar_one()
+    group_id: int = connection.execute(_GROUP, row).scalar_one()
     connection.execute(
-        insert(alerts),
+        _ALERTS,
         [
             {
                 "group_id": group_id,
@@ -56,3 +55,17 @@ def _contradicted(connection: Connection, known: int, group: AlertGroup) -> bool
 
 def _status(alert: Alert) -> str:
     return FIRING if alert.firing else RESOLVED
+
+
+_FRESH = (
+    select(groups.c.id)
+    .where(
+        groups.c.key == bindparam("key"),
+        groups.c.stored_at > bindparam("earliest"),
+        groups.c.stored_at < bindparam("latest"),
+    )
+    .order_by(groups.c.id.desc())
+    .limit(1)
+)
+_GROUP = insert(groups).returning(groups.c.id)
+_ALERTS = insert(alerts)

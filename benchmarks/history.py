@@ -59,7 +59,8 @@ def fill(connection: Connection, alerts: int) -> None:
         numbers(count=alerts)
         + f"""INSERT INTO notifications
         (id, group_id, positions, receiver, incident, idempotency_key, state, attempts, stored_at, due_at, give_up_at,
-        finished_at, last_error, urgent) SELECT i, (i + 9) / 10, '[0,1,2,3,4,5,6,7,8,9]', 'receiver' || (i % {RECEIVERS}),
+        finished_at, last_error, urgent) SELECT i, (i + 9) / 10,
+        '[0,1,2,3,4,5,6,7,8,9]', 'receiver' || (i % {RECEIVERS}),
         'incident' || (((i + 9) / 10) % 20000), 'idempotency' || i,
         CASE WHEN i % 1000 = 7 THEN 'pending' WHEN i % 100 = 3 THEN 'dead' ELSE 'delivered' END, 1,
         {now - 86400} + i * {86400 / alerts}, {now} + 86400, {now} + 86400,

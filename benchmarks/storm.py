@@ -46,7 +46,8 @@ LABELS = {
 _HOOK = "type: webhook, concurrency: 8, url: 'http://127.0.0.1:{port}"
 KINDS = {
     "plain": f"  receivers: [{{name: hook, insight: false, {_HOOK}/taken'}}]\n",
-    "summaries": f"  receivers: [{{name: hook, insight: false, {_HOOK}/taken', rate_limit: {{messages: 5, per: 2s}}}}]\n",
+    "summaries": f"  receivers: [{{name: hook, insight: false, {_HOOK}/taken', "
+    "rate_limit: {messages: 5, per: 2s}}]\n",
     "muted": f"  receivers: [{{name: hook, insight: false, {_HOOK}/taken'}}]\n"
     "  time_intervals: [{name: always, time_intervals: [{times: [{start_time: '00:00', end_time: '24:00'}]}]}]\n"
     "  routes: [{receivers: [hook], mute_time_intervals: [always]}]\n",
