@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import Connection, Row, func, select, update
 
 from alert_bridge import webhook
+from alert_bridge.queueing import Due
 from alert_bridge.schema import DELIVERED, MUTED, PENDING, alerts, groups, muted, notifications
 from alert_bridge.webhook import AlertGroup
 
@@ -26,17 +27,6 @@ RELEASED_AT_ONCE = 500
 
 Routing = Callable[[Mapping[str, str], float], Mapping[str, float]]
 """Where labels go at a time: receiver -> muted until, or 0."""
-
-
-@dataclass(frozen=True)
-class Due:
-    """Alerts at `positions` of a stored group that a receiver is to be told of now, or not before `muted_until`."""
-
-    group_id: int
-    positions: Sequence[int]
-    receiver: str
-    incident: str
-    muted_until: float = 0
 
 
 @dataclass(frozen=True)

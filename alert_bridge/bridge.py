@@ -1,49 +1,31 @@
-"""The bridge put together: from settings to a WSGI app and the threads that deliver, replaced together at a reload."""
+"""The bridge put together: what lives as long as the process, and what each config makes, replaced at a reload."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import TypedDict
 
-from flask import Flask
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 
-from alert_bridge import audit, notifiers
+from alert_bridge import audit, parts
 from alert_bridge.access import Access, Caller, Denied
-from alert_bridge.acks import Acks
-from alert_bridge.acting import acting
-from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Backend, Database
-from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
-from alert_bridge.dismissals import Dismissals
-from alert_bridge.duty import Duty
-from alert_bridge.grafana.client import Grafana
-from alert_bridge.grafana.crossings import Crossings
-from alert_bridge.grafana.watch import HELD_SECONDS, Watch
-from alert_bridge.history import History
-from alert_bridge.insight import Insights, NoInsights
-from alert_bridge.intake import Intake
-from alert_bridge.intervals import Calendar
-from alert_bridge.linkpages import link_pages
-from alert_bridge.links import Links, signing_key
+from alert_bridge.delivery import Delivery
+from alert_bridge.insight import Insights
+from alert_bridge.links import signing_key
 from alert_bridge.live import Live, opener
-from alert_bridge.metrics import BacklogMetrics, BridgeMetrics, StoredMetrics
-from alert_bridge.notifier import ReceiverSettings, Surroundings
+from alert_bridge.metrics import BridgeMetrics, StoredMetrics
 from alert_bridge.outbox import Outbox
+from alert_bridge.parts import Ground
 from alert_bridge.postgresql import Postgres
-from alert_bridge.reading import reading
 from alert_bridge.replicas import SILENT_BEATS, Replicas
 from alert_bridge.retention import Retention
-from alert_bridge.router import Router
 from alert_bridge.schema import DEAD, PENDING
 from alert_bridge.sqlite_file import SqliteFile
-from alert_bridge.story import Stories
 from alert_bridge.stream import Stream
 from alert_bridge.upkeep import Recurring
 from cloudpulse import logs
@@ -78,34 +60,6 @@ FIXED = (
 log = logs.get(__name__)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What one config makes."""
-
-    settings: AlertBridgeSettings
-    delivery: Delivery
-    access: Access
-    backlog: BacklogMetrics
-    app: Flask
-    watch: Watch | None
-
-    @property
-    def receivers(self) -> tuple[str, ...]:
-        return tuple(receiver.name for receiver in self.settings.all_receivers)
-
-    @property
-    def heir(self) -> str:
-        return self.settings.fallback_names[0]
-
-
-class _Terms(TypedDict):
-    """What the outbox takes of a config."""
-
-    repeat_after: float
-    give_up_after: float
-    receivers: Mapping[str, ReceiverSettings]
-
-
 class Bridge:
     """One bridge on one data_dir. Raises StoreError and ConfigError when it can't be put together.
 
@@ -126,9 +80,6 @@ class Bridge:
         reread: Callable[[], AlertBridgeSettings] | None = None,
         lifecycle: bool = False,
     ) -> None:
-        self._insights = insights
-        self._source = source
-        self._clock = clock
         self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -138,12 +89,25 @@ class Bridge:
         self._retiring: list[Delivery] = []
         self._database = Database(_backend(settings))
         try:
-            self.outbox = Outbox(self._database, clock, **_terms(settings))
+            self.outbox = Outbox(self._database, clock, parts.terms(settings))
             self._retention = Retention(
                 self._database, clock, seconds=settings.retention, max_alerts=settings.max_stored_alerts
             )
-            self._link_key = signing_key(self._database)
-            self._parts = self._built(settings)
+            self._ground = Ground(
+                clock=clock,
+                database=self._database,
+                outbox=self.outbox,
+                retention=self._retention,
+                metrics=self._metrics,
+                insights=insights,
+                source=source,
+                link_key=signing_key(self._database),
+                ending=self._ending,
+                wake=self._wake,
+                take_up=self._take_up,
+                on_denied=self._on_denied,
+            )
+            self._parts = parts.build(settings, self._ground)
             self._replicas = Replicas(self._database, self.outbox, self._parts.receivers, self._parts.heir)
             self._beat()
         except BaseException:
@@ -222,95 +186,16 @@ class Bridge:
         if change.ended:
             log.info("another process ended; what it left is taken over", count=change.ended)
         if change.ended or change.inherited:
-            parts = self._parts
-            parts.delivery.wake(parts.receivers)
-
-    def _built(self, settings: AlertBridgeSettings) -> _Parts:
-        names = tuple(receiver.name for receiver in settings.all_receivers)
-        surroundings = Surroundings(
-            self._clock,
-            settings.allow_link_local,
-            lambda receiver: self._metrics.template_failures.labels(receiver).inc(),
-        )
-        built = [(r, notifiers.build(r, surroundings)) for r in settings.all_receivers for _ in range(r.concurrency)]
-        access = Access(settings, self._on_denied)
-        links = Links(settings.external_url, self._link_key, settings.links_expire_after, self._clock)
-        self._metrics.expect(names)
-        backoff = Backoff(settings.retry_first, settings.retry_max)
-        nothing = NoInsights()
-        pauses = {name: Pause() for name in names}
-        workers = [
-            Worker(
-                receiver.name,
-                notifier,
-                self.outbox,
-                self._insights if receiver.insight else nothing,
-                self._clock,
-                backoff,
-                self._metrics,
-                self._ending,  # and not when a new config stops the delivery: a result is recorded all the same
-                pauses[receiver.name],
-                links.ack,
-            )
-            for receiver, notifier in built
-        ]
-        acks = Acks(
-            self._database,
-            self.outbox,
-            settings.alertmanager,
-            settings.allow_link_local,
-            links,
-            self._wake,
-            self._clock,
-        )
-        history, stories = History(self._database), Stories(self._database, self._clock)
-        always = [] if settings.grafana is None else [settings.grafana.name]
-        router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals), always)
-        intake = Intake(
-            router,
-            self.outbox,
-            self._retention,
-            self._wake,
-            self._metrics,
-            self._clock,
-            max_alerts=settings.max_alerts,
-        )
-        app = create_app(
-            intake,
-            access,
-            self._metrics,
-            (
-                reading(history, stories),
-                acting(self.outbox, acks, Dismissals(self._database, self._clock), self._take_up),
-                link_pages(links, acks, history, stories, self._on_denied),
-            ),
-            max_body_bytes=settings.max_body_bytes,
-        )
-        return _Parts(
-            settings,
-            Delivery(workers, self.outbox, self._clock, threading.Event(), router.muted),
-            access,
-            BacklogMetrics(self.outbox, names, self._clock),
-            app,
-            self._watching(settings, surroundings),
-        )
-
-    def _watching(self, settings: AlertBridgeSettings, surroundings: Surroundings) -> Watch | None:
-        """What draws predictions, where it is asked for and there is a Prometheus to ask."""
-        grafana = settings.grafana
-        if grafana is None or self._source is None or not (grafana.predictions or grafana.live):
-            return None
-        client = Grafana(grafana, surroundings)
-        crossings = Crossings(client, self._source, self._clock, draw=grafana.predictions, push=grafana.live)
-        return Watch(crossings, Duty(self._database, "predictions to grafana", HELD_SECONDS))
+            current = self._parts
+            current.delivery.wake(current.receivers)
 
     def _apply(self) -> None:
         settings = self._reread()
         for name in FIXED:
             if getattr(settings, name) != getattr(self._parts.settings, name):
                 raise ConfigError(f"alert_bridge.{name}: needs a restart to change")
-        old, new = self._parts, self._built(settings)
-        self.outbox.configure(**_terms(settings))
+        old, new = self._parts, parts.build(settings, self._ground)
+        self.outbox.configure(parts.terms(settings))
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
         self._parts = new
         new.delivery.start()
@@ -331,18 +216,18 @@ class Bridge:
 
     def _take_up(self) -> None:
         """Have everything delivered that waits, whatever receiver it was stored for."""
-        parts = self._parts
+        current = self._parts
         try:
-            self._tell_moved(self._replicas.change(parts.receivers, parts.heir))
+            self._tell_moved(self._replicas.change(current.receivers, current.heir))
         except StoreError as error:
             log.error("notifications for receivers that are gone not moved", error=str(error))
-        parts.delivery.wake(parts.receivers)
+        current.delivery.wake(current.receivers)
 
     def _wake(self, receivers: Iterable[str]) -> None:
-        parts = self._parts
-        if not set(receivers) <= set(parts.receivers):  # the request began under the config before
+        current = self._parts
+        if not set(receivers) <= set(current.receivers):  # the request began under the config before
             return self._take_up()
-        return parts.delivery.wake(receivers)
+        return current.delivery.wake(receivers)
 
     def _tell_moved(self, count: int) -> None:
         if count:
@@ -370,14 +255,6 @@ class Bridge:
             return Health(False, {"outbox": str(error)})
         counts = {state: sum(entry.count for entry in backlog if entry.state == state) for state in (PENDING, DEAD)}
         return Health(True, {"outbox": "writable", "pending": counts[PENDING], "dead_letters": counts[DEAD]})
-
-
-def _terms(settings: AlertBridgeSettings) -> _Terms:
-    return {
-        "repeat_after": settings.repeat_after,
-        "give_up_after": settings.give_up_after,
-        "receivers": {receiver.name: receiver for receiver in settings.all_receivers},
-    }
 
 
 def _backend(settings: AlertBridgeSettings) -> Backend:

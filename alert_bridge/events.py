@@ -15,6 +15,9 @@ Kind = Literal["alerts", "pending", "delivered", "dead", "acked", "ack_undone", 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+_RECORD = insert(events)
+
+
 @dataclass(frozen=True)
 class Event:
     """One row: `at` in Unix seconds, `body` as recorded (JSON)."""
@@ -27,7 +30,7 @@ class Event:
 
 def record(connection: Connection, at: float, kind: Kind, **body: object) -> None:
     """Add an event, within the transaction of what it tells of."""
-    connection.execute(insert(events).values(at=at, kind=kind, body=msgspec.json.encode(body).decode()))
+    connection.execute(_RECORD, {"at": at, "kind": kind, "body": msgspec.json.encode(body).decode()})
 
 
 def read(

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     and_,
-    literal,
+    literal_column,
 )
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
@@ -38,7 +38,7 @@ RESOLVED = "resolved"
 metadata = MetaData()
 
 
-class Text(TypeDecorator[str]):
+class WithoutNul(TypeDecorator[str]):
     """Any text: PostgreSQL's type knows no NUL, which JSON and so a label may hold; U+FFFD stands for it there."""
 
     impl = sqlalchemy.Text
@@ -46,8 +46,10 @@ class Text(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
         """As it can be stored and searched for."""
-        return value.replace("\0", "\ufffd") if value is not None and dialect.name == "postgresql" else value
+        return None if value is None else value.replace("\0", "\ufffd")
 
+
+Text = sqlalchemy.Text().with_variant(WithoutNul(), "postgresql")
 
 _ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
 
@@ -187,18 +189,20 @@ keys = Table(  # random texts of the bridge's own, such as the one that signs li
 
 probes = Table("probes", metadata, Column("at", Double, nullable=False))  # one row, written to see whether it can be
 
-# Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
-_IS_PENDING = literal(PENDING, literal_execute=True)
+
+def _word(state: State) -> ColumnElement[str]:
+    # Written out in each statement: SQLite uses a partial index only for a condition that it sees when it plans.
+    return literal_column(f"'{state}'", Text)
 
 
 def pending(table: FromClause) -> ColumnElement[bool]:
     """The rows of `notifications`, or an alias of it, that wait to be delivered."""
-    return table.c.state == _IS_PENDING
+    return table.c.state == _word(PENDING)
 
 
 def unfinished(table: FromClause) -> ColumnElement[bool]:
     """The rows of `notifications` that wait, or were given up and wait for a person."""
-    return table.c.state.in_([_IS_PENDING, literal(DEAD, literal_execute=True)])
+    return table.c.state.in_([_word(PENDING), _word(DEAD)])
 
 
 for _name, _columns in (("notifications_due", ("due_at", "id")), ("notifications_in_order", ("incident", "id"))):
@@ -228,12 +232,12 @@ Index(
 
 def delivered(table: FromClause) -> ColumnElement[bool]:
     """The rows that a receiver has taken."""
-    return table.c.state == literal(DELIVERED, literal_execute=True)
+    return table.c.state == _word(DELIVERED)
 
 
 def muted(table: FromClause) -> ColumnElement[bool]:
     """The rows that a mute route keeps, or kept."""
-    return table.c.state == literal(MUTED, literal_execute=True)
+    return table.c.state == _word(MUTED)
 
 
 def hasty(table: FromClause) -> ColumnElement[bool]:
@@ -249,6 +253,7 @@ def claimed(table: FromClause) -> ColumnElement[bool]:
 for _name, _column, _condition in (
     ("notifications_told", "finished_at", delivered(notifications)),
     ("notifications_muted", "due_at", muted(notifications)),
+    ("notifications_hasty", "incident", hasty(notifications)),
     ("notifications_under_way", "claimed_until", claimed(notifications)),
 ):
     Index(

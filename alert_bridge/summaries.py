@@ -12,7 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, distinct, exists, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    and_,
+    bindparam,
+    distinct,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from alert_bridge import webhook
 from alert_bridge.notifier import Notification, RateLimit, Summary
@@ -25,8 +39,6 @@ MOST_ALERTS = 1000
 
 _CHUNK = 500
 
-_message = func.coalesce(notifications.c.summary, notifications.c.idempotency_key)
-
 
 def room(connection: Connection, now: float, receiver: str, limit: RateLimit) -> int:
     """How many messages the receiver may still be told, with those under way counted as told; 0 or less for none.
@@ -35,34 +47,25 @@ def room(connection: Connection, now: float, receiver: str, limit: RateLimit) ->
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"rate limit {receiver}"})
-    mine = notifications.c.receiver == receiver, notifications.c.urgent.is_(False)
-    told = select(func.count(distinct(_message))).where(*mine, _within(now, limit))
-    under_way = select(func.count(distinct(_message))).where(
-        *mine, claimed(notifications), notifications.c.claimed_until > now
-    )
-    return limit.messages - connection.execute(told).scalar_one() - connection.execute(under_way).scalar_one()
+    values = {"receiver": receiver, "now": now, "from": now - limit.per, "to": now + limit.per}
+    told, under_way = (connection.scalar(count, values) or 0 for count in (_TOLD, _UNDER_WAY))
+    return limit.messages - told - under_way
 
 
 def free_at(connection: Connection, now: float, receiver: str, limit: RateLimit) -> float | None:
     """When the receiver may be told again (Unix seconds); None if it may be now."""
-    last = func.max(notifications.c.finished_at)
-    told = (
-        select(last)
-        .where(notifications.c.receiver == receiver, notifications.c.urgent.is_(False), _within(now, limit))
-        .group_by(_message)
-        .order_by(last.desc())
-        .offset(limit.messages - 1)
-        .limit(1)
-    )
-    found: float | None = connection.scalar(told)
+    values = {"receiver": receiver, "from": now - limit.per, "to": now + limit.per, "skipped": limit.messages - 1}
+    found: float | None = connection.scalar(_LAST_TOLD, values)
     return None if found is None else found + limit.per
 
 
-def pressing(receiver: str) -> ColumnElement[bool]:
-    """Rows of `notifications` whose incident has something urgent that waits, before which they must be told."""
+def pressing() -> ColumnElement[bool]:
+    """Rows of `notifications` of the parameter `receiver` whose incident has something urgent that waits, before which
+    they must be told.
+    """
     urgent = notifications.alias("urgent")
     # Every incident is more than an empty text; with that SQLite takes the index of those that wait, not the history's.
-    these = hasty(urgent), urgent.c.receiver == receiver, urgent.c.incident > ""
+    these = hasty(urgent), urgent.c.receiver == bindparam("receiver"), urgent.c.incident > ""
     return notifications.c.incident.in_(select(urgent.c.incident).where(*these))
 
 
@@ -82,17 +85,17 @@ def gather(connection: Connection, now: float, receiver: str) -> str | None:
         select(notifications.c.id, notifications.c.positions)
         .where(
             pending(notifications),
-            notifications.c.receiver == receiver,
+            notifications.c.receiver == bindparam("receiver"),
             notifications.c.due_at <= now,
             ~held,
-            ~pressing(receiver),
+            ~pressing(),
         )
         .order_by(notifications.c.due_at, notifications.c.id)  # those of one incident are due at the same time
         .limit(MOST_NOTIFICATIONS)
     )
     ids: list[int] = []
     size = 0
-    for row in connection.execute(waiting):
+    for row in connection.execute(waiting, {"receiver": receiver}):
         size += len(msgspec.json.decode(row.positions, type=list[int]))
         if ids and size > 10 * MOST_ALERTS:
             break
@@ -109,18 +112,24 @@ def members(key: str) -> ColumnElement[bool]:
     return and_(pending(notifications), notifications.c.summary == key)
 
 
-def rows_of(notification: Notification) -> ColumnElement[bool]:
-    """The rows that a notification stands for."""
-    if notification.summary is None:
-        return notifications.c.id == notification.id
-    return members(notification.idempotency_key)
+def rows(*, summary: bool) -> ColumnElement[bool]:
+    """The rows that wait of a notification that is `named`; without a `summary` there is one."""
+    one = notifications.c.summary == bindparam("these") if summary else notifications.c.id == bindparam("this")
+    return and_(pending(notifications), one)
+
+
+def named(notification: Notification) -> dict[str, object]:
+    """Parameters for `rows`."""
+    return {"this": notification.id} if notification.summary is None else {"these": notification.idempotency_key}
 
 
 def incidents(connection: Connection, notification: Notification) -> Sequence[str]:
     """Of these rows, which wait: the incidents."""
     if notification.summary is None:
         return [notification.group.incident]
-    return connection.scalars(select(notifications.c.incident).where(rows_of(notification)).distinct()).all()
+    return connection.scalars(
+        select(notifications.c.incident).where(members(notification.idempotency_key)).distinct()
+    ).all()
 
 
 def load(connection: Connection, key: str) -> Notification:
@@ -166,15 +175,6 @@ def merge(key: str, told: Sequence[AlertGroup]) -> AlertGroup:
     )
 
 
-def _within(now: float, limit: RateLimit) -> ColumnElement[bool]:
-    # Bounded on both sides: after a clock that was set back, what was told "in the future" must not silence anyone.
-    return and_(
-        delivered(notifications),
-        notifications.c.finished_at > now - limit.per,
-        notifications.c.finished_at < now + limit.per,
-    )
-
-
 def _told(connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[AlertGroup]:
     bodies: dict[int, list[str]] = {}
     wanted = sorted({row.group_id for row in rows})
@@ -186,3 +186,26 @@ def _told(connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]]) -> list
         webhook.join(row.body, bodies[row.group_id]).only(msgspec.json.decode(row.positions, type=list[int]))
         for row in rows
     ]
+
+
+_message = func.coalesce(notifications.c.summary, notifications.c.idempotency_key)
+_mine = notifications.c.receiver == bindparam("receiver"), notifications.c.urgent.is_(False)
+# Bounded on both sides: after a clock that was set back, what was told "in the future" must not silence anyone.
+_lately = (
+    delivered(notifications),
+    notifications.c.finished_at > bindparam("from"),
+    notifications.c.finished_at < bindparam("to"),
+)
+_TOLD = select(func.count(distinct(_message))).where(*_mine, *_lately)
+_UNDER_WAY = select(func.count(distinct(_message))).where(
+    *_mine, claimed(notifications), notifications.c.claimed_until > bindparam("now")
+)
+_last = func.max(notifications.c.finished_at)
+_LAST_TOLD = (
+    select(_last)
+    .where(*_mine, *_lately)
+    .group_by(_message)
+    .order_by(_last.desc())
+    .offset(bindparam("skipped", type_=Integer))
+    .limit(1)
+)

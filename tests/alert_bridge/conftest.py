@@ -18,6 +18,7 @@ from alert_bridge.database import Database
 from alert_bridge.insight import NoInsights
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
+from alert_bridge.queueing import Terms
 from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import BridgeProcess, Receiver
 from alert_bridge.testing_postgresql import PostgresServer
@@ -62,7 +63,7 @@ def postgresql_database(postgresql: PostgresServer) -> Iterator[Database]:
 
 @pytest.fixture
 def outbox(database: Database, clock: FakeClock) -> Outbox:
-    return Outbox(database, clock, repeat_after=600, give_up_after=3600)
+    return Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from alert_bridge.intervals import Calendar, NamedIntervals, TimeInterval, TimeR
 from alert_bridge.notifier import Ack
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.router import Route, Router
 from alert_bridge.testing import webhook_body
 from cloudpulse.testing import FakeClock
@@ -29,7 +30,7 @@ class Bridge:
     def __init__(self, database, clock, receivers, routes=ROUTES):
         self.clock = clock
         named = {receiver.name: receiver for receiver in receivers}
-        self.outbox = Outbox(database, clock, repeat_after=600, give_up_after=HOUR, receivers=named)
+        self.outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=HOUR, receivers=named))
         self.routed(routes)
 
     def routed(self, routes):

@@ -5,11 +5,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alert_bridge import webhook
+from alert_bridge.claiming import LEASE_SECONDS
 from alert_bridge.delivery import RETRY_AFTER_LIMIT_SECONDS, Backoff, Delivery, Worker
 from alert_bridge.insight import NoInsights
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.outbox import LEASE_SECONDS
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.errors import StoreError
 

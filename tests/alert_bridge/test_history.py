@@ -4,6 +4,7 @@ from sqlalchemy import event
 from alert_bridge import webhook
 from alert_bridge.history import History
 from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.testing import webhook_body
 
 
@@ -70,7 +71,7 @@ def test_a_page_of_notifications_is_found_by_an_index_in_its_order(sqlite_databa
 
 
 def test_the_backlog_is_counted_from_an_index_alone(sqlite_database, clock):
-    outbox = Outbox(sqlite_database, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(sqlite_database, clock, Terms(repeat_after=600, give_up_after=3600))
     plan = plan_of(sqlite_database, lambda _: outbox.backlog())
     assert plan == ["SEARCH notifications USING COVERING INDEX notifications_unfinished (state=?)"]
 

@@ -7,6 +7,7 @@ import pytest
 from alert_bridge.database import Database
 from alert_bridge.history import History
 from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.replicas import Replicas
 from alert_bridge.schema import VERSION
 from alert_bridge.sqlite_file import FILE, SqliteFile
@@ -51,7 +52,7 @@ def test_an_old_file_becomes_what_a_new_one_is(tmp_path):
 def test_nothing_of_an_old_file_is_lost(tmp_path, clock):
     database = Database(SqliteFile(old_file(tmp_path)))
     clock.advance(60)
-    outbox = Outbox(database, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
     Replicas(database, outbox, ["one", "two"], "one").beat()
     waiting = [outbox.claim("one"), outbox.claim("one"), outbox.claim("two")]
     assert [(n.receiver, n.attempt, n.group.alerts[0].fingerprint) for n in waiting] == [

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from alert_bridge import webhook
+from alert_bridge.claiming import LEASE_SECONDS
 from alert_bridge.database import Database
 from alert_bridge.history import History
-from alert_bridge.outbox import LEASE_SECONDS, Outbox
+from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.replicas import Replicas
 from alert_bridge.schema import DEAD, DELIVERED, PENDING, events
 from alert_bridge.sqlite_file import SqliteFile
@@ -160,7 +162,7 @@ def test_whatever_happens_nothing_is_lost_and_order_is_kept(tmp_path_factory, st
     now = [1000.0]
     database = Database(SqliteFile(tmp_path_factory.mktemp("outbox"), ("synchronous=OFF",)))
     try:
-        outbox = Outbox(database, lambda: now[0], repeat_after=600, give_up_after=3600)
+        outbox = Outbox(database, lambda: now[0], Terms(repeat_after=600, give_up_after=3600))
         stored, finished, held = [], [], []
 
         def finish(notification):
@@ -175,7 +177,7 @@ def test_whatever_happens_nothing_is_lost_and_order_is_kept(tmp_path_factory, st
             elif action == "wait":
                 now[0] += number
             elif action == "restart":
-                outbox = Outbox(database, lambda: now[0], repeat_after=600, give_up_after=3600)
+                outbox = Outbox(database, lambda: now[0], Terms(repeat_after=600, give_up_after=3600))
                 Replicas(database, outbox, ["one"], "one").beat()
                 held.clear()
             elif (claimed := outbox.claim("one")) is not None:

@@ -9,6 +9,7 @@ from alert_bridge import events, schema, webhook
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres, parse
+from alert_bridge.queueing import Terms
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.errors import ConfigError, StoreError
 
@@ -121,7 +122,7 @@ def test_a_restart_of_the_server_is_an_error_and_then_forgotten(postgresql, data
 def test_one_that_no_longer_takes_writes_is_left_for_a_new_connection(url, clock):
     """After a failover, connections to the old primary would refuse for ever."""
     database = Database(Postgres(url))
-    outbox = Outbox(database, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
     name = url.rpartition("/")[2]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -166,7 +167,7 @@ def test_no_id_becomes_visible_after_a_higher_one(url):
 
 def test_a_claim_passes_over_what_another_takes_at_this_moment(url, clock):
     one, other = Database(Postgres(url)), Database(Postgres(url))
-    outbox = Outbox(one, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(one, clock, Terms(repeat_after=600, give_up_after=3600))
     for told in (FIRST, ELSEWHERE):
         outbox.store(told, {"one": [0]})
     taking, done = threading.Event(), threading.Event()

@@ -12,6 +12,7 @@ from alert_bridge import webhook
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres
+from alert_bridge.queueing import Terms
 from alert_bridge.replicas import SILENT_BEATS, Replicas
 from alert_bridge.schema import groups, metadata, notifications
 from alert_bridge.testing import webhook_body
@@ -31,7 +32,7 @@ class Process:
     """What one bridge process has of the database."""
 
     def __init__(self, database, clock, receivers=("one",)):
-        self.outbox = Outbox(database, clock, repeat_after=600, give_up_after=3600)
+        self.outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
         self.replicas = Replicas(database, self.outbox, receivers, receivers[0])
         self.replicas.beat()
 

@@ -5,6 +5,7 @@ from alert_bridge import schema, webhook
 from alert_bridge.history import History
 from alert_bridge.notifier import Ack
 from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.retention import STEP_ALERTS, STEP_EVENTS, STEP_GROUPS, Retention
 from alert_bridge.testing import webhook_body
 from cloudpulse.errors import StoreError
@@ -140,7 +141,7 @@ def test_memories_go_when_nothing_tells_of_their_incident(database, outbox, rete
 
 def test_a_file_stays_as_large_as_what_is_kept(sqlite_database, clock):
     """SQLite uses the room of what was deleted again."""
-    outbox = Outbox(sqlite_database, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(sqlite_database, clock, Terms(repeat_after=600, give_up_after=3600))
     retention = Retention(sqlite_database, clock, seconds=DAY, max_alerts=100)
 
     def pages():

@@ -10,6 +10,7 @@ import pytest
 from alert_bridge import webhook
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.sqlite_file import FILE, SqliteFile
 from alert_bridge.testing import webhook_body
 from cloudpulse.errors import StoreError
@@ -35,7 +36,7 @@ def test_a_full_disk_refuses_and_keeps_no_half(tmp_path, clock):
     """`max_page_count` makes SQLite answer as it does when the disk is full."""
     big = {"filler": "x" * 2000}
     full = Database(SqliteFile(tmp_path, ("max_page_count=60",)))
-    outbox = Outbox(full, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(full, clock, Terms(repeat_after=600, give_up_after=3600))
     accepted = 0
 
     def store():
@@ -54,7 +55,7 @@ def test_a_full_disk_refuses_and_keeps_no_half(tmp_path, clock):
     assert accepted > 5
     assert [row[1:] for row in stored_rows(tmp_path / FILE)] == [(2, 2)] * accepted
     larger = Database(SqliteFile(tmp_path))
-    outbox = Outbox(larger, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(larger, clock, Terms(repeat_after=600, give_up_after=3600))
     assert not store().duplicate
     assert len([True for _ in iter(lambda: outbox.claim("one"), None)]) == accepted + 1
     larger.close()
@@ -84,7 +85,7 @@ def test_one_that_fails_does_not_take_the_others_with_it(database, outbox):
 
 def test_a_locked_file_is_an_error_not_a_wait_without_end(tmp_path, clock):
     database = Database(SqliteFile(tmp_path, ("busy_timeout=50",)))
-    outbox = Outbox(database, clock, repeat_after=600, give_up_after=3600)
+    outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="database is locked"):

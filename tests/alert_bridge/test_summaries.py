@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from alert_bridge import summaries, webhook
+from alert_bridge.claiming import LEASE_SECONDS
 from alert_bridge.delivery import Backoff, Pause, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import NoInsights
@@ -14,7 +15,8 @@ from alert_bridge.matchers import Matchers
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import Ack, DeliveryFailed, RateLimit, Summary
 from alert_bridge.notifiers.log import LogReceiver
-from alert_bridge.outbox import LEASE_SECONDS, Outbox
+from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.replicas import Replicas
 from alert_bridge.testing import webhook_body
 from cloudpulse.durations import Duration
@@ -27,7 +29,7 @@ URGENT = Matchers.read("severity=critical")
 def limited(database, clock, messages=2, **changes):
     limit = RateLimit(messages=messages, per=Duration(60), except_=URGENT)
     receivers = {"one": LogReceiver(name="one", rate_limit=limit, **changes), "two": LogReceiver(name="two")}
-    return Outbox(database, clock, repeat_after=600, give_up_after=3600, receivers=receivers)
+    return Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600, receivers=receivers))
 
 
 def restarted(database, clock, messages=2):
