@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, literal, or_, select, update
 
-from alert_bridge import audience, events, summaries, webhook
+from alert_bridge import audience, events, firing, summaries, webhook
 from alert_bridge.audience import Due, Routing
 from alert_bridge.database import Database
 from alert_bridge.matchers import Matchers
@@ -138,6 +138,7 @@ class Outbox:
                     for alert, body in zip(group.alerts, bodies, strict=True)
                 ],
             )
+            firing.keep(connection, group_id, incident)
             for receiver, positions in everyone.items():
                 self._enqueue(connection, now, Due(group_id, positions, receiver, incident))
             events.record(connection, now, "alerts", groupId=group_id)
