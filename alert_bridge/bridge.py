@@ -60,6 +60,7 @@ from cloudpulse.websocket import Refused, WebSocket
 
 TITLE = "CloudPulse alert bridge"
 PRUNE_SECONDS = 15
+REVIEW_SECONDS = 30
 DELIVERY_STOP_SECONDS = 1.0
 """With the server's own stop still within 10 s. What is cut off is delivered after the next start."""
 
@@ -85,6 +86,7 @@ class _Parts:
     settings: AlertBridgeSettings
     delivery: Delivery
     access: Access
+    acks: Acks
     backlog: BacklogMetrics
     app: Flask
     watch: Watch | None
@@ -150,6 +152,7 @@ class Bridge:
             self._database.close()
             raise
         self._upkeep = [Recurring("deletion of old alerts", PRUNE_SECONDS, self._retention.prune, self._ending)]
+        self._upkeep.append(Recurring("review of acks", REVIEW_SECONDS, self._review, self._ending))
         if self._database.shared:
             beat = settings.replica_timeout / SILENT_BEATS
             self._upkeep.append(Recurring("replica's beat", beat, self._beat, self._ending))
@@ -215,6 +218,9 @@ class Bridge:
         except StoreError as error:
             log.warning("the other replicas weren't told of the end", error=str(error))
         self._database.close()
+
+    def _review(self) -> None:
+        self._parts.acks.review()
 
     def _beat(self) -> None:
         change = self._replicas.beat()
@@ -290,6 +296,7 @@ class Bridge:
             settings,
             Delivery(workers, self.outbox, self._clock, threading.Event(), router.muted),
             access,
+            acks,
             BacklogMetrics(self.outbox, names, self._clock),
             app,
             self._watching(settings, surroundings),
@@ -313,6 +320,7 @@ class Bridge:
         self.outbox.configure(**_terms(settings))
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
         self._parts = new
+        self._streams.review()
         new.delivery.start()
         if old.watch is not None:
             old.watch.close(0)

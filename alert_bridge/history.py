@@ -11,7 +11,18 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
 from alert_bridge.database import Database
-from alert_bridge.schema import DEAD, MUTED, PENDING, alerts, dismissals, firing, groups, notifications, unfinished
+from alert_bridge.schema import (
+    DEAD,
+    FIRING,
+    MUTED,
+    PENDING,
+    alerts,
+    dismissals,
+    firing,
+    groups,
+    notifications,
+    unfinished,
+)
 
 ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "status": alerts.c.status,
@@ -19,7 +30,7 @@ ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "fingerprint": alerts.c.fingerprint,
     "incident": alerts.c.incident,
 }
-CURRENT_FILTERS = {**ALERT_FILTERS, **{name: firing.c[name] for name in ("alertname", "fingerprint", "incident")}}
+CURRENT_FILTERS = {name: firing.c[name] for name in ("alertname", "fingerprint", "incident")}
 NOTIFICATION_FILTERS: Mapping[str, ColumnElement[str]] = {
     "state": notifications.c.state,
     "receiver": notifications.c.receiver,
@@ -76,8 +87,12 @@ class History:
             return self._page(
                 _where(select(*columns), ALERT_FILTERS, filters), alerts, period, before, limit, alert_entry
             )
+        if filters.get("status", FIRING) != FIRING:
+            return Page([], None)
         joined = select(*columns).select_from(firing.join(alerts, alerts.c.id == firing.c.alert_id))
-        query = _where(joined, CURRENT_FILTERS, filters)
+        query = _where(
+            joined, CURRENT_FILTERS, {name: filters[name] for name in filters.keys() & CURRENT_FILTERS.keys()}
+        )
         return self._page(query, alerts, period, before, limit, alert_entry, key=firing.c.alert_id)
 
     def notifications(self, filters: Mapping[str, str], before: int | None, limit: int, period: Period = EVER) -> Page:

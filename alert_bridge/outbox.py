@@ -148,16 +148,18 @@ class Outbox:
 
         return self._database.write(operation)
 
-    def acknowledge(self, fingerprint: str, ack: Ack | None, record: Callable[[Connection], None]) -> tuple[str, ...]:
+    def acknowledge(self, fingerprint: str, ack: Ack | None, record: Callable[[Connection], object]) -> tuple[str, ...]:
         """Tell everyone who was told that this alert fires, and not that it ended, that someone has taken it.
 
         Without an `ack`, nobody has any more: they are told again that it fires. Returns the receivers; empty when it
-        doesn't fire. `ack.whole` is found out here, for each incident. `record` is in the same transaction.
+        doesn't fire. `ack.whole` is found out here, for each incident. `record` is in the same transaction; where it
+        says False, somebody else has done this already and nobody is told.
         """
 
         def operation(connection: Connection) -> tuple[str, ...]:
             now = self._clock()
-            record(connection)
+            if record(connection) is False:
+                return ()
             latest = (
                 select(func.max(alerts.c.id))
                 .join(groups)
