@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from alert_bridge.audit import WEBHOOK, OnDenied
 from alert_bridge.audit import Caller as Caller
 from alert_bridge.audit import Denied as Denied
 from alert_bridge.config import AlertBridgeSettings
-from cloudpulse import credentials
+from cloudpulse import credentials, origins
 from cloudpulse.apikeys import ApiKeys
 from cloudpulse.certificates import holder
 from cloudpulse.config import Secret, secret_text
@@ -28,6 +29,11 @@ class Access:
     webhook included; and the webhook's own credential opens the webhook only. Without keys, reading is open to
     everyone, as Alertmanager's own API is, and so are changes unless the webhook has a credential, which then is asked
     of all of them. Raises ConfigError when a secret can't be read.
+
+    The web config's basic auth comes before all this, for every path, and takes the one `Authorization` header: with
+    it, an API key comes as `X-API-Key`. Alertmanager then needs that user as its `basic_auth`, and for the bridge the
+    same user and password here, a certificate, or `X-API-Key` among its `http_headers` (Alertmanager 0.28 and later);
+    a `bearer_token` it could not send.
     """
 
     def __init__(self, settings: AlertBridgeSettings, on_denied: OnDenied) -> None:
@@ -38,6 +44,7 @@ class Access:
         if basic := settings.basic_auth:
             self._user = basic.username
             self._password = _text("basic_auth.password", basic.password, basic.password_file)
+        self._host = urlsplit(settings.external_url or "").netloc
         self._certificates = frozenset(settings.client_certificates)
 
     @property
@@ -55,8 +62,7 @@ class Access:
 
     def _identified(self, environ: Environ) -> Caller:
         changing = environ["REQUEST_METHOD"] not in READING
-        if changing and environ.get("HTTP_SEC_FETCH_SITE") == "cross-site":
-            # A browser's basic auth or certificate, or its place in the network, goes with any site's requests.
+        if changing and self._foreign(environ):
             raise Denied(403, "forbidden", "changes are not taken from other sites' pages")
         webhook = changing and environ.get("PATH_INFO") == WEBHOOK
         if (webhook or (changing and not self._keys)) and (caller := self._alertmanager(environ)):
@@ -69,6 +75,17 @@ class Access:
         if changing and key.role != "write":
             raise Denied(403, "forbidden", f"the API key {key.name} may only read: its role is {key.role}, not write")
         return Caller(f"key:{key.name}")
+
+    def _foreign(self, environ: Environ) -> bool:
+        """Whether a page of another site asks: a browser's password, certificate or place in the network goes with it.
+
+        Over plain HTTP browsers say less than Sec-Fetch-Site, and with every POST the `Origin`.
+        """
+        site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+        if site in ("cross-site", "same-site"):
+            return True
+        places = (environ.get("HTTP_HOST", ""), self._host)
+        return origin is not None and not any(origins.same(origin, place) for place in places)
 
     def _alertmanager(self, environ: Environ) -> Caller | None:
         token, basic = credentials.bearer(environ), credentials.basic(environ)

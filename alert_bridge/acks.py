@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
 
 from alert_bridge import events
 from alert_bridge.alertmanager import Alertmanager, AlertmanagerSettings, AlertmanagerUnavailable
@@ -17,7 +17,7 @@ from alert_bridge.database import Database
 from alert_bridge.links import Links
 from alert_bridge.notifier import Ack
 from alert_bridge.outbox import Outbox
-from alert_bridge.schema import acks, alerts, groups
+from alert_bridge.schema import acks, alerts, firing
 from alert_bridge.webhook import Alert
 from cloudpulse import logs
 from cloudpulse.clock import Clock
@@ -122,15 +122,26 @@ class Acks:
             if held is None:
                 raise NotThere("no ack of this alert holds any more")
             alertmanager.expire(held.silence)
-
-            def record(connection: Connection) -> None:
-                now = self._clock()
-                connection.execute(update(acks).where(acks.c.id == held.id).values(undone_at=now))
-                events.record(connection, now, "ack_undone", fingerprint=held.fingerprint, by=by)
-
-            told = self._outbox.acknowledge(held.fingerprint, None, record)
-        self._wake(told)
+            told = self._end(held, by)
         return Taken(held.fingerprint, held.silence, held.by, held.until, told, "")
+
+    def review(self) -> None:
+        """Take over what people did at Alertmanager: an ack whose silence was ended there holds no longer.
+
+        Raises StoreError. What Alertmanager doesn't answer now it is asked the next time.
+        """
+        if self._alertmanager is None:
+            return
+        self._alertmanager.tidy()
+        with self._database.read() as connection:
+            holding = connection.execute(select(acks).where(self._holds())).all()
+        try:
+            for held in holding:
+                if not self._alertmanager.holds(held.silence):
+                    self._end(held, "someone at Alertmanager")
+                    log.info("an ack was ended at Alertmanager", silence=held.silence)
+        except AlertmanagerUnavailable as error:
+            log.debug("acks not compared with Alertmanager", error=str(error))
 
     def holding(self, silence: str) -> Row[Any]:
         """The row of the ack with this silence; raises NotThere when it doesn't hold any more."""
@@ -154,24 +165,36 @@ class Acks:
         finally:
             self._places.release()
 
+    def _end(self, held: Row[Any], by: str) -> tuple[str, ...]:
+        """Record it and tell who was told, unless somebody else did so meanwhile."""
+
+        def record(connection: Connection) -> bool:
+            now = self._clock()
+            still = and_(acks.c.id == held.id, acks.c.undone_at.is_(None))
+            if connection.execute(update(acks).where(still).values(undone_at=now)).rowcount == 0:
+                return False
+            events.record(connection, now, "ack_undone", fingerprint=held.fingerprint, by=by)
+            return True
+
+        told = self._outbox.acknowledge(held.fingerprint, None, record)
+        self._wake(told)
+        return told
+
+    def _holds(self) -> ColumnElement[bool]:
+        return and_(acks.c.until > self._clock(), acks.c.undone_at.is_(None))
+
     def _alert(self, fingerprint: str) -> Alert:
-        """As last told, of each incident that it is in; one that fires, if any does."""
-        latest = (
-            select(func.max(alerts.c.id))
-            .join(groups)
-            .where(alerts.c.fingerprint == fingerprint)
-            .group_by(groups.c.incident)
-        )
-        query = select(alerts.c.body).where(alerts.c.id.in_(latest)).order_by(alerts.c.id.desc())
+        """As last told, by an incident in which it fires, if there is one."""
+        mine = select(alerts.c.body).where(alerts.c.fingerprint == fingerprint).order_by(alerts.c.id.desc()).limit(1)
+        fires = mine.where(alerts.c.id.in_(select(firing.c.alert_id).where(firing.c.fingerprint == fingerprint)))
         with self._database.read() as connection:
-            found = [msgspec.json.decode(body, type=Alert) for body in connection.scalars(query)]
-        if not found:
+            body = connection.scalar(fires) or connection.scalar(mine)
+        if body is None:
             raise NotThere(f"no alert with the fingerprint {fingerprint} has been told of")
-        return next((alert for alert in found if alert.firing), found[0])
+        return msgspec.json.decode(body, type=Alert)
 
     def _held(self, condition: ColumnElement[bool]) -> Row[Any] | None:
-        holds = and_(acks.c.until > self._clock(), acks.c.undone_at.is_(None))
-        query = select(acks).where(condition, holds).order_by(acks.c.id.desc()).limit(1)
+        query = select(acks).where(condition, self._holds()).order_by(acks.c.id.desc()).limit(1)
         with self._database.read() as connection:
             return connection.execute(query).one_or_none()
 

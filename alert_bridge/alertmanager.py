@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from alert_bridge.notifier import DeliveryFailed
 from alert_bridge.posting import HttpClient
+from cloudpulse import logs
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, Section
 from cloudpulse.durations import Duration
 from cloudpulse.errors import CloudPulseError
+
+DOUBT_SECONDS = 60
+"""For so long a request that wasn't answered may still take effect."""
+MOST_DOUBTS = 100
+LONGEST_LIST = 1 << 24
+"""Bytes of all silences, those that have ended in the last days among them."""
+
+log = logs.get(__name__)
 
 
 class AlertmanagerSettings(Section, frozen=True):
@@ -66,13 +79,30 @@ class _Status(msgspec.Struct):
     state: str
 
 
-class _Silence(msgspec.Struct):
+class _Silence(msgspec.Struct, rename="camel"):
+    id: str
     status: _Status
-    starts_at: str = msgspec.field(name="startsAt")
+    starts_at: str
+    ends_at: datetime
+    matchers: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """A silence that a member may have made, since it didn't answer; `kept` is the one that was made in the end."""
+
+    client: HttpClient
+    matchers: list[dict[str, Any]]
+    end: datetime
+    since: float
+    kept: str = ""
 
 
 class Alertmanager:
-    """One Alertmanager or a cluster, whose members tell one another of silences. For several threads."""
+    """One Alertmanager or a cluster, whose members tell one another of silences. For several threads.
+
+    A member that doesn't answer may have made a silence all the same: `tidy` ends those, once it answers again.
+    """
 
     def __init__(self, settings: AlertmanagerSettings, allow_link_local: bool) -> None:
         self._clients = [
@@ -87,6 +117,7 @@ class Alertmanager:
             )
             for url in settings.places
         ]
+        self._doubts: deque[_Doubt] = deque(maxlen=MOST_DOUBTS)
 
     def silence(
         self, labels: Mapping[str, str], start: float, end: float, *, by: str, comment: str, known: str | None = None
@@ -95,38 +126,81 @@ class Alertmanager:
 
         Returns the silence's id, which may be another than `known`. Raises AlertmanagerUnavailable.
         """
-        matchers = [{"name": n, "value": v, "isRegex": False, "isEqual": True} for n, v in sorted(labels.items())]
+        until = datetime.fromtimestamp(round(end, 3), UTC)  # Alertmanager tells milliseconds
+        matchers: list[dict[str, Any]] = [
+            {"name": n, "value": v, "isRegex": False, "isEqual": True} for n, v in sorted(labels.items())
+        ]
         body = {
             "matchers": matchers,
             "startsAt": _moment(start),
-            "endsAt": _moment(end),
+            "endsAt": until.isoformat(),
             "createdBy": by,
             "comment": comment,
         }
-        failures = []
+        failures, doubts = [], []
         for client in self._clients:
             try:
                 prolonged = _prolonged(client, known) if known is not None else {}
-                return client.ask(_Made, "POST", "api/v2/silences", json=body | prolonged).silence_id
+                made = client.ask(_Made, "POST", "api/v2/silences", json=body | prolonged).silence_id
             except DeliveryFailed as error:
                 failures.append(str(error))
+                if error.status is None:
+                    doubts.append(_Doubt(client, matchers, until, time.monotonic()))
+            else:
+                self._doubts.extend(replace(doubt, kept=made) for doubt in doubts)
+                return made
+        self._doubts.extend(doubts)
         raise AlertmanagerUnavailable(f"the silence was not made: {'; '.join(failures)}")
 
     def expire(self, silence: str) -> None:
         """End the silence; one that has ended or that no member knows is fine. Raises AlertmanagerUnavailable."""
+        self._ask(silence, "ended", end=True)
+
+    def holds(self, silence: str) -> bool:
+        """Whether it still does, as the first member that knows it says. Raises AlertmanagerUnavailable."""
+        return self._ask(silence, "looked at", end=False)
+
+    def tidy(self) -> None:
+        """End what members made without an answer; one that still doesn't answer is asked the next time."""
+        for doubt in list(self._doubts):
+            try:
+                for found in doubt.client.ask(list[_Silence], "GET", "api/v2/silences", keep=LONGEST_LIST):
+                    if _same(found, doubt):
+                        doubt.client.call("DELETE", f"api/v2/silence/{found.id}")
+                        log.info("a silence that Alertmanager made without an answer is ended", silence=found.id)
+            except DeliveryFailed as error:
+                log.debug("silences not looked at", error=str(error))
+                continue
+            if time.monotonic() - doubt.since > DOUBT_SECONDS:
+                self._doubts.remove(doubt)
+
+    def _ask(self, silence: str, done: str, *, end: bool) -> bool:
+        """Whether it was there and held."""
         failures = []
         for client in self._clients:
             try:
-                state = client.ask(_Silence, "GET", f"api/v2/silence/{silence}").status.state
-                if state != "expired":
+                holds = client.ask(_Silence, "GET", f"api/v2/silence/{silence}").status.state != "expired"
+                if holds and end:
                     client.call("DELETE", f"api/v2/silence/{silence}")
             except DeliveryFailed as error:
                 if error.status != 404:
                     failures.append(str(error))
             else:
-                return
+                return holds
         if failures:
-            raise AlertmanagerUnavailable(f"the silence was not ended: {'; '.join(failures)}")
+            raise AlertmanagerUnavailable(f"the silence was not {done}: {'; '.join(failures)}")
+        return False
+
+
+def _same(found: _Silence, doubt: _Doubt) -> bool:
+    """Whether it can only be the one that was asked for: its end is one of ours to the millisecond."""
+    by_name = sorted(found.matchers, key=lambda matcher: str(matcher.get("name")))
+    return (
+        found.status.state != "expired"
+        and found.id != doubt.kept
+        and found.ends_at == doubt.end
+        and by_name == doubt.matchers
+    )
 
 
 def _prolonged(client: HttpClient, known: str) -> dict[str, str]:

@@ -30,7 +30,8 @@ def create_app(
 ) -> Flask:
     """The Flask app of the webhook and these parts; everything under /api/ asks `access` first.
 
-    Alertmanager sends again after a 5xx, never after a 4xx; so a 4xx here means that sending again can't help.
+    Alertmanager sends again after a 5xx, never after a 4xx; so the webhook answers 400 and 415 only to what can never
+    be taken, and 503 to what is too large: a reload that raises the limit lets it in with the next try.
     """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
@@ -54,6 +55,9 @@ def create_app(
             stored = intake.accept(body)
         return jsonify(groupId=stored.group_id, duplicate=stored.duplicate)
 
+    def from_alertmanager() -> bool:
+        return request.method == "POST" and request.path == WEBHOOK
+
     @app.after_request
     def guard(response: Response) -> Response:
         for name, value in HEADERS.items():
@@ -62,13 +66,17 @@ def create_app(
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> tuple[Response, int]:
+        problem = f"the body is larger than alert_bridge.max_body_bytes ({max_body_bytes})"
+        if not from_alertmanager():
+            return jsonify(error=problem), 413
         metrics.rejected.labels("too_large").inc()
-        log.error("request too large", limit_bytes=max_body_bytes, hint="raise alert_bridge.max_body_bytes")
-        return jsonify(error=f"the body is larger than max_body_bytes ({max_body_bytes})"), 413
+        hint = "raise alert_bridge.max_body_bytes, or set max_alerts in Alertmanager's webhook_config"
+        log.error("webhook not stored; Alertmanager will send it again", error=problem, hint=hint)
+        return jsonify(error=problem), 503
 
     @app.errorhandler(TooManyAlerts)
     def too_many(error: TooManyAlerts) -> tuple[Response, int]:
-        return jsonify(error=str(error)), 413
+        return jsonify(error=str(error)), 503
 
     @app.errorhandler(InvalidBody)
     def invalid(error: InvalidBody) -> tuple[Response, int]:
@@ -80,7 +88,7 @@ def create_app(
 
     @app.errorhandler(Denied)
     def denied(error: Denied) -> tuple[Response, int]:
-        if request.method == "POST" and request.path == WEBHOOK:
+        if from_alertmanager():
             metrics.rejected.labels("unauthorized").inc()
         response = jsonify(error=str(error))
         if error.status == 401:

@@ -42,6 +42,7 @@ from cloudpulse.websocket import Refused, WebSocket
 
 TITLE = "CloudPulse alert bridge"
 PRUNE_SECONDS = 15
+REVIEW_SECONDS = 30
 DELIVERY_STOP_SECONDS = 1.0
 """With the server's own stop still within 10 s. What is cut off is delivered after the next start."""
 
@@ -114,6 +115,7 @@ class Bridge:
             self._database.close()
             raise
         self._upkeep = [Recurring("deletion of old alerts", PRUNE_SECONDS, self._retention.prune, self._ending)]
+        self._upkeep.append(Recurring("review of acks", REVIEW_SECONDS, self._review, self._ending))
         if self._database.shared:
             beat = settings.replica_timeout / SILENT_BEATS
             self._upkeep.append(Recurring("replica's beat", beat, self._beat, self._ending))
@@ -180,6 +182,9 @@ class Bridge:
             log.warning("the other replicas weren't told of the end", error=str(error))
         self._database.close()
 
+    def _review(self) -> None:
+        self._parts.acks.review()
+
     def _beat(self) -> None:
         change = self._replicas.beat()
         self._tell_moved(change.inherited)
@@ -198,6 +203,7 @@ class Bridge:
         self.outbox.configure(parts.terms(settings))
         # In this order: a request that stored something before it sees `new` is found by what `start` looks for.
         self._parts = new
+        self._streams.review()
         new.delivery.start()
         if old.watch is not None:
             old.watch.close(0)

@@ -133,7 +133,7 @@ def _settle(
     error: str | None,
     progress: Memory | None,
 ) -> list[int]:
-    values = {
+    values: dict[str, Any] = {
         "outcome": state,
         "at": finished_at,
         "error": error,
@@ -206,7 +206,7 @@ def _claim(*, summary: bool) -> Update:
 def _settlement(*, summary: bool) -> ReturningUpdate[Any]:
     """Still ours to settle: unless it was taken for lost and another has it, who will settle it."""
     ours = or_(notifications.c.claimed_by.is_(None), notifications.c.claimed_by == bindparam("replica"))
-    values = {
+    values: dict[str, Any] = {
         "state": bindparam("outcome"),
         "finished_at": bindparam("at"),
         "claimed_until": None,

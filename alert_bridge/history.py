@@ -11,7 +11,18 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
 from alert_bridge.database import Database
-from alert_bridge.schema import DEAD, FIRING, PENDING, alerts, dismissals, groups, notifications, unfinished
+from alert_bridge.schema import (
+    DEAD,
+    FIRING,
+    MUTED,
+    PENDING,
+    alerts,
+    dismissals,
+    firing,
+    groups,
+    notifications,
+    unfinished,
+)
 
 ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "status": alerts.c.status,
@@ -19,6 +30,7 @@ ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "fingerprint": alerts.c.fingerprint,
     "incident": alerts.c.incident,
 }
+CURRENT_FILTERS = {name: firing.c[name] for name in ("alertname", "fingerprint", "incident")}
 NOTIFICATION_FILTERS: Mapping[str, ColumnElement[str]] = {
     "state": notifications.c.state,
     "receiver": notifications.c.receiver,
@@ -71,10 +83,17 @@ class History:
         `current`: only those that fire, as last told.
         """
         columns = (alerts.c.id, alerts.c.group_id, alerts.c.incident, alerts.c.stored_at, alerts.c.body)
-        query = _where(select(*columns), ALERT_FILTERS, filters)
-        if current:
-            query = query.where(alerts.c.status == FIRING, alerts.c.id.in_(_latest()))
-        return self._page(query, alerts, period, before, limit, alert_entry)
+        if not current:
+            return self._page(
+                _where(select(*columns), ALERT_FILTERS, filters), alerts, period, before, limit, alert_entry
+            )
+        if filters.get("status", FIRING) != FIRING:
+            return Page([], None)
+        joined = select(*columns).select_from(firing.join(alerts, alerts.c.id == firing.c.alert_id))
+        query = _where(
+            joined, CURRENT_FILTERS, {name: filters[name] for name in filters.keys() & CURRENT_FILTERS.keys()}
+        )
+        return self._page(query, alerts, period, before, limit, alert_entry, key=firing.c.alert_id)
 
     def notifications(self, filters: Mapping[str, str], before: int | None, limit: int, period: Period = EVER) -> Page:
         """Notifications and what became of them; `filters` by NOTIFICATION_FILTERS."""
@@ -109,8 +128,9 @@ class History:
         before: int | None,
         limit: int,
         show: Callable[[Row[Any]], dict[str, object]],
+        key: ColumnElement[int] | None = None,
     ) -> Page:
-        key = table.c.id
+        key = table.c.id if key is None else key
         if before is not None:
             query = query.where(key < before)
         with self._database.read() as connection:
@@ -125,17 +145,6 @@ class History:
 
 def _where(query: Select[Any], columns: Mapping[str, ColumnElement[str]], filters: Mapping[str, str]) -> Select[Any]:
     return query.where(*(columns[name] == value for name, value in filters.items()))
-
-
-def _latest() -> Select[tuple[int]]:
-    """The last id of each fingerprint, found by skipping from one to the next in the index on (fingerprint, id)."""
-    following = alerts.alias()
-    first = select(func.min(alerts.c.fingerprint).label("fingerprint")).cte("told", recursive=True)
-    after = select(func.min(following.c.fingerprint)).where(following.c.fingerprint > first.c.fingerprint)
-    told = first.union_all(select(after.scalar_subquery()).where(first.c.fingerprint.is_not(None)))
-    last = alerts.alias()
-    newest = select(func.max(last.c.id)).where(last.c.fingerprint == told.c.fingerprint).scalar_subquery()
-    return select(newest).where(told.c.fingerprint.is_not(None))
 
 
 def _first_since(connection: Connection, table: Table, moment: float) -> int:
@@ -178,9 +187,11 @@ def notification_entry(row: Row[Any]) -> dict[str, object]:
         "state": row.state,
         "attempts": row.attempts,
         "ack": row.ack is not None,
+        "summary": row.summary,
+        "insteadOf": row.instead_of,
         "idempotencyKey": row.idempotency_key,
         "storedAt": moment(row.stored_at),
-        "dueAt": moment(row.due_at) if row.state == PENDING else None,
+        "dueAt": moment(row.due_at) if row.state in (PENDING, MUTED) and row.finished_at is None else None,
         "finishedAt": moment(row.finished_at),
         "lastError": row.last_error,
     }

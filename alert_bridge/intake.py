@@ -59,7 +59,7 @@ class Intake:
         except TooManyAlerts as error:
             self._metrics.rejected.labels("too_many_alerts").inc()
             hint = "raise alert_bridge.max_alerts, or set max_alerts in Alertmanager's webhook_config"
-            log.error("webhook refused, and Alertmanager will not send it again", error=str(error), hint=hint)
+            log.error("webhook not stored; Alertmanager will send it again", error=str(error), hint=hint)
             raise
         except InvalidBody as error:
             self._metrics.rejected.labels("invalid").inc()

@@ -27,6 +27,14 @@ STEPS: Mapping[int, Sequence[str]] = {
         "UPDATE notifications SET claimed_until = NULL",
         "ALTER TABLE alerts ADD COLUMN incident TEXT NOT NULL DEFAULT ''",
         "UPDATE alerts SET incident = (SELECT incident FROM groups WHERE groups.id = group_id)",
+        """CREATE TABLE firing (
+            incident TEXT NOT NULL, fingerprint TEXT NOT NULL, alertname TEXT NOT NULL, alert_id INTEGER NOT NULL,
+            PRIMARY KEY (incident, fingerprint), FOREIGN KEY(alert_id) REFERENCES alerts (id) ON DELETE CASCADE)""",
+        """INSERT INTO firing SELECT incident, fingerprint, alertname, id FROM alerts WHERE status = 'firing'
+            AND id IN (SELECT max(id) FROM alerts GROUP BY incident, fingerprint)""",
+        "CREATE INDEX firing_by_alert ON firing (alert_id)",
+        "CREATE INDEX firing_by_fingerprint ON firing (fingerprint, alert_id)",
+        "CREATE INDEX firing_by_name ON firing (alertname, alert_id)",
         """CREATE TABLE memories (
             receiver TEXT NOT NULL, incident TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (receiver, incident))""",
         """CREATE TABLE events (

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from alert_bridge import audience, claiming, events, queueing, storing, summaries, taken, webhook
+from alert_bridge import audience, claiming, events, firing, queueing, storing, summaries, taken, webhook
 from alert_bridge.audience import Routing
 from alert_bridge.database import Database
 from alert_bridge.notifier import Ack, Memory, Notification
@@ -84,6 +84,7 @@ class Outbox:
                 return Stored(known, duplicate=True)
             everyone = audience.with_ends(connection, group, deliveries, terms.receivers)
             group_id = storing.keep(connection, now, group, key, frame, bodies)
+            firing.keep(connection, group_id, group.incident)
             for receiver, positions in everyone.items():
                 queueing.enqueue(connection, now, terms, Due(group_id, positions, receiver, incident))
             events.record(connection, now, "alerts", groupId=group_id)
@@ -93,16 +94,18 @@ class Outbox:
 
         return self._database.write(operation)
 
-    def acknowledge(self, fingerprint: str, ack: Ack | None, record: Callable[[Connection], None]) -> tuple[str, ...]:
+    def acknowledge(self, fingerprint: str, ack: Ack | None, record: Callable[[Connection], object]) -> tuple[str, ...]:
         """Tell everyone who was told that this alert fires, and not that it ended, that someone has taken it.
 
         Without an `ack`, nobody has any more: they are told again that it fires. Returns the receivers; empty when it
-        doesn't fire. `ack.whole` is found out here, for each incident. `record` is in the same transaction.
+        doesn't fire. `ack.whole` is found out here, for each incident. `record` is in the same transaction; where it
+        says False, somebody else has done this already and nobody is told.
         """
 
         def operation(connection: Connection) -> tuple[str, ...]:
             now = self._clock()
-            record(connection)
+            if record(connection) is False:
+                return ()
             hearers = taken.hearers(connection, now, fingerprint)
             for due, whole in hearers:
                 body = None if ack is None else taken.encoded(ack, whole=whole)

@@ -69,6 +69,7 @@ class Parts:
     settings: AlertBridgeSettings
     delivery: Delivery
     access: Access
+    acks: Acks
     backlog: BacklogMetrics
     app: Flask
     watch: Watch | None
@@ -96,14 +97,24 @@ def build(settings: AlertBridgeSettings, ground: Ground) -> Parts:
     links = Links(settings.external_url, ground.link_key, settings.links_expire_after, ground.clock)
     always = [] if settings.grafana is None else [settings.grafana.name]
     router = Router(settings.routes, settings.fallback_names, Calendar(settings.time_intervals), always)
+    acks = Acks(
+        ground.database,
+        ground.outbox,
+        settings.alertmanager,
+        settings.allow_link_local,
+        links,
+        ground.wake,
+        ground.clock,
+    )
     workers = _workers(settings, surroundings, links, ground)
     ground.metrics.expect(names)
     return Parts(
         settings,
         Delivery(workers, ground.outbox, ground.clock, threading.Event(), router.muted),
         access,
+        acks,
         BacklogMetrics(ground.outbox, names, ground.clock),
-        _app(settings, access, links, router, ground),
+        _app(settings, access, acks, links, router, ground),
         _watch(settings, surroundings, ground),
     )
 
@@ -136,9 +147,10 @@ def _workers(settings: AlertBridgeSettings, surroundings: Surroundings, links: L
     ]
 
 
-def _app(settings: AlertBridgeSettings, access: Access, links: Links, router: Router, ground: Ground) -> Flask:
+def _app(
+    settings: AlertBridgeSettings, access: Access, acks: Acks, links: Links, router: Router, ground: Ground
+) -> Flask:
     database, outbox, clock = ground.database, ground.outbox, ground.clock
-    acks = Acks(database, outbox, settings.alertmanager, settings.allow_link_local, links, ground.wake, clock)
     history, stories = History(database), Stories(database, clock)
     intake = Intake(
         router, outbox, ground.retention, ground.wake, ground.metrics, clock, max_alerts=settings.max_alerts

@@ -87,6 +87,18 @@ alerts = Table(
     sqlite_autoincrement=True,
 )
 
+firing = Table(  # which rows of `alerts` are the last word on an alert of an incident, and tell that it fires
+    "firing",
+    metadata,
+    Column("incident", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("alertname", Text, nullable=False),
+    Column("alert_id", _ID, ForeignKey("alerts.id", ondelete="CASCADE"), nullable=False),
+    Index("firing_by_alert", "alert_id"),
+    Index("firing_by_fingerprint", "fingerprint", "alert_id"),
+    Index("firing_by_name", "alertname", "alert_id"),
+)
+
 notifications = Table(
     "notifications",
     metadata,

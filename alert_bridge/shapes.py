@@ -108,7 +108,11 @@ class AlertEntry(Alert, frozen=True, kw_only=True, rename="camel"):
 
 
 class NotificationEntry(_Shape, frozen=True):
-    """A notification for one receiver, and what became of it. An `ack` tells that someone has taken the alert."""
+    """A notification for one receiver, and what became of it. An `ack` tells that someone has taken the alert.
+
+    Those with the same `summary` went out as one message. `insteadOf` is the receiver that could not be told.
+    One that is `muted` tells nobody; until it has a `finishedAt`, it is looked at again at `dueAt`.
+    """
 
     id: int
     group_id: int
@@ -119,6 +123,8 @@ class NotificationEntry(_Shape, frozen=True):
     attempts: int
     idempotency_key: str
     ack: bool
+    summary: str | None
+    instead_of: str | None
     stored_at: Moment
     due_at: Moment | None
     finished_at: Moment | None

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from alert_bridge.database import Database
 from alert_bridge.history import alert_entry, dismissal_entry, moment, notification_entry
-from alert_bridge.schema import acks, alerts, dismissals, groups, notifications
+from alert_bridge.schema import acks, alerts, dismissals, firing, groups, notifications
 from cloudpulse.clock import Clock
 
 MOST = 100
@@ -37,7 +37,7 @@ class Stories:
             told = _told(connection, fingerprint)
             if not told:
                 return None
-            sent = _sent(connection, told)
+            fires, sent = _fires(connection, fingerprint), _sent(connection, told)
             taken = _newest(connection, acks, fingerprint)
             verdicts = connection.execute(
                 select(dismissals, alerts.c.body)
@@ -48,7 +48,7 @@ class Stories:
             ).all()
         return {
             "fingerprint": fingerprint,
-            "firing": told[0].status == "firing",
+            "firing": fires,
             "taken": None if (held := self._held(taken)) is None else _ack_entry(held),
             "told": [alert_entry(row) for row in told],
             "notifications": [notification_entry(row) for row in sent],
@@ -64,14 +64,17 @@ class Stories:
 
     def standing(self, fingerprint: str) -> Standing:
         """How the alert stands; one that was never told of doesn't fire."""
-        latest = select(alerts.c.status).where(alerts.c.fingerprint == fingerprint).order_by(alerts.c.id.desc())
         with self._database.read() as connection:
-            status = connection.scalar(latest.limit(1))
-            return Standing(status == "firing", self._held(_newest(connection, acks, fingerprint)))
+            return Standing(_fires(connection, fingerprint), self._held(_newest(connection, acks, fingerprint)))
 
     def _held(self, rows: list[Row[Any]]) -> Row[Any] | None:
         now = self._clock()
         return next((row for row in rows if row.until > now and row.undone_at is None), None)
+
+
+def _fires(connection: Connection, fingerprint: str) -> bool:
+    """In any incident: each hears of an alert's end at its own time."""
+    return connection.scalar(select(firing.c.alert_id).where(firing.c.fingerprint == fingerprint).limit(1)) is not None
 
 
 def _told(connection: Connection, fingerprint: str, most: int = MOST) -> list[Row[Any]]:

@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,6 +76,7 @@ class Streams:
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
         self._rung = False
+        self._reviewing = False
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
     @property
@@ -97,9 +99,12 @@ class Streams:
             self._count += admitted
         return admitted
 
-    def adopt(self, connection: Any, said: bytes, feed: Feed) -> None:
-        """Keep a socket whose handshake is done, and close it in the end; `said` is what was already read from it."""
-        stream = _Stream(connection, feed, time.monotonic())
+    def adopt(self, connection: Any, said: bytes, feed: Feed, still: Callable[[], None] = lambda: None) -> None:
+        """Keep a socket whose handshake is done, and close it in the end; `said` is what was already read from it.
+
+        `still` raises StreamEnded when this client may not listen any more.
+        """
+        stream = _Stream(connection, feed, still, time.monotonic())
         stream.hear(said, time.monotonic())
         self._arrivals.append(stream)
         self.wake()
@@ -110,6 +115,11 @@ class Streams:
             self._rung = True
             with suppress(OSError):  # full: it will be heard; closed: nobody listens
                 self._button.send(b"\0")
+
+    def review(self) -> None:
+        """Who may listen has changed: look at everyone again."""
+        self._reviewing = True
+        self.wake()
 
     def close(self) -> None:
         """Admit nobody, tell all clients that the server goes (1001), and let go of them."""
@@ -148,11 +158,16 @@ class Streams:
         with suppress(BlockingIOError):
             self._bell.recv(AT_ONCE)
         self._rung = False  # from here on a ring means another turn
+        now = time.monotonic()
+        if self._reviewing:
+            self._reviewing = False
+            for stream in self._streams:
+                stream.check(now)
         while self._arrivals:
             stream = self._arrivals.popleft()
+            stream.check(now)  # it was let in before a review that may be over
             self._streams.add(stream)
             self._selector.register(stream.connection, selectors.EVENT_READ, stream)
-        now = time.monotonic()
         for stream in list(self._streams):
             self._turn(stream, now)
 
@@ -189,12 +204,13 @@ class Streams:
 class _Stream:
     """One client. `over` says why there is nothing left to do with it, and is empty until then."""
 
-    def __init__(self, connection: Any, feed: Feed, now: float) -> None:
+    def __init__(self, connection: Any, feed: Feed, still: Callable[[], None], now: float) -> None:
         connection.setblocking(False)
         self.connection = connection
         self.over = ""
         self._protocol = sansio.Protocol(sansio.Side.SERVER, state=sansio.OPEN, max_size=LARGEST_SAID)
         self._feed = feed
+        self._still = still
         self._waiting = bytearray()
         self._more = False  # the feed wasn't asked to its end
         self._shut = False
@@ -264,6 +280,13 @@ class _Stream:
         if self._protocol.state is sansio.OPEN:
             self._protocol.send_close(code, reason)
             self._collect(now)
+
+    def check(self, now: float) -> None:
+        """Begin to say good-bye to a client who may not listen any more."""
+        try:
+            self._still()
+        except StreamEnded as ended:
+            self.end(ended.code, str(ended), now)
 
     def look(self, now: float, patience: Patience) -> None:
         """See whether the client is still there and takes what it is sent."""

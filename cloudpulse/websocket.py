@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from websockets.datastructures import Headers
+from websockets.frames import CloseCode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from cloudpulse import origins
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.reception import HEADERS, TAKE_OVER
 from cloudpulse.serving import Environ, StartResponse
-from cloudpulse.streaming import Feed, Streams
+from cloudpulse.streaming import Feed, StreamEnded, Streams
 
 SUBPROTOCOL = Subprotocol("cloudpulse.v1")
 """What a client may ask for, and has to where it sends a key as another one, which is never told back."""
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Refused(CloudPulseError):
@@ -34,8 +34,9 @@ class Refused(CloudPulseError):
 class WebSocket:
     """The WSGI app: 101 and a stream of what `open_feed` makes of the request, or why not.
 
-    `identify` and `open_feed` raise Refused. A browser sends cookies and passwords with a request that any page makes;
-    so one with an `Origin` is refused unless that is this server's own or one of `origins` (`https://host[:port]`).
+    `identify` and `open_feed` raise Refused; `Streams.review` has everyone identified again. A browser sends cookies
+    and passwords with a request that any page makes; so one with an `Origin` is refused unless that is this server's
+    own or one of `other_origins` (`https://host[:port]`).
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class WebSocket:
         streams: Streams,
         open_feed: Callable[[Environ], Feed],
         identify: Callable[[Environ], object],
-        origins: Collection[str] = (),
+        other_origins: Collection[str] = (),
     ) -> None:
         self._streams = streams
         self._open_feed = open_feed
         self._identify = identify
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in other_origins)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         headers = _headers(environ)
@@ -60,6 +61,7 @@ class WebSocket:
                 self._check(environ, headers)
                 self._identify(environ)
                 feed = self._open_feed(environ)
+                still = functools.partial(self._still, _sent(environ))
                 if not self._streams.admit():
                     raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many streams are open", [("Retry-After", "10")])
             except Refused as refused:
@@ -67,16 +69,28 @@ class WebSocket:
                 for name, value in refused.headers:
                     response.headers[name] = value
             else:
-                environ[TAKE_OVER](lambda connection, said: self._streams.adopt(connection, said, feed))
+                environ[TAKE_OVER](lambda connection, said: self._streams.adopt(connection, said, feed, still))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.headers.raw_items()))
         return [bytes(response.body)] if response.body else []
+
+    def _still(self, environ: Environ) -> None:
+        """Raise StreamEnded when the client would not be let in any more."""
+        try:
+            self._identify(environ)
+        except Refused as refused:
+            raise StreamEnded(str(refused), CloseCode.POLICY_VIOLATION) from refused
 
     def _check(self, environ: Environ, headers: Headers) -> None:
         if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "Transfer-Encoding" in headers:
             raise Refused(HTTPStatus.BAD_REQUEST, "a request for a stream has no body")
         for origin in headers.get_all("Origin"):
-            if origin.lower() not in self._origins and not _same(origin, environ.get("HTTP_HOST", "")):
+            if origin.lower() not in self._origins and not origins.same(origin, environ.get("HTTP_HOST", "")):
                 raise Refused(HTTPStatus.FORBIDDEN, "pages of another origin may not read this stream")
+
+
+def _sent(environ: Environ) -> Environ:
+    """What a client said of itself, without the connection that it came with."""
+    return {name: value for name, value in environ.items() if isinstance(value, str | bytes)}
 
 
 def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -88,17 +102,3 @@ def _headers(environ: Environ) -> Headers:
     for name, value in environ[HEADERS]:
         headers[name] = value  # adds, also one of the same name
     return headers
-
-
-def _same(origin: str, host: str) -> bool:
-    """Whether a page of `origin` came from the server that it calls `host`.
-
-    A host without a port has that of the scheme which the browser sees: a proxy before us may be the one with TLS.
-    """
-    try:
-        page, server = urlsplit(origin), urlsplit(f"//{host}")
-        port = _PORTS.get(page.scheme)
-        ours = (server.hostname, server.port or port)
-        return page.hostname is not None and (page.hostname, page.port or port) == ours
-    except ValueError:
-        return False

@@ -13,7 +13,7 @@ import requests
 from structlog.testing import capture_logs
 
 from alert_bridge.access import Denied
-from alert_bridge.acks import AT_ONCE
+from alert_bridge.acks import AT_ONCE, Acks
 from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.links import Links
 from alert_bridge.notifier import Notification
@@ -23,7 +23,7 @@ from alert_bridge.webhook import parse
 from cloudpulse.config import Secret
 from cloudpulse.durations import Duration
 from cloudpulse.local import programs
-from cloudpulse.testing import FakeClock
+from cloudpulse.testing import FakeClock, serving
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -206,6 +206,81 @@ def test_an_ack_made_at_one_member_of_a_cluster_is_undone_at_the_other(bridge, t
         for member in members:
             member.process.kill()
             member.process.wait(10)
+
+
+def test_an_ack_whose_silence_is_ended_at_alertmanager_holds_no_longer(bridge, alertmanager, told, monkeypatch):
+    app, receivers = told
+    monkeypatch.setattr("alert_bridge.bridge.REVIEW_SECONDS", 0.1)
+    url = bridge(alertmanager=AlertmanagerSettings(url=alertmanager.url), receivers=receivers)
+    firing(url, "by-hand", "stays")
+    eventually(lambda: len(app.taken) == 1)
+    ack(url, "stays")
+    silence = ack(url, "by-hand").json()["silence"]
+    eventually(lambda: len(app.taken) == 3)
+    requests.delete(f"{alertmanager.url}/api/v2/silence/{silence}", timeout=5)
+    eventually(lambda: len(app.taken) == 4)
+    assert story(url, "by-hand")["taken"] is None
+    assert [sent["ack"] for sent in story(url, "by-hand")["notifications"]] == [False, True, False]
+    assert story(url, "stays")["taken"] is not None
+    assert undo(url, "by-hand").status_code == 404
+
+
+def test_an_ack_holds_while_alertmanager_does_not_answer(bridge, told, tmp_path, monkeypatch):
+    _, receivers = told
+    reviews = []
+    whole = Acks.review
+    monkeypatch.setattr("alert_bridge.bridge.REVIEW_SECONDS", 0.1)
+    monkeypatch.setattr(Acks, "review", lambda self: reviews.append(whole(self)))
+    one = Process(tmp_path)
+    url = bridge(alertmanager=AlertmanagerSettings(url=one.url), receivers=receivers)
+    firing(url, "down")
+    ack(url, "down")
+    one.process.kill()
+    one.process.wait(10)
+    seen = len(reviews)
+    eventually(lambda: len(reviews) > seen + 2)
+    assert story(url, "down")["taken"] is not None
+
+
+class Forgetful:
+    """A member that does what it is asked and then doesn't answer in time."""
+
+    def __init__(self, url):
+        self.url = url
+        self.slow = True
+
+    def __call__(self, environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        answer = requests.request(
+            environ["REQUEST_METHOD"],
+            self.url + environ["PATH_INFO"],
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=5,
+        )
+        if self.slow:
+            time.sleep(1.5)
+        start_response(f"{answer.status_code} Told", [("Content-Length", str(len(answer.content)))])
+        return [answer.content]
+
+
+@pytest.mark.parametrize("member", ["alone", "first of two"])
+def test_a_silence_made_without_an_answer_does_not_stay(bridge, alertmanager, told, monkeypatch, member):
+    _, receivers = told
+    monkeypatch.setattr("alert_bridge.bridge.REVIEW_SECONDS", 0.1)
+    fingerprint = f"doubt {member}"
+    forgetful = Forgetful(alertmanager.url)
+    with serving(forgetful) as there:
+        urls = (there,) if member == "alone" else (there, alertmanager.url)
+        url = bridge(alertmanager=AlertmanagerSettings(urls=urls, timeout=Duration(1)), receivers=receivers)
+        firing(url, fingerprint, "hand made")
+        answer = ack(url, fingerprint)
+        kept = [answer.json()["silence"]] if answer.ok else []
+        assert len(kept) == len(urls) - 1
+        assert len(alertmanager.silences(fingerprint)) == len(urls), "the member that didn't answer made one, too"
+        forgetful.slow = False
+        eventually(lambda: alertmanager.active(fingerprint) == kept, 20)
+        assert (story(url, fingerprint)["taken"] is not None) == bool(kept)
 
 
 @pytest.mark.parametrize(

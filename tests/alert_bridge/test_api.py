@@ -139,7 +139,7 @@ def test_what_is_refused_for_its_size_is_loud(bridge):
     url = bridge(max_alerts=3)
     assert post(url, *[(str(n), "firing") for n in range(3)]).status_code == 200
     with capture_logs() as lines:
-        assert post(url, *[(str(n), "firing") for n in range(4)]).status_code == 413
+        assert post(url, *[(str(n), "firing") for n in range(4)]).status_code == 503
     (line,) = [line for line in lines if line["log_level"] == "error"]
     assert "max_alerts" in line["hint"]
     metrics = requests.get(f"{url}/metrics", timeout=10).text
@@ -161,13 +161,31 @@ def test_bombs_are_refused_and_not_tried_again(bridge):
     assert post(url, ("a", "firing")).status_code == 200
 
 
-def test_changes_are_not_taken_from_other_sites_pages(bridge):
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},  # over plain HTTP a browser sends no Sec-Fetch-Site
+        {"Origin": "null"},
+    ],
+)
+def test_changes_are_not_taken_from_other_sites_pages(bridge, there):
     url = bridge()
     post(url, ("a", "firing"))
-    there = {"Sec-Fetch-Site": "cross-site"}
-    answer = requests.post(f"{url}/api/v1/alerts/a/verdict", json={"verdict": "noise"}, headers=there, timeout=10)
-    assert answer.status_code == 403
+    for path in ("alerts", "alerts/a/ack", "alerts/a/verdict", "notifications/1/retry"):
+        answer = requests.post(f"{url}/api/v1/{path}", data=webhook_body(), headers=there, timeout=10)
+        assert answer.status_code == 403, path
     assert requests.get(f"{url}/api/v1/alerts", headers=there, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["here", "https://Alerts.example"])
+def test_changes_are_taken_from_pages_of_the_bridge_itself(bridge, origin):
+    url = bridge(external_url="https://alerts.example/bridge")
+    post(url, ("a", "firing"))
+    here = {"Origin": url if origin == "here" else origin, "Sec-Fetch-Site": "same-origin"}
+    answer = requests.post(f"{url}/api/v1/alerts/a/verdict", json={"verdict": "noise"}, headers=here, timeout=10)
+    assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/health", "/api/v1/alerts", "/api/v1/x", "/ack/1/1/x", "/nothing"])

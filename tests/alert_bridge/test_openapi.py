@@ -33,7 +33,8 @@ class Silences:
     def __call__(self, environ, start_response):
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start_response("200 OK", [("Content-Type", "application/json")])
-        silence = {"silenceID": uuid.uuid4().hex, "status": {"state": "active"}, "startsAt": "2026-01-01T00:00:00Z"}
+        silence = {"silenceID": uuid.uuid4().hex, "id": "x", "status": {"state": "active"}, "matchers": []}
+        silence |= {"startsAt": "2026-01-01T00:00:00Z", "endsAt": "2026-01-02T00:00:00Z"}
         return [json.dumps(silence).encode()]
 
 
