@@ -69,6 +69,8 @@ STEPS: Mapping[int, Sequence[str]] = {
             WHERE state IN ('pending', 'dead')""",
         "CREATE INDEX notifications_told ON notifications (receiver, finished_at) WHERE state = 'delivered'",
         "CREATE INDEX notifications_muted ON notifications (receiver, due_at) WHERE state = 'muted'",
+        """CREATE INDEX notifications_hasty ON notifications (receiver, incident)
+            WHERE state = 'pending' AND urgent = 1""",
         """CREATE INDEX notifications_under_way ON notifications (receiver, claimed_until)
             WHERE state = 'pending' AND claimed_until IS NOT NULL""",
         "CREATE INDEX notifications_claimed ON notifications (claimed_by) WHERE claimed_by IS NOT NULL",
