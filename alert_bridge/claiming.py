@@ -1,11 +1,12 @@
 """Which notification is next, taking it, and what became of it. Functions within a transaction of the outbox.
 
-Only the heads of incidents (alert_bridge/queueing.py) are claimed, so a later one never overtakes.
+Only the heads of incidents (alert_bridge/queueing.py) are claimed, so a later one never overtakes. A claim holds for as
+long as its replica lives, however long a receiver takes: no clock ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,10 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, 
 
 from alert_bridge import events, summaries, webhook
 from alert_bridge.notifier import Ack, Memory, Notification, RateLimit
-from alert_bridge.schema import Finished, alerts, groups, memories, notifications, pending
-
-LEASE_SECONDS = 600
-"""How long a claim holds while its replica lives: longer than any receiver's timeout."""
+from alert_bridge.schema import Finished, alerts, claimed, groups, memories, notifications, pending
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Head:
     summary: str | None
 
 
-def choose(connection: Connection, now: float, receiver: str, limit: RateLimit | None, replica: str) -> Head | None:
+def choose(connection: Connection, now: float, receiver: str, limit: RateLimit | None) -> Head | None:
     """The receiver's next due notification that nobody has claimed; None if none is due.
 
     With the last message that the rate limit leaves it is a summary of all that waits; with none left only what is
@@ -40,8 +38,6 @@ def choose(connection: Connection, now: float, receiver: str, limit: RateLimit |
         earlier.c.incident == notifications.c.incident,
         earlier.c.id < notifications.c.id,
     )
-    # By the clock that set it; those of other replicas are freed when they are silent.
-    expired = and_(notifications.c.claimed_by == replica, notifications.c.claimed_until <= now)
     room = None if limit is None else summaries.room(connection, now, receiver, limit)
     pressing = literal(False) if limit is None else summaries.pressing(receiver)
     head = connection.execute(
@@ -50,7 +46,7 @@ def choose(connection: Connection, now: float, receiver: str, limit: RateLimit |
             pending(notifications),
             notifications.c.receiver == receiver,
             notifications.c.due_at <= now,
-            or_(notifications.c.claimed_by.is_(None), expired),
+            ~claimed(notifications),
             ~overtakes,
             *([pressing] if room is not None and room <= 0 else []),
         )
@@ -69,29 +65,26 @@ def choose(connection: Connection, now: float, receiver: str, limit: RateLimit |
     return Head(tuple(connection.scalars(these)), key)
 
 
-def take(connection: Connection, now: float, head: Head, replica: str) -> Notification:
+def take(connection: Connection, head: Head, replica: str) -> Notification:
     """Claim it for a replica: nobody else gets it."""
     these = notifications.c.id == head.ids[0] if head.summary is None else summaries.members(head.summary)
-    claimed = {
-        "claimed_until": now + LEASE_SECONDS,
-        "claimed_by": replica,
-        "attempts": notifications.c.attempts + 1,
-    }
-    connection.execute(update(notifications).where(these).values(claimed))
+    connection.execute(
+        update(notifications).where(these).values(claimed_by=replica, attempts=notifications.c.attempts + 1)
+    )
     return _load(connection, head.ids[0]) if head.summary is None else summaries.load(connection, head.summary)
 
 
-def renew(connection: Connection, now: float, notification: Notification) -> None:
-    """Let the claim hold for longer."""
-    held = summaries.rows_of(notification), pending(notifications), notifications.c.claimed_until.is_not(None)
-    connection.execute(update(notifications).where(*held).values(claimed_until=now + LEASE_SECONDS))
+def free(connection: Connection, ids: Collection[int], replica: str) -> None:
+    """End these claims of a replica, which no thread of it knows of."""
+    these = notifications.c.id.in_(ids), notifications.c.claimed_by == replica
+    connection.execute(update(notifications).where(*these).values(claimed_by=None))
 
 
 def let_go(
     connection: Connection, notification: Notification, replica: str, reason: str, progress: Memory | None
 ) -> bool:
     """End the claim without a result; False when it is no longer ours."""
-    released = {"claimed_until": None, "claimed_by": None, "last_error": reason, **noted(progress)}
+    released = {"claimed_by": None, "last_error": reason, **noted(progress)}
     return connection.execute(update(notifications).where(_ours(notification, replica)).values(released)).rowcount > 0
 
 
@@ -99,7 +92,7 @@ def finish(
     connection: Connection, now: float, notification: Notification, replica: str, state: Finished, **values: str
 ) -> list[int]:
     """The ids of the rows that it stood for; none when they are no longer ours."""
-    done = {"finished_at": now, "claimed_until": None, "claimed_by": None, "state": state, **values}
+    done = {"finished_at": now, "claimed_by": None, "state": state, **values}
     these = update(notifications).where(_ours(notification, replica)).values(done)
     ids = sorted(connection.scalars(these.returning(notifications.c.id)))
     told = facts(notification) | ({"error": values["last_error"]} if "last_error" in values else {})

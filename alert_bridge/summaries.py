@@ -37,9 +37,7 @@ def room(connection: Connection, now: float, receiver: str, limit: RateLimit) ->
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"rate limit {receiver}"})
     mine = notifications.c.receiver == receiver, notifications.c.urgent.is_(False)
     told = select(func.count(distinct(_message))).where(*mine, _within(now, limit))
-    under_way = select(func.count(distinct(_message))).where(
-        *mine, claimed(notifications), notifications.c.claimed_until > now
-    )
+    under_way = select(func.count(distinct(_message))).where(*mine, claimed(notifications))
     return limit.messages - connection.execute(told).scalar_one() - connection.execute(under_way).scalar_one()
 
 
@@ -76,7 +74,7 @@ def gather(connection: Connection, now: float, receiver: str) -> str | None:
         pending(under_way),
         under_way.c.receiver == notifications.c.receiver,
         under_way.c.incident == notifications.c.incident,
-        or_(under_way.c.claimed_until > now, under_way.c.due_at > now, under_way.c.summary.is_not(None)),
+        or_(claimed(under_way), under_way.c.due_at > now, under_way.c.summary.is_not(None)),
     )
     waiting = (
         select(notifications.c.id, notifications.c.positions)
