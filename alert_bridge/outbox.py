@@ -84,14 +84,14 @@ class Outbox:
             known = storing.told_already(connection, now, terms.repeat_after, group, key)
             if known is not None:
                 return Stored(known, duplicate=True)
-            everyone = audience.with_ends(connection, group, deliveries, terms.receivers)
             group_id = storing.keep(connection, now, group, key, frame, bodies)
-            for receiver, positions in everyone.items():
-                queueing.enqueue(connection, now, terms, Due(group_id, positions, receiver, incident))
+            everyone = audience.of(connection, group_id, group, deliveries, terms.receivers)
+            for due in everyone:
+                queueing.enqueue(connection, now, terms, due)
             events.record(connection, now, "alerts", groupId=group_id)
             for receiver, kept in muted.items():
                 queueing.mute(connection, now, Due(group_id, kept.positions, receiver, incident, kept.until))
-            return Stored(group_id, duplicate=False, receivers=tuple(everyone))
+            return Stored(group_id, duplicate=False, receivers=tuple(due.receiver for due in everyone))
 
         return self._database.write(operation)
 
@@ -180,7 +180,7 @@ class Outbox:
             if fallback is not None:
                 for dead in finished:
                     for due in audience.instead(connection, notification.receiver, dead, fallback):
-                        queueing.enqueue(connection, now, self._terms, due, instead_of=notification.receiver)
+                        queueing.enqueue(connection, now, self._terms, due)
 
         self._settle(notification, operation)
 

@@ -47,27 +47,23 @@ class Terms:
 
 @dataclass(frozen=True)
 class Due:
-    """Alerts at `positions` of a stored group that a receiver is to be told of now, or not before `muted_until`."""
+    """Alerts at `positions` of a stored group that a receiver is to be told of now, or not before `muted_until`.
+
+    `instead_of` the receiver that could not be told that they fire.
+    """
 
     group_id: int
     positions: Sequence[int]
     receiver: str
     incident: str
     muted_until: float = 0
+    instead_of: str | None = None
 
 
-def enqueue(
-    connection: Connection,
-    now: float,
-    terms: Terms,
-    due: Due,
-    *,
-    ack: str | None = None,
-    instead_of: str | None = None,
-) -> None:
+def enqueue(connection: Connection, now: float, terms: Terms, due: Due, *, ack: str | None = None) -> None:
     """Behind all of its incident that waits for the receiver, and due with it.
 
-    It tells of the alerts, or with an `ack` (taken.encoded) of that; `instead_of` the receiver that could not be told.
+    It tells of the alerts, or with an `ack` (taken.encoded) of that.
     """
     # Not the highest due_at, which is the same: SQLite would look for it among all that waits for the receiver.
     mine = notifications.c.receiver == due.receiver, notifications.c.incident == due.incident
@@ -80,7 +76,7 @@ def enqueue(
         "due_at": connection.scalar(last.limit(1)) or now,
         "give_up_at": now + terms.patience(due.receiver),
         "ack": ack,
-        "instead_of": instead_of,
+        "instead_of": due.instead_of,
         "urgent": passing is not None and _any_matches(connection, due, passing),
     }
     connection.execute(insert(notifications).values(row))

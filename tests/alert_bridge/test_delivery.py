@@ -165,7 +165,7 @@ def test_a_notifier_with_a_bug_costs_a_retry_not_the_thread_and_tells_no_secret(
 
 
 def test_a_bug_beside_the_notifier_does_not_silence_a_receiver(outbox, clock, monkeypatch):
-    monkeypatch.setattr("alert_bridge.delivery.STORE_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("alert_bridge.delivery.IDLE_SECONDS", 0.01)
     claim, broken = outbox.claim, iter([True, True])
 
     def breaks(receiver):
