@@ -112,6 +112,7 @@ class Worker:
             self._deliver(notification)
         finally:
             self.sending = None
+            self._outbox.lost(notification)  # only where a bug kept it from being settled
         return True
 
     def next_at(self, after: float) -> float | None:
@@ -230,15 +231,14 @@ class Delivery:
                 seconds = STORE_RETRY_SECONDS
             except Exception:  # a bug, too, must not silence a receiver until the next start
                 log.exception("delivery broke, will try again", receiver=worker.receiver)
-                seconds = STORE_RETRY_SECONDS
+                seconds = IDLE_SECONDS  # the receiver may have it
             gate.wait(seen, seconds)
 
-    def renew(self) -> None:
-        """Keep the leases of what is under way, however long a receiver takes, so that nobody sends it beside us."""
+    def warn_of_hung(self) -> None:
+        """Log what takes very long, again and again."""
         for worker in self._workers:
             if (sending := worker.sending) is None:
                 continue
-            self._outbox.renew(sending.notification)
             hung = self._clock() - sending.since
             if hung >= HUNG_SECONDS and hung % HUNG_SECONDS < UPKEEP_SECONDS:
                 hint = "its incident waits; restart the bridge if it doesn't end"
@@ -247,7 +247,7 @@ class Delivery:
     def _upkeep(self) -> None:
         while not self._stopping.wait(UPKEEP_SECONDS):
             try:
-                self.renew()
+                self.warn_of_hung()
                 while self._route is not None and (told := self._outbox.release(self._route)):
                     self.wake(told)
             except StoreError as error:
