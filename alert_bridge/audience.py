@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from alert_bridge import webhook
 from alert_bridge.queueing import Due
-from alert_bridge.schema import DELIVERED, MUTED, PENDING, alerts, groups, muted, notifications
+from alert_bridge.schema import DELIVERED, FIRING, MUTED, PENDING, alerts, claimed, muted, notifications, pending
 from alert_bridge.webhook import AlertGroup
 
 LOOK_BACK = 100
@@ -172,6 +172,34 @@ def instead(connection: Connection, receiver: str, dead: int, fallback: str) -> 
     return found
 
 
+def changed_since(connection: Connection, notification_id: int) -> list[str]:
+    """Fingerprints of which a receiver would believe what isn't so, were it told of this notification now.
+
+    What waits for it after this one, and is not under way, is told after it and counts.
+    """
+    table = notifications.c
+    columns = (table.id, table.receiver, table.group_id, table.positions, table.incident)
+    this = connection.execute(select(*columns).where(table.id == notification_id)).one()
+    after = select(*columns).where(
+        pending(notifications),
+        ~claimed(notifications),
+        table.receiver == this.receiver,
+        table.incident == this.incident,
+        table.id > this.id,
+        table.ack.is_(None),
+    )
+    rows = [this, *connection.execute(after.order_by(table.id)).all()]
+    members = _members(connection, {row.group_id for row in rows})
+    told = {
+        (member := members[row.group_id][position]).fingerprint: member.firing
+        for row in rows
+        for position in msgspec.json.decode(row.positions, type=list[int])
+    }
+    meant = [members[this.group_id][position].fingerprint for position in msgspec.json.decode(this.positions)]
+    so = {row.fingerprint: row.status == FIRING for row in _latest(connection, this.incident, meant)}
+    return [name for name in meant if so.get(name, told[name]) != told[name]]
+
+
 def _fires(told: Mapping[str, Told], fingerprint: str) -> bool:
     return fingerprint in told and told[fingerprint].firing
 
@@ -185,18 +213,12 @@ def _still_firing(
         for row in rows
         for position in msgspec.json.decode(row.positions, type=list[int])
     }
-    newest = (
-        select(func.max(alerts.c.id))
-        .join(groups)
-        .where(groups.c.incident == incident, alerts.c.fingerprint.in_(kept))
-        .group_by(alerts.c.fingerprint)
-    )
-    latest = connection.execute(select(alerts).where(alerts.c.id.in_(newest)).order_by(alerts.c.id)).all()
+    latest = _latest(connection, incident, kept)
     members |= _members(connection, {row.group_id for row in latest} - members.keys())
     told: dict[str, dict[str, Told]] = {}
     found: dict[tuple[str, int, float], list[int]] = {}
     for alert in latest:
-        if alert.status != "firing":
+        if alert.status != FIRING:
             continue
         position = [member.id for member in members[alert.group_id]].index(alert.id)
         for receiver, until in route(webhook.alert(alert.body).labels, now).items():
@@ -209,10 +231,20 @@ def _still_firing(
     ]
 
 
+def _latest(connection: Connection, incident: str, fingerprints: Collection[str]) -> Sequence[Row[Any]]:
+    """The rows of these alerts as they were stored last in the incident."""
+    newest = (
+        select(func.max(alerts.c.id))
+        .where(alerts.c.incident == incident, alerts.c.fingerprint.in_(fingerprints))
+        .group_by(alerts.c.fingerprint)
+    )
+    return connection.execute(select(alerts).where(alerts.c.id.in_(newest)).order_by(alerts.c.id)).all()
+
+
 def _members(connection: Connection, group_ids: Collection[int]) -> dict[int, list[_Member]]:
     """The alerts of each group in their order."""
     columns = (alerts.c.id, alerts.c.group_id, alerts.c.fingerprint, alerts.c.status)
     found: dict[int, list[_Member]] = {}
     for row in connection.execute(select(*columns).where(alerts.c.group_id.in_(group_ids)).order_by(alerts.c.id)):
-        found.setdefault(row.group_id, []).append(_Member(row.id, row.fingerprint, row.status == "firing"))
+        found.setdefault(row.group_id, []).append(_Member(row.id, row.fingerprint, row.status == FIRING))
     return found

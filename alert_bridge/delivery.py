@@ -72,7 +72,10 @@ class Sending:
 
 
 class Worker:
-    """Delivers for one receiver, one notification after the other; used by one thread."""
+    """Delivers for one receiver, one notification after the other; used by one thread.
+
+    `wake` hears who is told instead of a receiver that could not be.
+    """
 
     def __init__(
         self,
@@ -86,8 +89,10 @@ class Worker:
         stopping: threading.Event,
         pause: Pause | None = None,
         links: Callable[[Notification], str] = lambda _: "",
+        wake: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
         self._links = links
+        self._wake = wake
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
@@ -158,7 +163,11 @@ class Worker:
             self._metrics.retries.labels(self.receiver).inc()
             log.warning("delivery failed, will try again", **facts, retry_in_seconds=round(due_at - now, 3))
         else:
-            self._settle(lambda: self._outbox.given_up(notification, str(error), error.progress, error.memory))
+            told: list[str] = []
+            self._settle(
+                lambda: told.extend(self._outbox.given_up(notification, str(error), error.progress, error.memory))
+            )
+            self._wake(told)
             self._metrics.attempts.labels(self.receiver, "given_up").inc()
             log.error("delivery given up", **facts, id=notification.id, hint="POST /api/v1/notifications/<id>/retry")
 

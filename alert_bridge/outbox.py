@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
@@ -22,6 +23,9 @@ from alert_bridge.router import Muted
 from alert_bridge.schema import DEAD, DELIVERED, MUTED, PENDING, State, notifications, pending, probes, unfinished
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
+from cloudpulse.errors import CloudPulseError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Backlog:
     state: State
     count: int
     oldest_at: float
+
+
+class Outdated(CloudPulseError):
+    """A notification that must not be told any more."""
 
 
 class Outbox:
@@ -167,21 +175,26 @@ class Outbox:
 
     def given_up(
         self, notification: Notification, reason: str, progress: Memory | None = None, memory: Memory | None = None
-    ) -> None:
-        """A dead letter: kept for a person, and no longer in the way of those after it; its fallback is told."""
+    ) -> tuple[str, ...]:
+        """A dead letter: kept for a person, and no longer in the way of those after it.
+
+        Returns who is told instead.
+        """
         fallback = self._terms.fallback(notification.receiver)
 
-        def operation(connection: Connection) -> None:
+        def operation(connection: Connection) -> tuple[str, ...]:
             now = self._clock()
             finished = claiming.finish(connection, now, notification, self.replica, DEAD, reason, progress)
             if finished and memory is not None and notification.summary is None:
                 claiming.remember(connection, notification.receiver, [notification.group.incident], memory)
-            if fallback is not None:
-                for dead in finished:
-                    for due in audience.instead(connection, notification.receiver, dead, fallback):
-                        queueing.enqueue(connection, now, self._terms, due)
+            told: dict[str, None] = {}
+            for dead in finished if fallback is not None else ():
+                for due in audience.instead(connection, notification.receiver, dead, fallback):
+                    queueing.enqueue(connection, now, self._terms, due)
+                    told[due.receiver] = None
+            return tuple(told)
 
-        self._settle(notification, operation)
+        return self._settle(notification, operation)
 
     def postponed(self, notification: Notification, due_at: float, reason: str, progress: Memory | None = None) -> None:
         """Another try at `due_at`, which is told of the `progress`; those after it wait as long."""
@@ -198,10 +211,11 @@ class Outbox:
     def retry(self, notification_id: int) -> State | None:
         """Make a waiting, muted or given-up notification due now; returns the state it had, None if there is none such.
 
-        One already delivered stays as it is.
+        One already delivered stays as it is. Raises Outdated for one after which its receiver would believe what is no
+        longer so, with nothing to come that puts it right.
         """
 
-        def operation(connection: Connection) -> State | None:
+        def operation(connection: Connection) -> State | Outdated | None:
             this = notifications.c.id == notification_id
             table = notifications.c
             columns = (table.state, table.receiver, table.incident, table.finished_at)
@@ -210,6 +224,12 @@ class Outbox:
                 return None
             now = self._clock()
             if row.state == DEAD or (row.state == MUTED and row.finished_at is None):
+                changed = audience.changed_since(connection, notification_id)
+                if changed:
+                    return Outdated(
+                        f"notification {notification_id} is no longer so: {', '.join(changed)} changed since; "
+                        "what Alertmanager says now was told, or will be, by later notifications"
+                    )
                 again = {
                     "state": PENDING,
                     "attempts": 0,
@@ -225,7 +245,10 @@ class Outbox:
             state: State = row.state
             return state
 
-        return self._database.write(operation)
+        result = self._database.write(operation)
+        if isinstance(result, Outdated):
+            raise result
+        return result
 
     def next_due(self, receiver: str, after: float) -> float | None:
         """When the first notification falls due that is not due at `after`, or the rate limit has room again, if that
@@ -274,9 +297,10 @@ class Outbox:
 
         self._database.write(operation)
 
-    def _settle(self, notification: Notification, operation: Callable[[Connection], object]) -> None:
-        self._database.write(operation)
+    def _settle(self, notification: Notification, operation: Callable[[Connection], T]) -> T:
+        result = self._database.write(operation)
         self._holding.settle(notification)
+        return result
 
 
 _NEXT_DUE = select(func.min(notifications.c.due_at)).where(

@@ -9,6 +9,9 @@ from alert_bridge.delivery import HUNG_SECONDS, RETRY_AFTER_LIMIT_SECONDS, Backo
 from alert_bridge.insight import NoInsights
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed
+from alert_bridge.notifiers.log import LogReceiver
+from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.errors import StoreError
 
@@ -162,6 +165,18 @@ def test_a_notifier_with_a_bug_costs_a_retry_not_the_thread_and_tells_no_secret(
     clock.advance(1)
     assert one.step()
     assert len(notifier.sent) == 2
+
+
+def test_a_fallback_is_woken_when_it_is_to_be_told(database, clock):
+    receivers = {"one": LogReceiver(name="one", fallback="two"), "two": LogReceiver(name="two")}
+    outbox = Outbox(database, clock, Terms(600, 3600, receivers))
+    metrics, woken = BridgeMetrics(CollectorRegistry(), ["one", "two"]), []
+    nothing, backoff = NoInsights(), Backoff(1, 60)
+    one = Worker("one", Scripted(NEVER), outbox, nothing, clock, backoff, metrics, threading.Event(), wake=woken.extend)
+    store(outbox)
+    assert one.step()
+    assert woken == ["two"]
+    assert outbox.claim("two") is not None
 
 
 def test_a_bug_beside_the_notifier_does_not_silence_a_receiver(outbox, clock, monkeypatch):

@@ -9,9 +9,10 @@ from sqlalchemy import select
 from alert_bridge import webhook
 from alert_bridge.database import Database
 from alert_bridge.history import History
-from alert_bridge.outbox import Outbox
+from alert_bridge.outbox import Outbox, Outdated
 from alert_bridge.queueing import Terms
 from alert_bridge.replicas import Replicas
+from alert_bridge.router import Muted
 from alert_bridge.schema import DEAD, DELIVERED, PENDING, events
 from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import webhook_body
@@ -172,6 +173,45 @@ def test_a_dead_letter_is_sent_again_when_a_person_says_so(outbox, clock):
     assert outbox.retry(first.id) == DELIVERED
     assert outbox.claim("one") is None
     assert outbox.retry(first.id + 1) is None
+
+
+def die(outbox):
+    claimed = outbox.claim("one")
+    outbox.given_up(claimed, "refused")
+    return claimed.id
+
+
+def test_a_dead_letter_whose_alert_ended_since_is_not_told_any_more(outbox):
+    """It would open an incident at the receiver that nobody closes."""
+    outbox.store(FIRST, {"one": [0]})
+    dead = die(outbox)
+    outbox.store(group(("a", "resolved")), {"one": [0]})
+    assert outbox.retry(dead) == DEAD, "its end waits"
+    assert die(outbox) == dead
+    end = outbox.claim("one")
+    with pytest.raises(Outdated, match=f"notification {dead} is no longer so: a changed since"):
+        outbox.retry(dead)
+    outbox.delivered(end, {})
+    with pytest.raises(Outdated):
+        outbox.retry(dead)
+    assert outbox.claim("one") is None
+
+
+def test_a_dead_end_of_what_fires_again_is_not_told_any_more(outbox):
+    outbox.store(group(("a", "resolved")), {"one": [0]})
+    dead = die(outbox)
+    outbox.store(FIRST, {"one": [0]})
+    outbox.delivered(outbox.claim("one"), {})
+    with pytest.raises(Outdated):
+        outbox.retry(dead)
+
+
+def test_what_was_muted_and_has_ended_is_not_told_any_more(outbox, database, clock):
+    outbox.store(FIRST, {}, {"one": Muted([0], clock() + 60)})
+    outbox.store(group(("a", "resolved")), {})
+    (entry,) = History(database).notifications({}, None, 9).entries
+    with pytest.raises(Outdated):
+        outbox.retry(entry["id"])
 
 
 def test_a_waiting_notification_can_be_hurried(outbox, clock):
