@@ -14,7 +14,7 @@ from alert_bridge.acks import Acks, NotFiring, NotThere, Taken
 from alert_bridge.alertmanager import AlertmanagerUnavailable
 from alert_bridge.dismissals import Dismissals
 from alert_bridge.history import moment
-from alert_bridge.outbox import Outbox
+from alert_bridge.outbox import Outbox, Outdated
 from alert_bridge.parameters import LARGEST_ID
 from alert_bridge.schema import DELIVERED
 from alert_bridge.shapes import AckRequest, VerdictRequest
@@ -67,13 +67,14 @@ def acting(outbox: Outbox, acks: Acks, dismissals: Dismissals, take_up: Callable
 
     @pages.errorhandler(NotThere)
     @pages.errorhandler(NotFiring)
+    @pages.errorhandler(Outdated)
     @pages.errorhandler(AlertmanagerUnavailable)
     @pages.errorhandler(StoreError)
     def failed(error: CloudPulseError) -> tuple[Response, int]:
         action = str(request.endpoint).partition(".")[2]
         # In a dict both log formats escape it: the path's fingerprint is in it.
         audit.changed(g.caller, request.environ, action, "failed", why={"error": str(error)})
-        status = 404 if isinstance(error, NotThere) else 409 if isinstance(error, NotFiring) else 503
+        status = 404 if isinstance(error, NotThere) else 409 if isinstance(error, NotFiring | Outdated) else 503
         return jsonify(error=str(error)), status
 
     return pages

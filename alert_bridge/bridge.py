@@ -21,7 +21,6 @@ from alert_bridge.live import Live, opener
 from alert_bridge.metrics import BridgeMetrics, StoredMetrics
 from alert_bridge.outbox import Outbox
 from alert_bridge.parts import Ground
-from alert_bridge.postgresql import Postgres
 from alert_bridge.replicas import SILENT_BEATS, Replicas
 from alert_bridge.retention import Retention
 from alert_bridge.schema import DEAD, PENDING
@@ -266,6 +265,8 @@ class Bridge:
 def _backend(settings: AlertBridgeSettings) -> Backend:
     if settings.database is None and settings.database_file is None:
         return SqliteFile(settings.data_dir)
+    from alert_bridge.postgresql import Postgres  # its driver is 20 MiB, which a bridge on SQLite does without
+
     return Postgres(secret_text(settings.database, settings.database_file))
 
 

@@ -1,12 +1,13 @@
 """Which notification is next, taking it, and what became of it. Functions within a transaction of the outbox.
 
-Only the heads of incidents (alert_bridge/queueing.py) are claimed, so a later one never overtakes. What each delivery
-asks of the database is built once: SQLAlchemy takes twenty times as long to build a statement as to execute it.
+Only the heads of incidents (alert_bridge/queueing.py) are claimed, so a later one never overtakes. A claim holds for as
+long as its replica lives, however long a receiver takes: no clock ends it. What each delivery asks of the database is
+built once, since SQLAlchemy takes twenty times as long to build a statement as to execute it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     Connection,
+    Row,
     Select,
     and_,
     bindparam,
@@ -26,14 +28,22 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.sql.dml import ReturningUpdate, Update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from alert_bridge import events, summaries, webhook
 from alert_bridge.notifier import Ack, Memory, Notification, RateLimit
-from alert_bridge.schema import PENDING, Finished, State, Text, alerts, groups, memories, notifications, pending
-
-LEASE_SECONDS = 600
-"""How long a claim holds while its replica lives: longer than any receiver's timeout."""
+from alert_bridge.schema import (
+    PENDING,
+    Finished,
+    State,
+    Text,
+    alerts,
+    claimed,
+    groups,
+    memories,
+    notifications,
+    pending,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Head:
     summary: str | None
 
 
-def choose(connection: Connection, now: float, receiver: str, limit: RateLimit | None, replica: str) -> Head | None:
+def choose(connection: Connection, now: float, receiver: str, limit: RateLimit | None) -> Head | None:
     """The receiver's next due notification that nobody has claimed; None if none is due.
 
     With the last message that the rate limit leaves it is a summary of all that waits; with none left only what is
@@ -52,7 +62,7 @@ def choose(connection: Connection, now: float, receiver: str, limit: RateLimit |
     """
     room = None if limit is None else summaries.room(connection, now, receiver, limit)
     heads = _heads(limited=room is not None, full=room is not None and room <= 0)
-    head = connection.execute(heads, {"now": now, "receiver": receiver, "replica": replica}).one_or_none()
+    head = connection.execute(heads, {"now": now, "receiver": receiver}).one_or_none()
     if head is None:
         return None
     key: str | None = head.summary
@@ -64,19 +74,18 @@ def choose(connection: Connection, now: float, receiver: str, limit: RateLimit |
     return Head(tuple(connection.scalars(these)), key)
 
 
-def take(connection: Connection, now: float, head: Head, replica: str) -> Notification:
+def take(connection: Connection, head: Head, replica: str) -> Notification:
     """Claim it for a replica: nobody else gets it."""
-    these = {"this": head.ids[0]} if head.summary is None else {"these": head.summary}
-    claim = {**these, "until": now + LEASE_SECONDS, "replica": replica}
-    connection.execute(_claim(summary=head.summary is not None), claim)
-    return _load(connection, head.ids[0]) if head.summary is None else summaries.load(connection, head.summary)
+    if head.summary is None:
+        return _loaded(connection, connection.execute(_TAKE, {"this": head.ids[0], "replica": replica}).one())
+    connection.execute(_TAKE_ALL, {"these": head.summary, "replica": replica})
+    return summaries.load(connection, head.summary)
 
 
-def renew(connection: Connection, now: float, notification: Notification) -> None:
-    """Let the claim hold for longer."""
-    held = summaries.rows(summary=notification.summary is not None), notifications.c.claimed_until.is_not(None)
-    renewal = update(notifications).where(*held).values(claimed_until=bindparam("until"))
-    connection.execute(renewal, {**summaries.named(notification), "until": now + LEASE_SECONDS})
+def free(connection: Connection, ids: Collection[int], replica: str) -> None:
+    """End these claims of a replica, which no thread of it knows of."""
+    these = notifications.c.id.in_(ids), notifications.c.claimed_by == replica
+    connection.execute(update(notifications).where(*these).values(claimed_by=None))
 
 
 def let_go(
@@ -143,9 +152,12 @@ def _settle(
     return sorted(connection.scalars(settled, {**summaries.named(notification), "replica": replica, **values}))
 
 
-def _load(connection: Connection, notification_id: int) -> Notification:
-    row = connection.execute(_NOTIFICATION, {"this": notification_id}).one()
-    bodies = connection.scalars(_BODIES, {"group": row.group_id}).all()
+def _loaded(connection: Connection, row: Row[Any]) -> Notification:
+    """Of a row of `notifications`."""
+    named = {"group": row.group_id, "receiver": row.receiver, "incident": row.incident}
+    told = connection.execute(_GROUP, named).all()
+    frame, memory, _ = told[0]
+    group = webhook.join(frame, [alert for _, _, alert in told])
     return Notification(
         id=row.id,
         receiver=row.receiver,
@@ -153,10 +165,10 @@ def _load(connection: Connection, notification_id: int) -> Notification:
         attempt=row.attempts,
         stored_at=row.stored_at,
         give_up_at=row.give_up_at,
-        group=webhook.join(row.body, bodies).only(msgspec.json.decode(row.positions, type=list[int])),
+        group=group.only(msgspec.json.decode(row.positions, type=list[int])),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
         instead_of=row.instead_of or "",
-        memory={} if row.memory is None else msgspec.json.decode(row.memory, type=dict[str, str]),
+        memory={} if memory is None else msgspec.json.decode(memory, type=dict[str, str]),
         progress={} if row.progress is None else msgspec.json.decode(row.progress, type=dict[str, str]),
     )
 
@@ -171,10 +183,6 @@ def _heads(*, limited: bool, full: bool) -> Select[Any]:
         earlier.c.incident == notifications.c.incident,
         earlier.c.id < notifications.c.id,
     )
-    # By the clock that set it; those of other replicas are freed when they are silent.
-    expired = and_(
-        notifications.c.claimed_by == bindparam("replica"), notifications.c.claimed_until <= bindparam("now")
-    )
     pressing = summaries.pressing() if limited else literal(False)
     return (
         select(notifications.c.id, notifications.c.summary, pressing.label("pressing"))
@@ -182,7 +190,7 @@ def _heads(*, limited: bool, full: bool) -> Select[Any]:
             pending(notifications),
             notifications.c.receiver == bindparam("receiver"),
             notifications.c.due_at <= bindparam("now"),
-            or_(notifications.c.claimed_by.is_(None), expired),
+            ~claimed(notifications),
             ~overtakes,
             *([pressing] if full else []),
         )
@@ -193,23 +201,12 @@ def _heads(*, limited: bool, full: bool) -> Select[Any]:
 
 
 @cache
-def _claim(*, summary: bool) -> Update:
-    claimed = {
-        "claimed_until": bindparam("until"),
-        "claimed_by": bindparam("replica"),
-        "attempts": notifications.c.attempts + 1,
-    }
-    return update(notifications).where(summaries.rows(summary=summary)).values(claimed)
-
-
-@cache
 def _settlement(*, summary: bool) -> ReturningUpdate[Any]:
     """Still ours to settle: unless it was taken for lost and another has it, who will settle it."""
     ours = or_(notifications.c.claimed_by.is_(None), notifications.c.claimed_by == bindparam("replica"))
     values: dict[str, Any] = {
         "state": bindparam("outcome"),
         "finished_at": bindparam("at"),
-        "claimed_until": None,
         "claimed_by": None,
         "last_error": func.coalesce(bindparam("error", type_=Text), notifications.c.last_error),
         "progress": func.coalesce(bindparam("kept", type_=Text), notifications.c.progress),
@@ -218,10 +215,13 @@ def _settlement(*, summary: bool) -> ReturningUpdate[Any]:
     return these.values(values).returning(notifications.c.id)
 
 
-_remembered = and_(memories.c.receiver == notifications.c.receiver, memories.c.incident == notifications.c.incident)
-_NOTIFICATION = (
-    select(notifications, groups.c.body, memories.c.body.label("memory"))
-    .select_from(notifications.join(groups).outerjoin(memories, _remembered))
-    .where(notifications.c.id == bindparam("this"))
+_taken = {"claimed_by": bindparam("replica"), "attempts": notifications.c.attempts + 1}
+_TAKE = update(notifications).where(summaries.rows(summary=False)).values(_taken).returning(notifications)
+_TAKE_ALL = update(notifications).where(summaries.rows(summary=True)).values(_taken)
+_remembered = and_(memories.c.receiver == bindparam("receiver"), memories.c.incident == bindparam("incident"))
+_GROUP = (
+    select(groups.c.body, memories.c.body, alerts.c.body)
+    .select_from(groups.join(alerts).outerjoin(memories, _remembered))
+    .where(groups.c.id == bindparam("group"))
+    .order_by(alerts.c.id)
 )
-_BODIES = select(alerts.c.body).where(alerts.c.group_id == bindparam("group")).order_by(alerts.c.id)

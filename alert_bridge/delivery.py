@@ -72,7 +72,10 @@ class Sending:
 
 
 class Worker:
-    """Delivers for one receiver, one notification after the other; used by one thread."""
+    """Delivers for one receiver, one notification after the other; used by one thread.
+
+    `wake` hears who is told instead of a receiver that could not be.
+    """
 
     def __init__(
         self,
@@ -86,8 +89,10 @@ class Worker:
         stopping: threading.Event,
         pause: Pause | None = None,
         links: Callable[[Notification], str] = lambda _: "",
+        wake: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
         self._links = links
+        self._wake = wake
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
@@ -112,6 +117,7 @@ class Worker:
             self._deliver(notification)
         finally:
             self.sending = None
+            self._outbox.lost(notification)  # only where a bug kept it from being settled
         return True
 
     def next_at(self, after: float) -> float | None:
@@ -157,7 +163,11 @@ class Worker:
             self._metrics.retries.labels(self.receiver).inc()
             log.warning("delivery failed, will try again", **facts, retry_in_seconds=round(due_at - now, 3))
         else:
-            self._settle(lambda: self._outbox.given_up(notification, str(error), error.progress, error.memory))
+            told: list[str] = []
+            self._settle(
+                lambda: told.extend(self._outbox.given_up(notification, str(error), error.progress, error.memory))
+            )
+            self._wake(told)
             self._metrics.attempts.labels(self.receiver, "given_up").inc()
             log.error("delivery given up", **facts, id=notification.id, hint="POST /api/v1/notifications/<id>/retry")
 
@@ -230,15 +240,14 @@ class Delivery:
                 seconds = STORE_RETRY_SECONDS
             except Exception:  # a bug, too, must not silence a receiver until the next start
                 log.exception("delivery broke, will try again", receiver=worker.receiver)
-                seconds = STORE_RETRY_SECONDS
+                seconds = IDLE_SECONDS  # the receiver may have it
             gate.wait(seen, seconds)
 
-    def renew(self) -> None:
-        """Keep the leases of what is under way, however long a receiver takes, so that nobody sends it beside us."""
+    def warn_of_hung(self) -> None:
+        """Log what takes very long, again and again."""
         for worker in self._workers:
             if (sending := worker.sending) is None:
                 continue
-            self._outbox.renew(sending.notification)
             hung = self._clock() - sending.since
             if hung >= HUNG_SECONDS and hung % HUNG_SECONDS < UPKEEP_SECONDS:
                 hint = "its incident waits; restart the bridge if it doesn't end"
@@ -247,7 +256,7 @@ class Delivery:
     def _upkeep(self) -> None:
         while not self._stopping.wait(UPKEEP_SECONDS):
             try:
-                self.renew()
+                self.warn_of_hung()
                 while self._route is not None and (told := self._outbox.release(self._route)):
                     self.wake(told)
             except StoreError as error:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, func, select
 
 from alert_bridge.database import Database
 from alert_bridge.schema import (
@@ -154,10 +154,10 @@ def _first_since(connection: Connection, table: Table, moment: float) -> int:
     """
     at = table.c.at if table is dismissals else table.c.stored_at
     low, high = 0, connection.scalar(select(func.max(table.c.id))) or 0
+    following = select(table.c.id, at).where(table.c.id > bindparam("middle")).order_by(table.c.id).limit(1)
     while low < high:
         middle = (low + high) // 2
-        found = select(table.c.id, at).where(table.c.id > middle).order_by(table.c.id).limit(1)
-        row_id, stored_at = connection.execute(found).one()
+        row_id, stored_at = connection.execute(following, {"middle": middle}).one()
         if stored_at < moment:
             low = row_id
         else:

@@ -24,7 +24,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE notifications ADD COLUMN instead_of TEXT",
         "ALTER TABLE notifications ADD COLUMN ack TEXT",
         "ALTER TABLE notifications ADD COLUMN summary TEXT",
-        "UPDATE notifications SET claimed_until = NULL",
+        "ALTER TABLE notifications DROP COLUMN claimed_until",
         "ALTER TABLE alerts ADD COLUMN incident TEXT NOT NULL DEFAULT ''",
         "UPDATE alerts SET incident = (SELECT incident FROM groups WHERE groups.id = group_id)",
         """CREATE TABLE firing (
@@ -71,9 +71,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX notifications_muted ON notifications (receiver, due_at) WHERE state = 'muted'",
         """CREATE INDEX notifications_hasty ON notifications (receiver, incident)
             WHERE state = 'pending' AND urgent = 1""",
-        """CREATE INDEX notifications_under_way ON notifications (receiver, claimed_until)
-            WHERE state = 'pending' AND claimed_until IS NOT NULL""",
-        "CREATE INDEX notifications_claimed ON notifications (claimed_by) WHERE claimed_by IS NOT NULL",
+        "CREATE INDEX notifications_claimed ON notifications (receiver, claimed_by) WHERE claimed_by IS NOT NULL",
     ),
 }
 

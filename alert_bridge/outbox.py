@@ -9,18 +9,23 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from alert_bridge import audience, claiming, events, firing, queueing, storing, summaries, taken, webhook
 from alert_bridge.audience import Routing
 from alert_bridge.database import Database
+from alert_bridge.holding import Claim, Holding
 from alert_bridge.notifier import Ack, Memory, Notification
 from alert_bridge.queueing import Due, Terms
 from alert_bridge.router import Muted
 from alert_bridge.schema import DEAD, DELIVERED, MUTED, PENDING, State, notifications, pending, probes, unfinished
 from alert_bridge.webhook import AlertGroup
 from cloudpulse.clock import Clock
+from cloudpulse.errors import CloudPulseError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,15 @@ class Backlog:
     oldest_at: float
 
 
+class Outdated(CloudPulseError):
+    """A notification that must not be told any more."""
+
+
 class Outbox:
     """Every method is durable when it returns and raises StoreError when it could not be.
 
     `replica` names this process among those that share the database; `held` is what it has claimed and not settled.
+    Used by any thread.
     """
 
     def __init__(self, database: Database, clock: Clock, terms: Terms) -> None:
@@ -53,7 +63,7 @@ class Outbox:
         self._clock = clock
         self._terms = terms
         self.replica = uuid.uuid4().hex
-        self._held: dict[int, frozenset[int]] = {}  # by the notification, the rows that it stands for
+        self._holding = Holding()
 
     def configure(self, terms: Terms) -> None:
         """From now on. What waits already keeps its time to be given up."""
@@ -62,7 +72,7 @@ class Outbox:
     @property
     def held(self) -> frozenset[int]:
         """Ids of what is under way from here."""
-        return frozenset().union(*list(self._held.values()))
+        return self._holding.rows
 
     def store(
         self,
@@ -82,15 +92,15 @@ class Outbox:
             known = storing.told_already(connection, now, terms.repeat_after, group, key)
             if known is not None:
                 return Stored(known, duplicate=True)
-            everyone = audience.with_ends(connection, group, deliveries, terms.receivers)
             group_id = storing.keep(connection, now, group, key, frame, bodies)
             firing.keep(connection, group_id, group.incident)
-            for receiver, positions in everyone.items():
-                queueing.enqueue(connection, now, terms, Due(group_id, positions, receiver, incident))
+            everyone = audience.of(connection, group_id, group, deliveries, terms.receivers)
+            for due in everyone:
+                queueing.enqueue(connection, now, terms, due)
             events.record(connection, now, "alerts", groupId=group_id)
             for receiver, kept in muted.items():
                 queueing.mute(connection, now, Due(group_id, kept.positions, receiver, incident, kept.until))
-            return Stored(group_id, duplicate=False, receivers=tuple(everyone))
+            return Stored(group_id, duplicate=False, receivers=tuple(due.receiver for due in everyone))
 
         return self._database.write(operation)
 
@@ -117,32 +127,41 @@ class Outbox:
         return self._database.write(operation)
 
     def claim(self, receiver: str) -> Notification | None:
-        """The receiver's next due notification, which nobody else gets while the lease holds; None if none is due.
+        """The receiver's next due notification, which nobody else gets until it is settled; None if none is due.
 
-        The receiver's rate limit counts. Other replicas claim at the same time.
+        The receiver's rate limit counts. Other replicas claim at the same time. A caller that can't settle it says
+        that it is `lost`.
         """
         limit = self._terms.limit(receiver)
-        tried: list[int] = []
+        tried: list[Claim] = []
+        freed: set[int] = set()
 
         def operation(connection: Connection) -> Notification | None:
-            now = self._clock()
-            head = claiming.choose(connection, now, receiver, limit, self.replica)
+            if strays := self._holding.strays:
+                claiming.free(connection, strays, self.replica)
+                freed.update(strays)
+            head = claiming.choose(connection, self._clock(), receiver, limit)
             if head is None:
                 return None
-            # Known before it is committed, or the next beat could take it for a lost one.
-            tried.append(head.ids[0])
-            self._held[head.ids[0]] = frozenset(head.ids)
-            return claiming.take(connection, now, head, self.replica)
+            claimed = claiming.take(connection, head, self.replica)
+            # Known before it is committed: another claim in the same transaction mustn't take it for a stray.
+            tried.append(Claim(claimed.id, claimed.attempt, frozenset(head.ids)))
+            self._holding.take(tried[-1])
+            return claimed
 
         notification: Notification | None = None
         try:
             # Without a limit: a claim that happens after its caller went would hold up the incident.
             notification = self._database.write(operation, seconds=None, in_turn=False)
+            self._holding.freed(freed)
         finally:
-            for one in tried:
-                if notification is None or one != notification.id:
-                    self._held.pop(one, None)
+            for claim in tried[: len(tried) - (notification is not None)]:
+                self._holding.doubt(claim)
         return notification
+
+    def lost(self, notification: Notification) -> None:
+        """Nobody is sending it any more, unless it is settled already: the next claim gives it out again."""
+        self._holding.lose(notification)
 
     def delivered(self, notification: Notification, memory: Memory) -> None:
         """The receiver has it, and its notifier remembers that of the incident."""
@@ -159,21 +178,26 @@ class Outbox:
 
     def given_up(
         self, notification: Notification, reason: str, progress: Memory | None = None, memory: Memory | None = None
-    ) -> None:
-        """A dead letter: kept for a person, and no longer in the way of those after it; its fallback is told."""
+    ) -> tuple[str, ...]:
+        """A dead letter: kept for a person, and no longer in the way of those after it.
+
+        Returns who is told instead.
+        """
         fallback = self._terms.fallback(notification.receiver)
 
-        def operation(connection: Connection) -> None:
+        def operation(connection: Connection) -> tuple[str, ...]:
             now = self._clock()
             finished = claiming.finish(connection, now, notification, self.replica, DEAD, reason, progress)
             if finished and memory is not None and notification.summary is None:
                 claiming.remember(connection, notification.receiver, [notification.group.incident], memory)
-            if fallback is not None:
-                for dead in finished:
-                    for due in audience.instead(connection, notification.receiver, dead, fallback):
-                        queueing.enqueue(connection, now, self._terms, due, instead_of=notification.receiver)
+            told: dict[str, None] = {}
+            for dead in finished if fallback is not None else ():
+                for due in audience.instead(connection, notification.receiver, dead, fallback):
+                    queueing.enqueue(connection, now, self._terms, due)
+                    told[due.receiver] = None
+            return tuple(told)
 
-        self._settle(notification, operation)
+        return self._settle(notification, operation)
 
     def postponed(self, notification: Notification, due_at: float, reason: str, progress: Memory | None = None) -> None:
         """Another try at `due_at`, which is told of the `progress`; those after it wait as long."""
@@ -190,10 +214,11 @@ class Outbox:
     def retry(self, notification_id: int) -> State | None:
         """Make a waiting, muted or given-up notification due now; returns the state it had, None if there is none such.
 
-        One already delivered stays as it is.
+        One already delivered stays as it is. Raises Outdated for one after which its receiver would believe what is no
+        longer so, with nothing to come that puts it right.
         """
 
-        def operation(connection: Connection) -> State | None:
+        def operation(connection: Connection) -> State | Outdated | None:
             this = notifications.c.id == notification_id
             table = notifications.c
             columns = (table.state, table.receiver, table.incident, table.finished_at)
@@ -202,6 +227,12 @@ class Outbox:
                 return None
             now = self._clock()
             if row.state == DEAD or (row.state == MUTED and row.finished_at is None):
+                changed = audience.changed_since(connection, notification_id)
+                if changed:
+                    return Outdated(
+                        f"notification {notification_id} is no longer so: {', '.join(changed)} changed since; "
+                        "what Alertmanager says now was told, or will be, by later notifications"
+                    )
                 again = {
                     "state": PENDING,
                     "attempts": 0,
@@ -217,7 +248,10 @@ class Outbox:
             state: State = row.state
             return state
 
-        return self._database.write(operation)
+        result = self._database.write(operation)
+        if isinstance(result, Outdated):
+            raise result
+        return result
 
     def next_due(self, receiver: str, after: float) -> float | None:
         """When the first notification falls due that is not due at `after`, or the rate limit has room again, if that
@@ -246,10 +280,6 @@ class Outbox:
 
         return self._database.write(operation)
 
-    def renew(self, notification: Notification) -> None:
-        """Hold a claim for longer: its delivery is still under way."""
-        self._database.write(lambda connection: claiming.renew(connection, self._clock(), notification))
-
     def backlog(self) -> list[Backlog]:
         """What waits and what was given up, by receiver."""
         columns = (notifications.c.receiver, notifications.c.state)
@@ -270,9 +300,10 @@ class Outbox:
 
         self._database.write(operation)
 
-    def _settle(self, notification: Notification, operation: Callable[[Connection], object]) -> None:
-        self._database.write(operation)
-        self._held.pop(notification.id, None)
+    def _settle(self, notification: Notification, operation: Callable[[Connection], T]) -> T:
+        result = self._database.write(operation)
+        self._holding.settle(notification)
+        return result
 
 
 _NEXT_DUE = select(func.min(notifications.c.due_at)).where(

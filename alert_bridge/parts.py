@@ -141,6 +141,7 @@ def _workers(settings: AlertBridgeSettings, surroundings: Surroundings, links: L
             ground.ending,  # and not when a new config stops the delivery: a result is recorded all the same
             pauses[receiver.name],
             links.ack,
+            ground.wake,
         )
         for receiver in settings.all_receivers
         for _ in range(receiver.concurrency)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from alert_bridge import webhook
 from alert_bridge.matchers import Matchers
@@ -47,46 +47,41 @@ class Terms:
 
 @dataclass(frozen=True)
 class Due:
-    """Alerts at `positions` of a stored group that a receiver is to be told of now, or not before `muted_until`."""
+    """Alerts at `positions` of a stored group that a receiver is to be told of now, or not before `muted_until`.
+
+    `instead_of` the receiver that could not be told that they fire.
+    """
 
     group_id: int
     positions: Sequence[int]
     receiver: str
     incident: str
     muted_until: float = 0
+    instead_of: str | None = None
 
 
-def enqueue(
-    connection: Connection,
-    now: float,
-    terms: Terms,
-    due: Due,
-    *,
-    ack: str | None = None,
-    instead_of: str | None = None,
-) -> None:
+def enqueue(connection: Connection, now: float, terms: Terms, due: Due, *, ack: str | None = None) -> None:
     """Behind all of its incident that waits for the receiver, and due with it.
 
-    It tells of the alerts, or with an `ack` (taken.encoded) of that; `instead_of` the receiver that could not be told.
+    It tells of the alerts, or with an `ack` (taken.encoded) of that.
     """
     limit = terms.limit(due.receiver)
     passing = None if ack is not None or limit is None else limit.except_
     row = {
         **_row(now, due),
         "state": PENDING,
-        "due_at": connection.scalar(_LAST, {"receiver": due.receiver, "incident": due.incident}) or now,
         "give_up_at": now + terms.patience(due.receiver),
         "ack": ack,
-        "instead_of": instead_of,
+        "instead_of": due.instead_of,
         "urgent": passing is not None and _any_matches(connection, due, passing),
     }
-    connection.execute(_INSERT, row)
+    connection.execute(_JOIN, {**row, "whom": due.receiver, "what": due.incident, "now": now})
 
 
 def mute(connection: Connection, now: float, due: Due) -> None:
     """Apart from what waits: nobody is told, and it is looked at again at `muted_until`."""
     row = {**_row(now, due), "state": MUTED, "due_at": due.muted_until, "give_up_at": due.muted_until}
-    connection.execute(_INSERT, row)
+    connection.execute(insert(notifications), row)
 
 
 def postpone(connection: Connection, receiver: str, incidents: Sequence[str], due_at: float) -> None:
@@ -114,14 +109,14 @@ def _any_matches(connection: Connection, due: Due, matchers: Matchers) -> bool:
 
 
 # Not the highest due_at, which is the same: SQLite would look for it among all that waits for the receiver.
-_LAST = (
+_last = (
     select(notifications.c.due_at)
     .where(
         pending(notifications),
-        notifications.c.receiver == bindparam("receiver"),
-        notifications.c.incident == bindparam("incident"),
+        notifications.c.receiver == bindparam("whom"),
+        notifications.c.incident == bindparam("what"),
     )
     .order_by(notifications.c.id.desc())
     .limit(1)
 )
-_INSERT = insert(notifications)
+_JOIN = insert(notifications).values(due_at=func.coalesce(_last.scalar_subquery(), bindparam("now")))

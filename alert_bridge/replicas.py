@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
 
 from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
-from alert_bridge.schema import notifications, pending, replicas
+from alert_bridge.schema import claimed, notifications, pending, replicas
 
 LEAVE_SECONDS = 1
 """How long the end waits for a database that may be away: the others notice it anyway."""
@@ -100,25 +100,19 @@ class Replicas:
             connection.execute(delete(replicas).where(replicas.c.id == name, replicas.c.beats == beats))
         living = connection.execute(select(replicas.c.id, replicas.c.receivers)).all()
         abandoned = notifications.c.claimed_by.not_in([row.id for row in living])
-        # Made by a commit whose answer was lost, so that no thread here knows of it.
-        unknown = and_(notifications.c.claimed_by == self._outbox.replica, notifications.c.id.not_in(self._outbox.held))
-        connection.execute(
-            update(notifications)
-            .where(notifications.c.claimed_by.is_not(None), or_(abandoned, unknown))
-            .values(claimed_until=None, claimed_by=None)
-        )
+        connection.execute(update(notifications).where(claimed(notifications), abandoned).values(claimed_by=None))
         known = {receiver for row in living for receiver in msgspec.json.decode(row.receivers, type=list[str])}
         return connection.execute(update(notifications).where(_orphaned(known)).values(receiver=self._heir)).rowcount
 
 
 def _orphaned(known: Collection[str]) -> ColumnElement[bool]:
     """Not where something of the incident is under way: were that to fail, it would come after the later ones."""
-    claimed = notifications.alias("claimed")
+    taken = notifications.alias("taken")
     under_way = exists().where(
-        pending(claimed),
-        claimed.c.receiver == notifications.c.receiver,
-        claimed.c.incident == notifications.c.incident,
-        claimed.c.claimed_by.is_not(None),
+        pending(taken),
+        taken.c.receiver == notifications.c.receiver,
+        taken.c.incident == notifications.c.incident,
+        claimed(taken),
     )
     return and_(pending(notifications), notifications.c.receiver.not_in(known), ~under_way)
 

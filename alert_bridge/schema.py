@@ -112,8 +112,7 @@ notifications = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("stored_at", Double, nullable=False),
     Column("due_at", Double, nullable=False),
-    Column("claimed_until", Double),
-    Column("claimed_by", Text),  # a replica's id
+    Column("claimed_by", Text),  # the id of the replica that is sending it
     Column("give_up_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("last_error", Text),
@@ -234,12 +233,6 @@ Index(
     sqlite_where=unfinished(notifications),
     postgresql_where=unfinished(notifications),
 )
-Index(
-    "notifications_claimed",
-    notifications.c.claimed_by,
-    sqlite_where=notifications.c.claimed_by.is_not(None),
-    postgresql_where=notifications.c.claimed_by.is_not(None),
-)
 
 
 def delivered(table: FromClause) -> ColumnElement[bool]:
@@ -258,15 +251,15 @@ def hasty(table: FromClause) -> ColumnElement[bool]:
 
 
 def claimed(table: FromClause) -> ColumnElement[bool]:
-    """The rows that wait and are, or were, under way."""
-    return and_(pending(table), table.c.claimed_until.is_not(None))
+    """The rows that are under way: all of them wait, too. Those of replicas that ended are freed."""
+    return table.c.claimed_by.is_not(None)
 
 
 for _name, _column, _condition in (
     ("notifications_told", "finished_at", delivered(notifications)),
     ("notifications_muted", "due_at", muted(notifications)),
     ("notifications_hasty", "incident", hasty(notifications)),
-    ("notifications_under_way", "claimed_until", claimed(notifications)),
+    ("notifications_claimed", "claimed_by", claimed(notifications)),
 ):
     Index(
         _name,

@@ -47,7 +47,7 @@ def room(connection: Connection, now: float, receiver: str, limit: RateLimit) ->
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"rate limit {receiver}"})
-    values = {"receiver": receiver, "now": now, "from": now - limit.per, "to": now + limit.per}
+    values = {"receiver": receiver, "from": now - limit.per, "to": now + limit.per}
     told, under_way = (connection.scalar(count, values) or 0 for count in (_TOLD, _UNDER_WAY))
     return limit.messages - told - under_way
 
@@ -79,7 +79,7 @@ def gather(connection: Connection, now: float, receiver: str) -> str | None:
         pending(under_way),
         under_way.c.receiver == notifications.c.receiver,
         under_way.c.incident == notifications.c.incident,
-        or_(under_way.c.claimed_until > now, under_way.c.due_at > now, under_way.c.summary.is_not(None)),
+        or_(claimed(under_way), under_way.c.due_at > now, under_way.c.summary.is_not(None)),
     )
     waiting = (
         select(notifications.c.id, notifications.c.positions)
@@ -197,9 +197,7 @@ _lately = (
     notifications.c.finished_at < bindparam("to"),
 )
 _TOLD = select(func.count(distinct(_message))).where(*_mine, *_lately)
-_UNDER_WAY = select(func.count(distinct(_message))).where(
-    *_mine, claimed(notifications), notifications.c.claimed_until > bindparam("now")
-)
+_UNDER_WAY = select(func.count(distinct(_message))).where(*_mine, claimed(notifications))
 _last = func.max(notifications.c.finished_at)
 _LAST_TOLD = (
     select(_last)

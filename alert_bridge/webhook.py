@@ -109,6 +109,13 @@ def parse(body: bytes) -> AlertGroup:
         raise InvalidBody("not an Alertmanager webhook of version 4: nested too deeply") from error
     if not group.alerts:
         raise InvalidBody("not an Alertmanager webhook of version 4: `alerts` is empty")
+    for index, alert in enumerate(group.alerts):
+        try:
+            for moment in (alert.starts_at, alert.ended_at):
+                _ = moment and moment.astimezone(UTC)
+        except OverflowError as error:
+            text = f"`alerts[{index}]` has a time outside of the years 1 to 9999 in UTC"
+            raise InvalidBody(f"not an Alertmanager webhook of version 4: {text}") from error
     # Alertmanager sends regexp.QuoteMeta of the name: `web\.hook` for web.hook.
     return msgspec.structs.replace(group, receiver=_QUOTED.sub(r"\1", group.receiver))
 

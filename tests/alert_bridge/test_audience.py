@@ -3,6 +3,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from alert_bridge import webhook
+from alert_bridge.audience import LOOK_BACK
 from alert_bridge.history import History
 from alert_bridge.intervals import Calendar, NamedIntervals, TimeInterval, TimeRange
 from alert_bridge.notifier import Ack
@@ -126,6 +127,33 @@ def test_who_was_told_that_it_fires_hears_at_once_that_it_ended_though_the_route
     assert bridge.told() == []
 
 
+def test_an_end_does_not_end_the_incident_for_who_was_told_of_another_that_is_mute_by_now(bridge):
+    """PagerDuty would close it, and be silent though b still fires."""
+    bridge.hour(23)
+    bridge.post("a+", "b+")
+    assert bridge.told() == ["a+ b+"]
+    bridge.clock.advance(2 * HOUR)
+    bridge.post("a-", "b+")
+    assert bridge.told() == ["a- b+"]
+    bridge.hour(6)
+    assert bridge.release() == ()
+    bridge.post("b-")
+    assert bridge.told() == ["b-"]
+
+
+def test_who_was_not_told_for_long_still_hears_the_end(bridge):
+    bridge.hour(23)
+    bridge.routed([Route(match={"pod": "a"}, receivers=("oncall",)), Route(receivers=("chat",))])
+    bridge.post("a+", "b+")
+    assert bridge.told() == ["a+"]
+    bridge.routed([Route(receivers=("chat",))])
+    for n in range(LOOK_BACK + 20):
+        bridge.post("a+", "b+", f"c{n}+")
+        bridge.told("chat")
+    bridge.post("a-", "b-")
+    assert bridge.told() == ["a-"]
+
+
 def test_the_muted_holds_up_nothing_of_its_incident(bridge):
     bridge.post("a+", "always+")
     bridge.post("a+", "always-")
@@ -164,7 +192,7 @@ def test_a_change_of_the_routes_keeps_no_end_from_who_was_told(bridge):
     bridge.routed([Route(receivers=("chat",))])
     stored = bridge.post("a-", "b+")
     assert set(stored.receivers) == {"oncall", "chat"}
-    assert bridge.told() == ["a-"]
+    assert bridge.told() == ["a- b+"], "it was told of b, too, and mustn't take the incident for over"
     assert bridge.told("chat") == ["a- b+"]
 
 
@@ -196,7 +224,26 @@ def test_an_end_that_already_waits_when_the_fallback_is_told_goes_there_too(fall
     falling_back.post("a-", "b+")
     falling_back.dies("oncall")
     assert falling_back.told() == ["a- b+"]
-    assert falling_back.told("chat") == ["a+ b+", "a-"]
+    assert falling_back.told("chat") == ["a+ b+", "a- b+"]
+
+
+def test_a_later_end_that_the_fallback_hears_is_marked_too(falling_back):
+    falling_back.post("a+")
+    falling_back.dies("oncall")
+    falling_back.told("chat")
+    falling_back.post("a-")
+    handed = falling_back.outbox.claim("chat")
+    assert (signs(handed), handed.instead_of) == ("a-", "oncall")
+
+
+def test_what_the_fallback_was_told_by_itself_keeps_its_incident_open(falling_back):
+    falling_back.routed([Route(match={"pod": "c"}, receivers=("chat",)), Route(receivers=("oncall",))])
+    falling_back.post("a+", "c+")
+    assert falling_back.told("chat") == ["c+"]
+    falling_back.post("a-", "c+")
+    falling_back.told("chat")
+    falling_back.dies("oncall")
+    assert falling_back.told("chat") == ["a+", "a- c+"]
 
 
 def test_a_fallback_that_was_told_anyway_is_not_told_twice(falling_back):
@@ -241,6 +288,8 @@ def test_in_the_end_nobody_believes_that_something_fires_which_ended_nor_misses_
         for name, known in believed.items():
             for told in bridge.told(name):
                 known.update((sign[:-1], sign[-1] == "+") for sign in told.split())
+                if "+" not in told:  # the incident is over, by that
+                    assert not any(known.values())
 
     before = set()
     for firing, hours, then in posts:

@@ -5,11 +5,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alert_bridge import webhook
-from alert_bridge.claiming import LEASE_SECONDS
-from alert_bridge.delivery import RETRY_AFTER_LIMIT_SECONDS, Backoff, Delivery, Worker
+from alert_bridge.delivery import HUNG_SECONDS, RETRY_AFTER_LIMIT_SECONDS, Backoff, Delivery, Worker
 from alert_bridge.insight import NoInsights
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed
+from alert_bridge.notifiers.log import LogReceiver
+from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.errors import StoreError
 
@@ -165,8 +167,20 @@ def test_a_notifier_with_a_bug_costs_a_retry_not_the_thread_and_tells_no_secret(
     assert len(notifier.sent) == 2
 
 
+def test_a_fallback_is_woken_when_it_is_to_be_told(database, clock):
+    receivers = {"one": LogReceiver(name="one", fallback="two"), "two": LogReceiver(name="two")}
+    outbox = Outbox(database, clock, Terms(600, 3600, receivers))
+    metrics, woken = BridgeMetrics(CollectorRegistry(), ["one", "two"]), []
+    nothing, backoff = NoInsights(), Backoff(1, 60)
+    one = Worker("one", Scripted(NEVER), outbox, nothing, clock, backoff, metrics, threading.Event(), wake=woken.extend)
+    store(outbox)
+    assert one.step()
+    assert woken == ["two"]
+    assert outbox.claim("two") is not None
+
+
 def test_a_bug_beside_the_notifier_does_not_silence_a_receiver(outbox, clock, monkeypatch):
-    monkeypatch.setattr("alert_bridge.delivery.STORE_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("alert_bridge.delivery.IDLE_SECONDS", 0.01)
     claim, broken = outbox.claim, iter([True, True])
 
     def breaks(receiver):
@@ -228,7 +242,7 @@ def test_a_dead_receiver_holds_up_no_other(outbox, clock):
     delivery.stop(5)
 
 
-def test_what_takes_longer_than_a_lease_is_not_sent_by_a_second_thread(outbox, clock, capsys):
+def test_what_takes_very_long_is_not_sent_by_a_second_thread_and_said(outbox, clock, capsys):
     entered, release, stopping = threading.Event(), threading.Event(), threading.Event()
 
     class Slow:
@@ -249,8 +263,8 @@ def test_what_takes_longer_than_a_lease_is_not_sent_by_a_second_thread(outbox, c
     assert entered.wait(5)
     try:
         for _ in range(4):
-            clock.advance(LEASE_SECONDS / 2)
-            delivery.renew()
+            clock.advance(HUNG_SECONDS / 2)
+            delivery.warn_of_hung()
             assert not other.step()
     finally:
         release.set()

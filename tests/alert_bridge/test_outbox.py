@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from alert_bridge import webhook
-from alert_bridge.claiming import LEASE_SECONDS
 from alert_bridge.database import Database
 from alert_bridge.history import History
-from alert_bridge.outbox import Outbox
+from alert_bridge.outbox import Outbox, Outdated
 from alert_bridge.queueing import Terms
 from alert_bridge.replicas import Replicas
+from alert_bridge.router import Muted
 from alert_bridge.schema import DEAD, DELIVERED, PENDING, events
 from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.testing import webhook_body
+from cloudpulse.errors import StoreError
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -101,13 +102,61 @@ def test_receivers_do_not_wait_for_each_other(outbox):
     assert outbox.claim("two").group == SECOND
 
 
-def test_a_claim_without_a_result_is_given_out_again_with_the_same_key(outbox, clock):
+def test_no_clock_ends_a_claim(outbox, clock):
+    outbox.store(FIRST, {"one": [0]})
+    claimed = outbox.claim("one")
+    for seconds in (30 * 86400, -60 * 86400):
+        clock.advance(seconds)
+        assert outbox.claim("one") is None
+    outbox.delivered(claimed, {})
+    assert outbox.backlog() == []
+
+
+def test_a_claim_that_nobody_settles_any_more_is_given_out_again_with_the_same_key(outbox):
     outbox.store(FIRST, {"one": [0]})
     lost = outbox.claim("one")
-    clock.advance(LEASE_SECONDS - 1)
+    outbox.lost(lost)
+    again = outbox.claim("one")
+    assert (again.idempotency_key, again.attempt) == (lost.idempotency_key, 2)
+    outbox.lost(lost)
+    assert outbox.claim("one") is None, "the second claim isn't the one that was lost"
+    outbox.delivered(again, {})
+    outbox.lost(again)
     assert outbox.claim("one") is None
-    clock.advance(1)
-    assert outbox.claim("one").idempotency_key == lost.idempotency_key
+
+
+def test_a_claim_whose_commit_failed_is_given_out_again(database, outbox):
+    outbox.store(FIRST, {"one": [0]})
+    broken, write = [True], database.write
+
+    def lose_the_answer(operation, *how, **options):
+        result = write(operation, *how, **options)
+        if broken and broken.pop():
+            raise StoreError("the connection broke after the commit")
+        return result
+
+    database.write = lose_the_answer
+    with pytest.raises(StoreError):
+        outbox.claim("one")
+    assert outbox.held == frozenset()
+    assert outbox.claim("one").attempt == 2
+
+
+def test_what_is_claimed_anew_before_its_last_try_is_noted_here_stays_claimed(database, outbox, clock):
+    """The thread that postponed it may be slower than the one that claims it next."""
+    outbox.store(FIRST, {"one": [0]})
+    first, second, write = outbox.claim("one"), [], database.write
+
+    def claim_in_between(operation, *how, **options):
+        result = write(operation, *how, **options)
+        database.write = write
+        second.append(outbox.claim("one"))
+        return result
+
+    database.write = claim_in_between
+    outbox.postponed(first, clock(), "no answer")
+    assert second[0].attempt == 2
+    assert outbox.held == {first.id}
 
 
 def test_a_dead_letter_is_sent_again_when_a_person_says_so(outbox, clock):
@@ -124,6 +173,45 @@ def test_a_dead_letter_is_sent_again_when_a_person_says_so(outbox, clock):
     assert outbox.retry(first.id) == DELIVERED
     assert outbox.claim("one") is None
     assert outbox.retry(first.id + 1) is None
+
+
+def die(outbox):
+    claimed = outbox.claim("one")
+    outbox.given_up(claimed, "refused")
+    return claimed.id
+
+
+def test_a_dead_letter_whose_alert_ended_since_is_not_told_any_more(outbox):
+    """It would open an incident at the receiver that nobody closes."""
+    outbox.store(FIRST, {"one": [0]})
+    dead = die(outbox)
+    outbox.store(group(("a", "resolved")), {"one": [0]})
+    assert outbox.retry(dead) == DEAD, "its end waits"
+    assert die(outbox) == dead
+    end = outbox.claim("one")
+    with pytest.raises(Outdated, match=f"notification {dead} is no longer so: a changed since"):
+        outbox.retry(dead)
+    outbox.delivered(end, {})
+    with pytest.raises(Outdated):
+        outbox.retry(dead)
+    assert outbox.claim("one") is None
+
+
+def test_a_dead_end_of_what_fires_again_is_not_told_any_more(outbox):
+    outbox.store(group(("a", "resolved")), {"one": [0]})
+    dead = die(outbox)
+    outbox.store(FIRST, {"one": [0]})
+    outbox.delivered(outbox.claim("one"), {})
+    with pytest.raises(Outdated):
+        outbox.retry(dead)
+
+
+def test_what_was_muted_and_has_ended_is_not_told_any_more(outbox, database, clock):
+    outbox.store(FIRST, {}, {"one": Muted([0], clock() + 60)})
+    outbox.store(group(("a", "resolved")), {})
+    (entry,) = History(database).notifications({}, None, 9).entries
+    with pytest.raises(Outdated):
+        outbox.retry(entry["id"])
 
 
 def test_a_waiting_notification_can_be_hurried(outbox, clock):
@@ -190,7 +278,9 @@ def test_whatever_happens_nothing_is_lost_and_order_is_kept(tmp_path_factory, st
                     finished.append(claimed.group.alerts[0].fingerprint)
                 else:
                     held.append(claimed)
-        now[0] += LEASE_SECONDS
+        now[0] += 10
+        for lost in held:
+            outbox.lost(lost)
         while (claimed := outbox.claim("one")) is not None:
             finish(claimed)
         assert sorted(finished) == sorted(stored)

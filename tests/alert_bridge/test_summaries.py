@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from alert_bridge import summaries, webhook
-from alert_bridge.claiming import LEASE_SECONDS
 from alert_bridge.delivery import Backoff, Pause, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import NoInsights
@@ -155,13 +154,13 @@ def test_a_summary_under_way_when_the_process_ended_is_sent_again_with_the_same_
     assert after.backlog() == []
 
 
-def test_a_summary_whose_lease_ended_is_given_out_as_a_whole(limited_outbox, clock):
+def test_a_summary_that_is_lost_is_given_out_as_a_whole(limited_outbox):
     for name in "xab":
         post(limited_outbox, f"{name}+", key=name)
     limited_outbox.delivered(limited_outbox.claim("one"), {})
     lost = limited_outbox.claim("one")
     assert limited_outbox.claim("one") is None
-    clock.advance(LEASE_SECONDS)
+    limited_outbox.lost(lost)
     assert limited_outbox.claim("one").idempotency_key == lost.idempotency_key
 
 
@@ -337,7 +336,8 @@ def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(
                 settle(claimed)
             else:
                 held.append(claimed)
-    clock.advance(LEASE_SECONDS)
+    for lost in held:
+        outbox.lost(lost)
     for _ in range(3 + len(stored)):
         clock.advance(60)
         while (claimed := claim()) is not None:

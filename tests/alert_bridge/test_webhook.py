@@ -76,6 +76,25 @@ def test_what_can_never_be_valid_is_refused(body):
         webhook.parse(body)
 
 
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [("startsAt", "0001-01-01T00:00:00+01:00"), ("startsAt", "9999-12-31T23:59:59-01:00"),
+     ("endsAt", "9999-12-31T23:59:59-01:00")],
+)  # fmt: skip
+def test_a_time_that_utc_can_not_say_is_refused_not_tried_for_ever(name, time):
+    body = json.loads(webhook_body(("a", "resolved")))
+    body["alerts"][0][name] = time
+    with pytest.raises(InvalidBody, match=r"`alerts\[0\]` has a time outside of the years 1 to 9999"):
+        webhook.parse(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("end", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00"])
+def test_the_zero_time_is_no_end(end):
+    body = json.loads(webhook_body())
+    body["alerts"][0]["endsAt"] = end
+    assert webhook.parse(json.dumps(body).encode()).alerts[0].firing
+
+
 def test_fields_of_newer_alertmanagers_are_no_error():
     group = webhook.parse(webhook_body(routeLabels={"a": "b"}, notification_reason="new alerts added"))
     assert group.reason == "new alerts added"
