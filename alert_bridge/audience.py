@@ -123,7 +123,7 @@ def release(connection: Connection, now: float, route: Routing) -> list[Due]:
     ]
 
 
-def instead(connection: Connection, receiver: str, dead: int, fallback: str) -> list[Due]:
+def instead(connection: Connection, receiver: str, dead: int, fallback: str | None) -> list[Due]:
     """What a receiver's `fallback` is to be told instead of the receiver that could not be told of `dead` (an id).
 
     With the ends of these alerts that were stored for the receiver since, since those may well reach it, and with each
@@ -133,7 +133,7 @@ def instead(connection: Connection, receiver: str, dead: int, fallback: str) -> 
     table = notifications.c
     columns = (table.id, table.group_id, table.positions, table.incident)
     this = connection.execute(select(*columns, table.ack).where(table.id == dead)).one()
-    if this.ack is not None:
+    if this.ack is not None or fallback is None:
         return []
     since = select(*columns).where(
         notifications.c.receiver == receiver,

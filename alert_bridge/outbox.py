@@ -191,7 +191,7 @@ class Outbox:
             if finished and memory is not None and notification.summary is None:
                 claiming.remember(connection, notification.receiver, [notification.group.incident], memory)
             told: dict[str, None] = {}
-            for dead in finished if fallback is not None else ():
+            for dead in finished:
                 for due in audience.instead(connection, notification.receiver, dead, fallback):
                     queueing.enqueue(connection, now, self._terms, due)
                     told[due.receiver] = None

@@ -1,6 +1,7 @@
 """What is kept and for how long: finished things go after `retention`, or earlier when there are too many.
 
-Never goes what still waits, a dead letter within the retention, or the last word on an incident that still fires.
+Never goes what still waits, a dead letter within the retention, or the last word on an incident that still fires: that
+of Alertmanager, and to each receiver, which is to hear the end.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
 
 from alert_bridge.database import Database
-from alert_bridge.schema import DEAD, FIRING, acks, alerts, events, groups, memories, notifications
+from alert_bridge.schema import DEAD, FIRING, MUTED, acks, alerts, events, groups, memories, notifications
 from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
@@ -97,6 +98,7 @@ class Retention:
             groups.c.body,
             (~exists().where(later.c.incident == groups.c.incident, later.c.id > groups.c.id)).label("latest"),
             exists().where(of_group, alerts.c.status == FIRING).label("fires"),
+            _last_to_someone().label("last_told"),
             select(func.count()).where(of_group).scalar_subquery().label("alerts"),
         )
         with self._database.read() as connection:
@@ -105,7 +107,10 @@ class Retention:
             ).all()
         return [
             _Candidate(
-                row.id, row.alerts, row.stored_at, bool(row.latest) and (bool(row.fires) or _truncated(row.body))
+                row.id,
+                row.alerts,
+                row.stored_at,
+                bool(row.fires and row.last_told) or (bool(row.latest) and (bool(row.fires) or _truncated(row.body))),
             )
             for row in rows
         ]
@@ -142,6 +147,23 @@ class Retention:
             connection.execute(unknown)
 
         self._database.write(operation)
+
+
+def _last_to_someone() -> ColumnElement[bool]:
+    """Whether a receiver was told of the group, of nothing later in its incident, and the incident still fires."""
+    told, since, newer = notifications.alias("told"), notifications.alias("since"), groups.alias("newer")
+    heard = exists().where(
+        since.c.incident == told.c.incident,
+        since.c.receiver == told.c.receiver,
+        since.c.id > told.c.id,
+        since.c.state != MUTED,
+        since.c.ack.is_(None),
+    )
+    newest = select(func.max(newer.c.id)).where(newer.c.incident == groups.c.incident).scalar_subquery()
+    return and_(
+        exists().where(told.c.group_id == groups.c.id, told.c.state != MUTED, ~heard),
+        exists().where(alerts.c.group_id == newest, alerts.c.status == FIRING),
+    )
 
 
 def _truncated(frame: str) -> bool:

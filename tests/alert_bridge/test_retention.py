@@ -4,9 +4,11 @@ from sqlalchemy import func, select
 from alert_bridge import schema, webhook
 from alert_bridge.history import History
 from alert_bridge.notifier import Ack
+from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
 from alert_bridge.queueing import Terms
 from alert_bridge.retention import STEP_ALERTS, STEP_EVENTS, STEP_GROUPS, Retention
+from alert_bridge.router import Muted
 from alert_bridge.testing import webhook_body
 from cloudpulse.errors import StoreError
 
@@ -66,6 +68,35 @@ def test_the_last_word_on_what_still_fires_stays(database, outbox, retention, cl
     clock.advance(400 * DAY)
     retention.prune()
     assert told(database) == ["cut", "late"]
+
+
+def test_who_was_told_once_hears_the_end_however_long_it_fires(database, outbox, retention, clock):
+    """Its route is mute since, or another one takes the alert."""
+    outbox.store(group(("a", "firing")), {"one": [0], "two": [0]})
+    for receiver in ("one", "two"):
+        outbox.delivered(outbox.claim(receiver), {})
+    for n in range(3):
+        clock.advance(20 * DAY)
+        outbox.store(group(("a", "firing"), (f"b{n}", "firing")), {"two": [0, 1]})
+        outbox.delivered(outbox.claim("two"), {})
+        retention.prune()
+    assert left(database, schema.groups) == 3, "the first, which `one` was told of, and those within the retention"
+    named = {name: LogReceiver(name=name) for name in ("one", "two")}
+    outbox.configure(Terms(600, 3600, named))
+    outbox.store(group(("a", "resolved"), ("b2", "resolved")), {"two": [0, 1]})
+    assert outbox.claim("one").group.over
+    clock.advance(31 * DAY)
+    retention.prune()
+    assert left(database, schema.groups) == 1, "only the end that waits"
+
+
+def test_what_a_mute_route_keeps_stays_until_it_is_decided(database, outbox, retention, clock):
+    outbox.store(group(("a", "firing")), {}, {"one": Muted([0], clock() + 50 * DAY)})
+    tell(outbox, ("a", "firing"), ("b", "resolved"))
+    tell(outbox, ("a", "resolved"))
+    clock.advance(49 * DAY)
+    assert retention.prune() == 3
+    assert [entry["state"] for entry in History(database).notifications({}, None, 9).entries] == ["muted"]
 
 
 def test_what_waits_stays_however_old(database, outbox, retention, clock):
