@@ -263,10 +263,13 @@ class Outbox:
         """The receiver has it, and its notifier remembers that of the incident."""
 
         def operation(connection: Connection) -> None:
-            told = summaries.incidents(connection, notification)
-            forgets = notification.summary is not None or notification.memory
-            if self._finish(connection, notification, state=DELIVERED) and (forgets or memory):
-                _remember(connection, notification.receiver, told, {} if notification.summary else memory)
+            if not self._finish(connection, notification, state=DELIVERED):
+                return
+            if notification.summary is not None:
+                over = [one.group.incident for one in notification.summary.ended]
+                _remember(connection, notification.receiver, over, {})
+            elif notification.memory or memory:
+                _remember(connection, notification.receiver, [notification.group.incident], memory)
 
         self._settle(notification, operation)
 
@@ -491,7 +494,7 @@ def _contradicted(connection: Connection, known: int, group: AlertGroup) -> bool
 
 
 def _remember(connection: Connection, receiver: str, incidents: Sequence[str], memory: Memory) -> None:
-    """For one incident; several, which were told in one summary, forget."""
+    """For one incident; several, which a summary has told the end of, are forgotten."""
     mine = and_(memories.c.receiver == receiver, memories.c.incident.in_(incidents))
     connection.execute(delete(memories).where(mine))
     if memory and len(incidents) == 1:

@@ -116,8 +116,12 @@ class Inquiry:
         asked = [one for one in alerts if self._settings.match.items() <= one.labels.items()]
         readings = self._readings(asked) if self._settings.expressions else {}
         mine = [(one, readings[one.generator_url]) for one in asked if one.generator_url in readings]
-        values = {one.fingerprint: own.value for one, read in mine if (own := read.own(one.labels)) is not None}
-        self._found(values={key: value for key, value in values.items() if math.isfinite(value)})
+        values, texts = {}, {}
+        for alert, read in mine:
+            if (own := read.own(alert.labels)) is not None and math.isfinite(own.value):
+                values[alert.fingerprint] = own.value
+                texts[alert.fingerprint] = read.condition.unit.text(own.value)
+        self._found(values=values, texts=texts)
         lines = []
         for alert, read in mine[:MOST_OUTLOOKS]:
             with self._step(alert.generator_url):
