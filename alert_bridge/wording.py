@@ -10,7 +10,7 @@ from typing import overload
 
 import jinja2
 
-from alert_bridge.channels import CHANNELS, Moment, Name, clean, web_url
+from alert_bridge.channels import BREAK, CHANNELS, INDENT, Moment, Name, clean, web_url
 from alert_bridge.insight import Companion, Outlook
 from alert_bridge.notifier import Ack, Message
 from alert_bridge.templating import Templates, own, render, sandbox
@@ -105,8 +105,10 @@ class Wording:
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
         if key == "title":
             return " ".join(line.strip() for line in lines)
+        if self._channel == "html":  # where spaces at the beginning don't show
+            lines = [INDENT + line.lstrip() if line.startswith(" ") else line for line in lines]
         # In Markdown a single line break is none.
-        return {"html": "<br>\n", "markdown": "\n\n"}.get(self._channel, "\n").join(lines)
+        return {"html": BREAK, "markdown": "\n\n"}.get(self._channel, "\n").join(lines)
 
 
 def kind(message: Message) -> str:

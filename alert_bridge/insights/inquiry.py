@@ -262,15 +262,13 @@ class Inquiry:
         return read.paths(self._source, wanted, self._grid) if wanted else []
 
     def _subtitle(self, alert: Alert, read: Reading) -> str:
-        """What tells the series from others, and since when."""
+        """Since when, and what tells the series from others: the end is what may be cut off."""
         shown = [alert.labels[name] for name in sorted(read.names & alert.labels.keys() - _UNTOLD)][:MOST_LABELS]
         when = alert.starts_at if alert.firing else alert.ended_at or alert.starts_at
         moment = when.astimezone(self._settings.zone)
         today = datetime.fromtimestamp(self._grid.end, self._settings.zone).date() == moment.date()
-        since = (
-            f"{'firing since' if alert.firing else 'resolved at'} {moment:%H:%M}{'' if today else f', {moment:%-d %b}'}"
-        )
-        return " · ".join([*([", ".join(shown)] if shown else []), since])
+        since = f"{'since' if alert.firing else 'resolved at'} {moment:%H:%M}{'' if today else f', {moment:%-d %b}'}"
+        return " · ".join([since, *([", ".join(shown)] if shown else [])])
 
     @contextlib.contextmanager
     def _step(self, url: str | None = None) -> Iterator[None]:
