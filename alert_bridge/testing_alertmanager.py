@@ -23,7 +23,8 @@ RECEIVER = "cloud.pulse"
 class Alertmanager:
     """Posts to the bridge at `bridge_url`, its data in `place`; a context manager that waits until it is ready.
 
-    `port` is where it listens, one that is free unless given. `gossip` is the port of its cluster and `peers` those of the others; without them it is alone.
+    `port` is where it listens, one that is free unless given. `gossip` is the port of its cluster and `peers` those of
+    the others; without them it is alone.
     """
 
     def __init__(

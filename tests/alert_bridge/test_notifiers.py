@@ -232,10 +232,28 @@ def closed(connection):
     connection.sendall(b"HTTP/1.")
 
 
+def cut_in_its_head(connection):
+    """What a proxy that dies leaves of a 2xx: nobody knows whether the receiver has it."""
+    connection.recv(10)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-")
+
+
+def cut_behind_a_line_of_its_head(connection):
+    connection.recv(10)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+
+
 @over_http
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(silent, "timed out"), (dripping, "timed out"), (reset, "not reached"), (closed, "not reached")],
+    [
+        (silent, "timed out"),
+        (dripping, "timed out"),
+        (reset, "not reached"),
+        (closed, "not reached"),
+        (cut_in_its_head, "not reached"),
+        (cut_behind_a_line_of_its_head, "not reached"),
+    ],
 )
 def test_each_gives_a_broken_receiver_its_timeout_and_no_more(case, answer, reason, tmp_path):
     seconds = 0.2 if reason == "timed out" else 30  # a busy machine decides no test

@@ -99,7 +99,7 @@ def test_a_picture_that_can_not_be_uploaded_does_not_hold_up_the_text(broken, sl
 )
 def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch, capsys):
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
-    monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url))
+    monkeypatch.setattr("alert_bridge.connecting.Call._connect", only_to(slack.url))
     assert notifier.send(message(picture=PNG))["ts"] in slack.messages
     assert calls(slack) == ["chat.postMessage", "files.getUploadURLExternal"]
 
@@ -108,14 +108,14 @@ def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch
 def test_a_picture_goes_to_slacks_hosts(place, slack, notifier, monkeypatch):
     tried = []
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
-    monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url, tried))
+    monkeypatch.setattr("alert_bridge.connecting.Call._connect", only_to(slack.url, tried))
     notifier.send(message(picture=PNG))
     assert tried == [place.split("/")[2]]
 
 
 def only_to(url, tried=None):
     """Connect to this server only; keep who else was to be connected to."""
-    from alert_bridge.posting import Call
+    from alert_bridge.connecting import Call
 
     connect = Call._connect
 

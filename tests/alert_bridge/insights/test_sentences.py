@@ -87,7 +87,10 @@ def test_the_forecaster_knows_crossings_beyond_our_path() -> None:
     [
         (
             Trust("1h", 0.62, 0.79, 0.8),
-            "Lately this forecast was 38 % better than repeating the season, an hour ahead; 79 % of values fell in its 80 % band.",
+            (
+                "Lately this forecast was 38 % better than repeating the season, an hour ahead; "
+                "79 % of values fell in its 80 % band."
+            ),
         ),
         (Trust("15m", 1.0), "Lately this forecast was no better than repeating the season, 15 min ahead."),
         (
