@@ -34,8 +34,10 @@ def command(
 
     prometheus = config.read(config_path).section("prometheus", PrometheusSettings)
     source = Prometheus(prometheus)
-    with insights.asking(settings().insight, prometheus) as (found, registries):
-        bridge = Bridge(settings(), found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
+    given = settings()
+    expected = any(receiver.insight for receiver in given.all_receivers)
+    with insights.asking(given.insight, prometheus, expected=expected) as (found, registries):
+        bridge = Bridge(given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
         try:
             server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
             bridge.start()

@@ -14,6 +14,9 @@ from markupsafe import Markup
 
 Name = Literal["plain", "html", "slack", "markdown"]
 
+BREAK, INDENT = "<br>\n", "&emsp;"
+"""How HTML breaks a line and begins an indented one."""
+
 _LINE_BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _MARKDOWN = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=~)~|&(?=#?\w+;)")
 _LINE_START = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([-+=>#.)])", re.MULTILINE)

@@ -113,7 +113,7 @@ def finish(
 
 
 def remember(connection: Connection, receiver: str, incidents: Sequence[str], memory: Memory) -> None:
-    """For one incident; several, which were told in one summary, forget."""
+    """For one incident; several, which a summary has told the end of, are forgotten."""
     mine = and_(memories.c.receiver == receiver, memories.c.incident.in_(incidents))
     connection.execute(delete(memories).where(mine))
     if memory and len(incidents) == 1:

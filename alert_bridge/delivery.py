@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alert_bridge.audience import Routing
-from alert_bridge.insight import Insights
+from alert_bridge.insight import NOTHING, Insights
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed, Message, Notification, Notifier
 from alert_bridge.outbox import Outbox
@@ -127,9 +127,9 @@ class Worker:
     def _deliver(self, notification: Notification) -> None:
         with logs.correlation("notification", notification.idempotency_key):
             try:
-                memory = self._notifier.send(
-                    Message(notification, self._insights.of(notification.group), self._links(notification))
-                )
+                # That someone has taken it is all that an ack tells.
+                insight = NOTHING if notification.ack is not None else self._insights.of(notification.group)
+                memory = self._notifier.send(Message(notification, insight, self._links(notification)))
             except DeliveryFailed as error:
                 self._failed(notification, error)
             except Exception as error:  # noqa: BLE001  see below

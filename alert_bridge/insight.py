@@ -35,12 +35,16 @@ class Companion:
 
 @dataclass(frozen=True)
 class Insight:
-    """What was found in time. `picture` is a PNG; `values` are now's, by fingerprint; `company` most related first."""
+    """What was found in time. `picture` is a PNG; `company` is the most related first.
+
+    `values` are now's, by fingerprint, and `texts` the same as people read them, with their unit.
+    """
 
     picture: bytes | None = None
     outlooks: tuple[Outlook, ...] = ()
     company: tuple[Companion, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING = Insight()

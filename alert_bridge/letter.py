@@ -14,7 +14,7 @@ from typing import Final
 
 import idna
 
-from alert_bridge.channels import clean
+from alert_bridge.channels import BREAK, INDENT, clean
 
 SUBJECT_CHARACTERS = 250
 
@@ -34,7 +34,9 @@ _PAGE: Final = """\
 body {{ margin: 0; padding: 16px; font: 16px/1.45 -apple-system, "Segoe UI", Roboto, sans-serif; \
 overflow-wrap: anywhere; }}
 h1 {{ margin: 0 0 12px; padding-left: 12px; border-left: 6px solid {colour}; font-size: 20px; line-height: 1.25; }}
-img {{ display: block; max-width: 100%; height: auto; margin: 0 0 12px; }}
+img {{ display: block; max-width: 100%; height: auto; margin: 0 0 12px; border-radius: 6px; }}
+a {{ display: inline-block; padding: 10px 0; }}
+.in {{ padding-left: 1em; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #121212; color: #e8e8e8; }} a {{ color: #8ab4f8; }} }}
 </style></head>
 <body><h1>{title}</h1>
@@ -97,7 +99,15 @@ class Letter:
     def _page(self, title: str) -> str:
         shown = html.escape(title)
         picture = f'<img src="cid:{self._picture_id}" alt="Chart: {shown}">\n' if self.picture is not None else ""
-        return _PAGE.format(title=shown, colour=self.colour, picture=picture, body=clean(self.body))
+        return _PAGE.format(title=shown, colour=self.colour, picture=picture, body=_lines(clean(self.body)))
+
+
+def _lines(body: str) -> str:
+    """Each line an element of its own, so that what is indented stays so where it wraps."""
+    return "\n".join(
+        f'<div class="in">{line.removeprefix(INDENT)}</div>' if line.startswith(INDENT) else f"<div>{line}</div>"
+        for line in body.split(BREAK)
+    )
 
 
 def address(text: str) -> Address:

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from alert_bridge.connecting import Call
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.posting import Call
 from cloudpulse.config import ClientTls
 from cloudpulse.errors import ConfigError
 

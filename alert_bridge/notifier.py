@@ -41,11 +41,25 @@ class Ack(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @dataclass(frozen=True)
+class Ended:
+    """An incident that is over by its last `group`, and what the notifier kept of it: it is forgotten after this."""
+
+    group: AlertGroup
+    memory: Memory
+
+
+@dataclass(frozen=True)
 class Summary:
-    """Why one message stands for many: a rate limit held back so many notifications, of so many incidents."""
+    """Why one message stands for many: a rate limit held back so many notifications, of so many incidents.
+
+    `acks` are those among them that hold, by the fingerprint of what was taken. `ended` are the incidents that are over
+    now and that the notifier remembers; it goes on remembering those that are not.
+    """
 
     notifications: int
     incidents: int
+    acks: Mapping[str, Ack] = field(default_factory=dict)
+    ended: tuple[Ended, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Notification:
 
     With an `ack` it tells that someone has taken these alerts. With a `summary` the group is made of the last ones of
     several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
-    for the first, after a summary, and once the incident is over. `progress` is what it kept when its last attempt at
+    for the first, for a summary, and once the incident is over. `progress` is what it kept when its last attempt at
     this very notification failed (DeliveryFailed), such as who has it already. `instead_of` names the receiver that
     could not be told, where this one is its fallback.
     """

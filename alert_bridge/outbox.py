@@ -167,12 +167,13 @@ class Outbox:
         """The receiver has it, and its notifier remembers that of the incident."""
 
         def operation(connection: Connection) -> None:
-            told = summaries.incidents(connection, notification)
-            forgets = notification.summary is not None or notification.memory
-            finished = claiming.finish(connection, self._clock(), notification, self.replica, DELIVERED)
-            if finished and (forgets or memory):
-                kept = {} if notification.summary else memory
-                claiming.remember(connection, notification.receiver, told, kept)
+            if not claiming.finish(connection, self._clock(), notification, self.replica, DELIVERED):
+                return
+            if notification.summary is not None:
+                over = [one.group.incident for one in notification.summary.ended]
+                claiming.remember(connection, notification.receiver, over, {})
+            elif notification.memory or memory:
+                claiming.remember(connection, notification.receiver, [notification.group.incident], memory)
 
         self._settle(notification, operation)
 

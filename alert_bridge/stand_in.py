@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import requests
 
+from alert_bridge.connecting import Call, watched_session
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.posting import Call, check_status, place, reason, watched_session
+from alert_bridge.posting import check_status, place, reason
 from cloudpulse.clock import Clock
 from cloudpulse.config import ClientTls
 

@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 
 from alert_bridge import webhook
-from alert_bridge.notifier import Notification, RateLimit, Summary
-from alert_bridge.schema import alerts, claimed, delivered, groups, hasty, notifications, pending
+from alert_bridge.notifier import Ack, Ended, Notification, RateLimit, Summary
+from alert_bridge.schema import alerts, claimed, delivered, groups, hasty, memories, notifications, pending
 from alert_bridge.webhook import Alert, AlertGroup
 
 MOST_NOTIFICATIONS = 1000
@@ -145,7 +145,12 @@ def load(connection: Connection, key: str) -> Notification:
         stored_at=rows[0].stored_at,
         give_up_at=max(row.give_up_at for row in rows),
         group=merge(key, told),
-        summary=Summary(notifications=len(rows), incidents=len({row.incident for row in rows})),
+        summary=Summary(
+            notifications=len(rows),
+            incidents=len({row.incident for row in rows}),
+            acks=_acks(rows, told),
+            ended=_ended(connection, rows[0].receiver, told),
+        ),
         instead_of=", ".join(sorted({row.instead_of for row in rows if row.instead_of})),
     )
 
@@ -173,6 +178,33 @@ def merge(key: str, told: Sequence[AlertGroup]) -> AlertGroup:
         external_url=told[-1].external_url,
         truncated_alerts=sum(truncated.values()) + len(alerts) - len(shown),
     )
+
+
+def _acks(rows: Sequence[Row[*tuple[Any, ...]]], told: Sequence[AlertGroup]) -> dict[str, Ack]:
+    """What is taken, by fingerprint. What is told as firing after its ack isn't any more, or it would be silenced."""
+    found: dict[str, Ack] = {}
+    for row, group in zip(rows, told, strict=True):
+        ack = None if row.ack is None else msgspec.json.decode(row.ack, type=Ack)
+        for alert in group.alerts:
+            if ack is not None:
+                found[alert.fingerprint] = ack
+            else:
+                found.pop(alert.fingerprint, None)
+    return found
+
+
+def _ended(connection: Connection, receiver: str, told: Sequence[AlertGroup]) -> tuple[Ended, ...]:
+    last = {group.incident: group for group in told}
+    over = [incident for incident, group in last.items() if group.over]
+    found: list[Ended] = []
+    for start in range(0, len(over), _CHUNK):
+        mine = memories.c.receiver == receiver, memories.c.incident.in_(over[start : start + _CHUNK])
+        query = select(memories.c.incident, memories.c.body).where(*mine).order_by(memories.c.incident)
+        found += [
+            Ended(last[row.incident], msgspec.json.decode(row.body, type=dict[str, str]))
+            for row in connection.execute(query)
+        ]
+    return tuple(found)
 
 
 def _told(connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[AlertGroup]:

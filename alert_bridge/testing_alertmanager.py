@@ -23,10 +23,19 @@ RECEIVER = "cloud.pulse"
 class Alertmanager:
     """Posts to the bridge at `bridge_url`, its data in `place`; a context manager that waits until it is ready.
 
-    `gossip` is the port of its cluster and `peers` those of the others; without them it is alone.
+    `port` is where it listens, one that is free unless given. `gossip` is the port of its cluster and `peers` those of
+    the others; without them it is alone.
     """
 
-    def __init__(self, place: Path, bridge_url: str, *, gossip: int | None = None, peers: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        place: Path,
+        bridge_url: str,
+        *,
+        port: int | None = None,
+        gossip: int | None = None,
+        peers: Sequence[int] = (),
+    ) -> None:
         place.mkdir(exist_ok=True)
         config = {
             "route": {
@@ -41,7 +50,7 @@ class Alertmanager:
             ],
         }
         (place / "alertmanager.yml").write_text(json.dumps(config), encoding="utf-8")
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{port or free_port()}"
         cluster = ["--cluster.listen-address="]
         if gossip is not None:
             cluster = [

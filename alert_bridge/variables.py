@@ -10,13 +10,24 @@ from alert_bridge.channels import Moment
 
 
 @dataclass(frozen=True)
+class AckView:
+    """Who has taken it until when; `whole` when nothing else of the incident still fires."""
+
+    by: str
+    until: Moment
+    comment: str
+    whole: bool
+
+
+@dataclass(frozen=True)
 class AlertView:
     """One alert.
 
-    `title` is its labels beside those that all have in common. `since` and `ended` are written as "14:32 UTC",
-    with the date when it is another day's, and in the reader's time zone where the channel (Slack) knows it; `ended`
-    is nothing while it fires. `value` is now's, asked again, and empty
-    where it isn't known; annotations are those of the last time that it fired. `outlook` are sentences.
+    `title` is its labels beside those that all have in common, or all of them; its name in front where alerts of
+    several names are told of. `since` and `ended` are written as "14:32 UTC", with the date when it is another day's,
+    and in the reader's time zone where the channel (Slack) knows it; `ended` is nothing while it fires. `value` is
+    now's, asked again, and empty where it isn't known; annotations are those of the last time that it fired. `outlook`
+    are sentences. `ack` is nothing but in a summary, where someone has taken it meanwhile.
     """
 
     name: str
@@ -30,16 +41,7 @@ class AlertView:
     ended: Moment | None
     value: str
     outlook: Sequence[str]
-
-
-@dataclass(frozen=True)
-class AckView:
-    """Who has taken it until when; `whole` when nothing else of the incident still fires."""
-
-    by: str
-    until: Moment
-    comment: str
-    whole: bool
+    ack: AckView | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class HeldBack:
 
 @dataclass(frozen=True)
 class Links:
-    """Where to click; each empty unless it is http or https, and all of them where the channel has buttons."""
+    """Where to click; each empty unless it is http or https, and all of them where the channel has buttons.
+
+    `runbook` and `prometheus` are empty, too, where alerts have different ones.
+    """
 
     undo: str = ""
     runbook: str = ""
@@ -66,7 +71,8 @@ class Variables:
     """The variables of a template.
 
     `kind` is firing, update (told before, or some have resolved), resolved, ack or summary. `name` is the alert's, or
-    "3 alerts: A, B"; `where` the group's labels beside it. `labels`, `annotations`, `severity`, `summary` and
+    "3 alerts: A, B"; `where` the labels that all have in common
+    beside the name and the severity, what they are grouped by first. `labels`, `annotations`, `severity`, `summary` and
     `description` are what all alerts have in common. `firing` and `resolved` hold the alerts; `listed` as many of
     both as the message has room for, `more` how many others there are, `left_out` how many Alertmanager left out.
     `since` is the first start, `ended` the last end once nothing fires. `company` are other forecasts that are unusual

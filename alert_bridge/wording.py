@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import overload
 
 import jinja2
 
-from alert_bridge.channels import CHANNELS, Moment, Name, clean, web_url
+from alert_bridge.channels import BREAK, CHANNELS, INDENT, Moment, Name, clean, web_url
 from alert_bridge.insight import Companion, Outlook
 from alert_bridge.notifier import Ack, Message
 from alert_bridge.templating import Templates, own, render, sandbox
 from alert_bridge.variables import AckView, AlertView, HeldBack, Links, Variables
-from alert_bridge.webhook import Alert
+from alert_bridge.webhook import Alert, AlertGroup
 from cloudpulse import logs
 
 LADDER = ((20, 600), (10, 300), (5, 200), (2, 120), (1, 80), (0, 40))
 """How many alerts are listed and how long each text of theirs may be; the first that fits is sent."""
 
+WHERE_CHARACTERS = 120
+"""Of the labels in a title, which a phone shows three lines of."""
+
 LAST_SECOND = 253402300799
 """Of the year 9999."""
 
 NAMELESS = "alert without a name"
+_IN_TITLES = frozenset({"alertname", "severity"})
 
 log = logs.get(__name__)
 
@@ -101,8 +105,10 @@ class Wording:
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
         if key == "title":
             return " ".join(line.strip() for line in lines)
+        if self._channel == "html":  # where spaces at the beginning don't show
+            lines = [INDENT + line.lstrip() if line.startswith(" ") else line for line in lines]
         # In Markdown a single line break is none.
-        return {"html": "<br>\n", "markdown": "\n\n"}.get(self._channel, "\n").join(lines)
+        return {"html": BREAK, "markdown": "\n\n"}.get(self._channel, "\n").join(lines)
 
 
 def kind(message: Message) -> str:
@@ -127,15 +133,20 @@ def links(message: Message) -> Links:
     """Where to click; for notifiers that have buttons for them."""
     group = message.notification.group
     told = [alert for alert in group.alerts if alert.firing] or group.alerts
-    runbooks = (web_url(alert.annotations.get("runbook_url", "")) for alert in told)
     ack = message.notification.ack
     return Links(
         undo=web_url(ack.undo_url) if ack else "",
-        runbook=next(filter(None, runbooks), ""),
+        runbook=_only(alert.annotations.get("runbook_url", "") for alert in told),
         ack=web_url(message.ack_url),
-        prometheus=web_url(told[0].generator_url),
+        prometheus=_only(alert.generator_url for alert in told),
         alertmanager=web_url(group.external_url),
     )
+
+
+def _only(urls: Iterable[str]) -> str:
+    """The one that there is: of several none is the right one for all alerts."""
+    first, *others = set(filter(None, urls)) or {""}
+    return "" if others else web_url(first)
 
 
 def _variables(message: Message, count: int, width: int, *, with_links: bool) -> Variables:
@@ -153,7 +164,7 @@ def _variables(message: Message, count: int, width: int, *, with_links: bool) ->
         kind=kind(message),
         name=_name(message, width),
         severity=_clip(severity(message), 20),
-        where=_clip(_labels(group.group_labels, {"alertname", "severity"}), width),
+        where=_clip(_where(group), min(width, WHERE_CHARACTERS)),
         firing=_Lazily(firing, view),
         resolved=_Lazily(resolved, view),
         listed=[view(alert) for alert in itertools.islice(itertools.chain(firing, resolved), count)],
@@ -185,17 +196,22 @@ class _Views:
     def __init__(self, message: Message, seen: datetime, width: int) -> None:
         self._seen = seen
         self._width = width
-        self._values = message.insight.values
+        self._values, self._texts = message.insight.values, message.insight.texts
         self._outlooks = {outlook.fingerprint: outlook for outlook in message.insight.outlooks}
-        self._common = set(message.notification.group.common_labels) | {"alertname"}
+        common = message.notification.group.common_labels
+        self._common = {*common, "alertname"}
+        self._named = "alertname" in common
+        summary = message.notification.summary
+        self._acks = summary.acks if summary is not None else {}
 
     def __call__(self, alert: Alert) -> AlertView:
         name = _clip(alert.labels.get("alertname", NAMELESS), self._width)
         ended = None if alert.firing else alert.ended_at
         outlook = self._outlooks.get(alert.fingerprint, Outlook(alert.fingerprint))
+        value = self._texts.get(alert.fingerprint) or _number(self._values.get(alert.fingerprint, math.nan))
         return AlertView(
             name=name,
-            title=_clip(_labels(alert.labels, self._common), self._width) or name,
+            title=_clip(self._title(alert), self._width) or name,
             labels=alert.labels,
             annotations=alert.annotations,
             summary=_clip(alert.annotations.get("summary", ""), self._width),
@@ -203,9 +219,16 @@ class _Views:
             firing=alert.firing,
             since=_moment(alert.starts_at, self._seen),
             ended=_moment(ended, self._seen) if ended else None,
-            value=_number(self._values.get(alert.fingerprint, math.nan)),
+            value=value,
             outlook=[_clip(sentence, 300) for sentence in sentences(outlook)],
+            ack=_ack(self._acks.get(alert.fingerprint), self._seen, self._width),
         )
+
+    def _title(self, alert: Alert) -> str:
+        """What tells it from the others, or from all other alerts of its name."""
+        told = _labels(alert.labels, self._common) or _labels(alert.labels, _IN_TITLES)
+        name = "" if self._named else alert.labels.get("alertname", NAMELESS)
+        return ": ".join(filter(None, (name, told)))
 
 
 class _Lazily(Sequence[AlertView]):
@@ -239,8 +262,14 @@ def _name(message: Message, width: int) -> str:
     return f"{len(alerts)} alerts: {shown}" + (" and others" if len(names) > 3 else "")
 
 
-def _labels(labels: Mapping[str, str], hidden: set[str]) -> str:
+def _labels(labels: Mapping[str, str], hidden: Collection[str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in hidden)
+
+
+def _where(group: AlertGroup) -> str:
+    """What all alerts have in common, what they were grouped by first."""
+    rest = _labels(group.common_labels, {*group.group_labels, *_IN_TITLES})
+    return ", ".join(filter(None, (_labels(group.group_labels, _IN_TITLES), rest)))
 
 
 def _companion(one: Companion) -> str:

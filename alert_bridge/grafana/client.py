@@ -20,6 +20,8 @@ TAGS_LENGTH = 500
 """Characters of an annotation's tags as JSON: `[annotations] tags_length` of Grafana's own config, its least."""
 MOST_FOUND = 1000
 NOT_FOUND = 404
+"""What PATCH and DELETE answer for an annotation that is gone (`findAnnotationByID` of Grafana's pkg/api/annotations.go
+since 8.3; versions before that said 500)."""
 
 
 _NAMES = {"time_end": "timeEnd", "dashboard": "dashboardUID", "panel": "panelId"}

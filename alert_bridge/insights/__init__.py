@@ -21,15 +21,18 @@ QUERY_SECONDS = 2.0
 
 @contextlib.contextmanager
 def asking(
-    settings: InsightSettings, prometheus: PrometheusSettings
+    settings: InsightSettings, prometheus: PrometheusSettings, *, expected: bool = True
 ) -> Iterator[tuple[Insights, tuple[CollectorRegistry, ...]]]:
-    """Insights that answer inside the `with`, and what shows their metrics."""
+    """Insights that answer inside the `with`, and what shows their metrics.
+
+    Unless it is `expected` that any receiver asks for them, what draws is loaded at the first picture only.
+    """
     if not settings.enabled:
         yield NoInsights(), ()
         return
     source = bounded(prometheus)
     service = PrometheusInsights(source, settings)
-    service.start()
+    service.start(warm=expected)
     try:
         yield service, (service.registry,)
     finally:

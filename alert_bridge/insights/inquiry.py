@@ -118,8 +118,12 @@ class Inquiry:
             return
         readings = self._readings(asked) if self._settings.expressions else {}
         mine = [(one, readings[one.generator_url]) for one in asked if one.generator_url in readings]
-        values = {one.fingerprint: own.value for one, read in mine if (own := read.own(one.labels)) is not None}
-        self._found(values={key: value for key, value in values.items() if math.isfinite(value)})
+        values, texts = {}, {}
+        for alert, read in mine:
+            if (own := read.own(alert.labels)) is not None and math.isfinite(own.value):
+                values[alert.fingerprint] = own.value
+                texts[alert.fingerprint] = read.condition.unit.text(own.value)
+        self._found(values=values, texts=texts)
         lines = []
         for alert, read in mine[:MOST_OUTLOOKS]:
             with self._step(alert.generator_url):
@@ -260,15 +264,13 @@ class Inquiry:
         return read.paths(self._source, wanted, self._grid) if wanted else []
 
     def _subtitle(self, alert: Alert, read: Reading) -> str:
-        """What tells the series from others, and since when."""
+        """Since when, and what tells the series from others: the end is what may be cut off."""
         shown = [alert.labels[name] for name in sorted(read.names & alert.labels.keys() - _UNTOLD)][:MOST_LABELS]
         when = alert.starts_at if alert.firing else alert.ended_at or alert.starts_at
         moment = when.astimezone(self._settings.zone)
         today = datetime.fromtimestamp(self._grid.end, self._settings.zone).date() == moment.date()
-        since = (
-            f"{'firing since' if alert.firing else 'resolved at'} {moment:%H:%M}{'' if today else f', {moment:%-d %b}'}"
-        )
-        return " · ".join([*([", ".join(shown)] if shown else []), since])
+        since = f"{'since' if alert.firing else 'resolved at'} {moment:%H:%M}{'' if today else f', {moment:%-d %b}'}"
+        return " · ".join([since, *([", ".join(shown)] if shown else [])])
 
     @contextlib.contextmanager
     def _step(self, url: str | None = None) -> Iterator[None]:

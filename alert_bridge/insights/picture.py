@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from alert_bridge.insights.path import Path
 from alert_bridge.insights.units import PLAIN, Unit
 
-WIDTH, HEIGHT, DPI = 6.4, 3.8, 200
+WIDTH, HEIGHT, DPI = 4.5, 3.1, 280
+"""Inches: a little more than the width of a phone, so that a point of a font there is nearly one."""
 COLOURS = 64
 DAY = 86400.0
-MOST_TITLE, MOST_SUBTITLE = 46, 72
+MOST_TITLE, MOST_SUBTITLE = 34, 60
 
 INK, QUIET, GRID = "#1b2733", "#64748b", "#e2e8f0"
 OWN, OTHERS, BAND, MEDIAN, LIMIT = "#1d4ed8", "#94a3b8", "#f59e0b", "#b45309", "#dc2626"
@@ -75,7 +76,7 @@ class Painter:
                 self._glyphs = _glyphs()
             figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
             canvas = FigureCanvasAgg(figure)
-            axes = figure.add_axes((0.125, 0.15, 0.855, 0.685))
+            axes = figure.add_axes((0.15, 0.165, 0.8, 0.665))
             worth, sign = _scale(scene)
             _draw(axes, scene, worth)
             self._titles(figure, scene)
@@ -105,7 +106,9 @@ class Painter:
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(GRID)
-        axes.figure.text(0.98, 0.028, str(self._zone), ha="right", fontsize=8, color=QUIET, family=_FONT)
+        axes.figure.text(
+            0.98, 0.028, str(self._zone).rpartition("/")[2], ha="right", fontsize=8, color=QUIET, family=_FONT
+        )
 
     def _plain(self, text: str, most: int) -> str:
         """One line of characters that the font has: others would be a warning, and boxes all the same."""
@@ -122,8 +125,8 @@ def _key(figure: Any, scene: Scene) -> None:
         share = f", {100 * (path.levels[-1] - path.levels[0]):.0f} % band" if len(path.levels) > 1 else ""
         entries.append((f"— expected{share}", MEDIAN))
     if scene.others:
-        entries.append(("— others of this alert", QUIET))
-    for place, (text, colour) in zip((0.02, 0.2, 0.52), entries, strict=False):
+        entries.append(("— others", QUIET))
+    for place, (text, colour) in zip((0.02, 0.22, 0.56), entries, strict=False):
         figure.text(place, 0.028, text, fontsize=8, color=colour, family=_FONT)
 
 

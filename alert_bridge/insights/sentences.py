@@ -64,7 +64,7 @@ def trust(given: Trust) -> str:
     held = ""
     if math.isfinite(given.inside):
         held = f"; {100 * given.inside:.0f} % of values fell in its {100 * given.band:.0f} % band"
-    return f"Lately {how} repeating the season, {_span(given.horizon)} ahead{held}."
+    return f"Lately this forecast was {how} repeating the season, {_span(given.horizon)} ahead{held}."
 
 
 def duration(seconds: float) -> str:

@@ -74,15 +74,16 @@ class PrometheusInsights:
         self._trial_at = 0.0
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._work, name="insight", daemon=True) for _ in range(WORKERS)]
-        self._threads.append(threading.Thread(target=self._warm, name="insight warms up", daemon=True))
         self.registry = CollectorRegistry()
         self._results = names.BRIDGE_INSIGHTS.counter(self.registry)
         self._duration = names.BRIDGE_INSIGHT_DURATION.histogram(self.registry, BUCKETS)
         for result in RESULTS:
             self._results.labels(result)
 
-    def start(self) -> None:
-        """Begin to answer, and load in the background what draws."""
+    def start(self, *, warm: bool = True) -> None:
+        """Begin to answer; `warm` loads in the background what draws, some 50 MB, before it is needed."""
+        if warm:
+            self._threads.append(threading.Thread(target=self._warm, name="insight warms up", daemon=True))
         for thread in self._threads:
             thread.start()
 

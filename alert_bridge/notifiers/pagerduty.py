@@ -77,7 +77,7 @@ class PagerDutyReceiver(ReceiverSettings, frozen=True, tag_field="type", tag="pa
             if url is not None and not usable(url):
                 raise ValueError(f"{name}: expected a URL such as https://host/path")
         check_timeout(self.timeout)
-        if getattr(self, "rate_limit", None) is not None:
+        if self.rate_limit is not None:
             raise ValueError(
                 "rate_limit: not for pagerduty, since one event for many incidents could close none of them"
             )

@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from alert_bridge.notifier import DeliveryFailed, Memory, Message, ReceiverSettings, Surroundings
+from alert_bridge.notifier import DeliveryFailed, Memory, Message, ReceiverSettings, Summary, Surroundings
 from alert_bridge.notifiers.slack_errors import Refused, check
 from alert_bridge.posting import HttpClient, check_timeout, checked_url, place, usable
 from alert_bridge.wording import Wording, kind, severity
@@ -32,6 +33,9 @@ from cloudpulse.durations import Duration
 T = TypeVar("T")
 
 MOST_ANSWER_BYTES = 1 << 20
+MOST_CLOSED = 20
+"""Messages brought up to date with one summary: chat.update may be called some fifty times a minute."""
+
 MOST_TEXT = 3000
 """Characters of a section's text; a message's own may be longer."""
 
@@ -135,8 +139,9 @@ class SlackNotifier:
         memory = message.notification.memory
         told_there = memory.get("to") == self._settings.channel  # not once the config names another
         root = _Posted(memory["channel"], memory["ts"]) if told_there else None
-        if told == "summary":
+        if message.notification.summary is not None:
             self._post(message, content)
+            self._close(message, message.notification.summary)
             return {}
         if root is not None:
             root = self._follow_up(message, content, root)
@@ -161,6 +166,21 @@ class SlackNotifier:
                 raise
             return None
         return root
+
+    def _close(self, message: Message, summary: Summary) -> None:
+        """Bring the messages of incidents that ended in a summary up to date, or they would look as if they fired.
+
+        The summary has been posted, and must not be again: what fails here is logged.
+        """
+        known = [one for one in summary.ended if one.memory.get("to") == self._settings.channel]
+        for one in known[:MOST_CLOSED]:
+            notification = replace(message.notification, group=one.group, summary=None)
+            where = {"channel": one.memory["channel"], "ts": one.memory["ts"]}
+            try:
+                self._ask(_Posted, "chat.update", {**where, **self._content(Message(notification))})
+            except DeliveryFailed as error:
+                log.warning("a message still looks as if it fired", receiver=self._settings.name, error=str(error))
+                return
 
     def _post(self, message: Message, content: Mapping[str, object], thread: _Posted | None = None) -> _Posted:
         key = message.notification.idempotency_key

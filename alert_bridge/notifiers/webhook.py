@@ -105,7 +105,8 @@ def body(message: Message, *, picture: bool) -> bytes:
     if notification.ack is not None:
         ours["ack"] = notification.ack
     if notification.summary is not None:
-        ours["summary"] = notification.summary
+        summary = notification.summary
+        ours["summary"] = {"notifications": summary.notifications, "incidents": summary.incidents, "acks": summary.acks}
     if notification.instead_of:
         ours["insteadOf"] = notification.instead_of
     if message.ack_url:

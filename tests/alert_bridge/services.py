@@ -388,7 +388,7 @@ class Mail(Service):
 
 def active_html(text: str) -> set[str]:
     """Targets of links, and tags beyond those that show text."""
-    ours = {"br", "strong", "a", "h1", "b", "html", "head", "meta", "title", "style", "body", "img"}
+    ours = {"br", "div", "strong", "a", "h1", "b", "html", "head", "meta", "title", "style", "body", "img"}
     tags = set(re.findall(r"</?([a-zA-Z][^\s/>]*)", text)) - ours
     return tags | {html.unescape(target) for target in re.findall(r'(?:href|src)="((?!cid:)[^"]*)', text)}
 

@@ -8,7 +8,7 @@ from alert_bridge import webhook
 from alert_bridge.delivery import HUNG_SECONDS, RETRY_AFTER_LIMIT_SECONDS, Backoff, Delivery, Worker
 from alert_bridge.insight import NoInsights
 from alert_bridge.metrics import BacklogMetrics, BridgeMetrics
-from alert_bridge.notifier import DeliveryFailed
+from alert_bridge.notifier import Ack, DeliveryFailed
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
 from alert_bridge.queueing import Terms
@@ -292,3 +292,24 @@ def test_stopping_does_not_wait_for_a_receiver_that_hangs(outbox, clock):
     assert [entry.state for entry in outbox.backlog()] == ["pending"]
     release.set()
     eventually(lambda: outbox.backlog() == [], 5)
+
+
+def test_an_ack_waits_for_no_insight(outbox, clock, registry):
+    class Asked(NoInsights):
+        def of(self, group):
+            raise AssertionError("an ack needs none")
+
+    notifier = Scripted()
+    metrics = BridgeMetrics(registry, ["one"])
+    worker = Worker("one", notifier, outbox, NoInsights(), clock, Backoff(1, 60), metrics, threading.Event())
+    store(outbox, ("a", "firing"))
+    assert worker.step()
+    outbox.acknowledge("a", Ack("ann", clock() + 60), lambda _: None)
+    assert Worker("one", notifier, outbox, Asked(), clock, Backoff(1, 60), metrics, threading.Event()).step()
+    assert [one.ack is not None for one in notifier.sent] == [False, True]
+    assert (
+        registry.get_sample_value(
+            "cloudpulse_alert_bridge_notifications_total", {"receiver": "one", "result": "delivered"}
+        )
+        == 2
+    )

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 import trustme
 
+from alert_bridge.connecting import refusal
 from alert_bridge.notifier import DeliveryFailed
-from alert_bridge.posting import HttpClient, place, refusal, usable
+from alert_bridge.posting import HttpClient, place, usable
 from cloudpulse.config import BasicAuth, ClientTls, Secret
 from cloudpulse.testing import serving
 

@@ -6,7 +6,7 @@ import pytest
 
 from alert_bridge import notifiers, webhook
 from alert_bridge.insight import Insight
-from alert_bridge.notifier import Ack, DeliveryFailed, Message, Notification, Summary
+from alert_bridge.notifier import Ack, DeliveryFailed, Ended, Message, Notification, Summary
 from alert_bridge.notifiers.slack import SlackReceiver
 from alert_bridge.testing import webhook_body
 from cloudpulse import config
@@ -64,7 +64,7 @@ def test_an_ack_of_a_part_leaves_the_message_as_it_is(slack, notifier):
     assert notifier.send(message(("a", "firing"), key="k2", memory=memory, ack=ack)) == memory
     root, answer = slack.messages.values()
     assert root["text"].startswith("[FIRING 2]")
-    assert answer["text"].startswith("[TAKEN by anna]")
+    assert answer["text"].startswith("[PARTLY TAKEN by anna]")
 
 
 def test_the_picture_is_uploaded_into_the_thread(slack, notifier):
@@ -99,7 +99,7 @@ def test_a_picture_that_can_not_be_uploaded_does_not_hold_up_the_text(broken, sl
 )
 def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch, capsys):
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
-    monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url))
+    monkeypatch.setattr("alert_bridge.connecting.Call._connect", only_to(slack.url))
     assert notifier.send(message(picture=PNG))["ts"] in slack.messages
     assert calls(slack) == ["chat.postMessage", "files.getUploadURLExternal"]
 
@@ -108,14 +108,14 @@ def test_a_picture_goes_nowhere_but_to_slack(place, slack, notifier, monkeypatch
 def test_a_picture_goes_to_slacks_hosts(place, slack, notifier, monkeypatch):
     tried = []
     monkeypatch.setattr(slack, "_upload_url", lambda request: {"upload_url": place, "file_id": "F1"})
-    monkeypatch.setattr("alert_bridge.posting.Call._connect", only_to(slack.url, tried))
+    monkeypatch.setattr("alert_bridge.connecting.Call._connect", only_to(slack.url, tried))
     notifier.send(message(picture=PNG))
     assert tried == [place.split("/")[2]]
 
 
 def only_to(url, tried=None):
     """Connect to this server only; keep who else was to be connected to."""
-    from alert_bridge.posting import Call
+    from alert_bridge.connecting import Call
 
     connect = Call._connect
 
@@ -163,6 +163,27 @@ def test_a_summary_is_a_message_of_its_own(slack, notifier):
     told = message(("a", "firing"), ("b", "firing"), key="k2", memory=memory, summary=Summary(37, 12))
     assert notifier.send(told) == {}
     assert "thread_ts" not in list(slack.messages.values())[1]
+
+
+def test_messages_of_incidents_that_end_in_a_summary_do_not_look_as_if_they_fired(slack, notifier):
+    memory = notifier.send(message(("a", "firing")))
+    over = Ended(message(("a", "resolved")).notification.group, memory)
+    elsewhere = Ended(over.group, {**memory, "to": "#other"})
+    told = message(("a", "resolved"), ("b", "firing"), key="k2", summary=Summary(3, 2, ended=(over, elsewhere)))
+    assert notifier.send(told) == {}
+    first, summary = slack.messages.values()
+    assert first["text"].startswith("[RESOLVED] Test")
+    assert first["attachments"][0]["color"] == "#2eb67d"
+    assert summary["text"].startswith("[SUMMARY, 1 firing, 1 resolved] Test")
+    assert slack.wrong == []
+
+
+def test_a_message_that_can_not_be_brought_up_to_date_repeats_no_summary(slack, notifier):
+    memory = notifier.send(message(("a", "firing")))
+    slack.refuse = lambda method: "message_not_found" if method == "chat.update" else None
+    over = Ended(message(("a", "resolved")).notification.group, memory)
+    assert notifier.send(message(("a", "resolved"), key="k2", summary=Summary(3, 2, ended=(over, over)))) == {}
+    assert calls(slack).count("chat.postMessage") == 2
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,35 @@ def test_acks_in_a_storm_are_part_of_a_summary(limited_outbox):
     limited_outbox.acknowledge("a", Ack(by="eve", until=2e9), lambda _: None)
     post(limited_outbox, "b+", key="b")
     (summary,) = told(limited_outbox)
-    assert (signs(summary), summary.summary) == ("a+ b+", Summary(notifications=2, incidents=2))
+    assert signs(summary) == "a+ b+"
+    assert summary.summary == Summary(2, 2, {"a": Ack(by="eve", until=2e9)})
+
+
+def test_what_is_told_as_firing_after_its_ack_is_not_taken_any_more(limited_outbox):
+    post(limited_outbox, "a+", key="a")
+    told(limited_outbox)
+    limited_outbox.acknowledge("a", Ack(by="eve", until=2e9), lambda _: None)
+    limited_outbox.acknowledge("a", None, lambda _: None)
+    (summary,) = told(limited_outbox)
+    assert summary.summary == Summary(2, 1)
+
+
+def test_a_summary_forgets_incidents_that_are_over_and_says_what_was_kept_of_them(limited_outbox, clock):
+    for name in "ab":
+        post(limited_outbox, f"{name}+", key=name)
+        limited_outbox.delivered(limited_outbox.claim("one"), {"message": name})
+    clock.advance(60)
+    post(limited_outbox, "c+", key="c")
+    told(limited_outbox)
+    post(limited_outbox, "a-", key="a")
+    post(limited_outbox, "b+", "d+", key="b")
+    (summary,) = told(limited_outbox)
+    assert [(dict(one.memory), one.group.over) for one in summary.summary.ended] == [({"message": "a"}, True)]
+    clock.advance(60)
+    post(limited_outbox, "a+", key="a", labels={"again": "yes"})
+    assert limited_outbox.claim("one").memory == {}
+    post(limited_outbox, "b+", "d+", "e+", key="b")
+    assert limited_outbox.claim("one").memory == {"message": "b"}
 
 
 def test_a_receiver_without_a_limit_is_told_each(limited_outbox):

@@ -62,7 +62,7 @@ def test_acks_and_summaries_are_told_as_such(receiver):
     app, url = receiver
     notifier = notifiers.build(WebhookReceiver(name="one", url=Secret(url)))
     notifier.send(message(ack=Ack("anna", 60.0, undo_url="https://bridge.example/undo", whole=False)))
-    notifier.send(message(summary=Summary(37, 12)))
+    notifier.send(message(summary=Summary(37, 12, {"a": Ack("anna", 60.0)})))
     ack, summary = (post["body"]["notification"] for post in app.posts)
     assert ack["ack"] == {
         "by": "anna",
@@ -71,7 +71,8 @@ def test_acks_and_summaries_are_told_as_such(receiver):
         "undoUrl": "https://bridge.example/undo",
         "whole": False,
     }
-    assert summary["summary"] == {"notifications": 37, "incidents": 12}
+    told = {"by": "anna", "until": 60.0, "comment": "", "undoUrl": "", "whole": True}
+    assert summary["summary"] == {"notifications": 37, "incidents": 12, "acks": {"a": told}}
 
 
 def genuine(body: bytes, header: str, secret: str, now: float, within_seconds: int = 300) -> bool:

@@ -1,10 +1,12 @@
 """What people read, and what templates of the user's can and can't do."""
 
+import dataclasses
 import html
 import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -46,7 +48,7 @@ def test_a_firing_alert_says_what_how_bad_since_when_what_next_and_where_to_clic
     )
     told = fixture("partially-resolved", insight=known, ack_url="https://bridge.example/ack?k=1")
     wording = Wording("plain")
-    assert wording.title(told) == "[FIRING warning, 1 resolved] CloudPulseHighCPUPredicted · namespace=shop"
+    assert wording.title(told) == "[FIRING warning, 1 resolved] CloudPulseHighCPUPredicted · namespace=shop, case=quick"
     assert wording.text(told).splitlines() == [
         "CloudPulseHighCPUPredicted predicted",
         "CPU forecast p90 above 85% in 2h",
@@ -57,8 +59,8 @@ def test_a_firing_alert_says_what_how_bad_since_when_what_next_and_where_to_clic
         "  MASE 0.7.",
         "✓ instance=10.0.0.0:9100, pod=web-0, resolved 14:35 UTC",
         "Unusual in the same minutes: web_rps (app=shop)",
-        "Runbook: https://runbooks.example/cpu",
         "Take it: https://bridge.example/ack?k=1",
+        "Runbook: https://runbooks.example/cpu",
         f"Prometheus: {told.notification.group.alerts[1].generator_url}",
         "Alertmanager: http://alertmanager.example:9093",
     ]
@@ -95,6 +97,11 @@ def test_values_are_written_as_people_read_them(value, shown):
     assert line == f"• pod=a{', ' if shown else ''}{shown}"
 
 
+def test_a_value_has_its_unit_where_that_is_known():
+    known = Insight(values={"a": 0.93}, texts={"a": "93 %"})
+    assert "• pod=a, now 93 %" in Wording("plain").text(message(insight=known)).splitlines()
+
+
 def test_slack_shows_times_in_the_readers_own_time_zone():
     lines = Wording("slack").text(message(("a", "firing"))).splitlines()
     assert lines[0] == "Firing since <!date^1795444325^{date_short_pretty} {time}|14:32 UTC>"
@@ -113,16 +120,55 @@ def test_a_value_that_is_not_known_is_not_shown():
 def test_an_ack_says_who_until_when_and_what_is_left():
     ack = Ack("anna", SEEN_AT + 3600, "on it", "https://bridge.example/undo", whole=False)
     told = message(("a", "firing"), ack=ack)
-    assert Wording("plain").title(told) == "[TAKEN by anna] Test"
+    assert Wording("plain").title(told) == "[PARTLY TAKEN by anna] Test"
     text = Wording("plain").text(told)
     assert text.startswith("Taken by anna until 16:20 UTC: on it\nOther alerts of this incident still fire")
     assert "Undo: https://bridge.example/undo" in text
 
 
 def test_a_summary_says_what_was_held_back():
-    told = message(("a", "firing"), summary=Summary(37, 12))
-    assert Wording("plain").title(told) == "[37 notifications of 12 incidents] Test"
-    assert "37 notifications of 12 incidents came faster than this receiver's rate limit" in Wording("plain").text(told)
+    told = message(("a", "firing"), ("b", "resolved"), summary=Summary(37, 12))
+    assert Wording("plain").title(told) == "[SUMMARY, 1 firing, 1 resolved] Test"
+    text = Wording("plain").text(told)
+    assert text.startswith("More than this receiver's rate limit allows: 37 notifications of 12 incidents in one.")
+
+
+def test_a_summary_says_who_has_taken_what_meanwhile():
+    told = message(("a", "firing"), ("b", "firing"), summary=Summary(3, 2, {"a": Ack("anna", SEEN_AT + 3600)}))
+    lines = Wording("plain").text(told).splitlines()
+    assert lines[1:3] == ["• pod=a, taken by anna until 16:20 UTC", "• pod=b"]
+
+
+def test_alerts_of_several_names_are_told_apart_by_them():
+    two = fixture("partially-resolved").notification.group
+    alerts = tuple(
+        msgspec.structs.replace(alert, labels={"alertname": f"Name{i}", "pod": f"web-{i}"})
+        for i, alert in enumerate(two.alerts)
+    )
+    group = msgspec.structs.replace(two, alerts=alerts, common_labels={})
+    told = message(summary=Summary(2, 2))
+    text = Wording("plain").text(
+        dataclasses.replace(told, notification=dataclasses.replace(told.notification, group=group))
+    )
+    assert next(line for line in text.splitlines() if line[0] in "•✓").startswith("• Name1: pod=web-1")
+
+
+def test_a_single_alert_is_told_with_its_labels_which_it_has_in_common_with_itself():
+    one = message(changes={"commonLabels": {"alertname": "Test", "pod": "a", "severity": "page"}})
+    assert Wording("plain").title(one) == "[FIRING page] Test · pod=a"
+    assert "• pod=a" in Wording("plain").text(one).splitlines()
+
+
+def test_a_link_that_is_right_for_some_alerts_only_is_left_out():
+    told = fixture("partially-resolved")
+    group = told.notification.group
+    pages = ["https://runbooks.example/a", "https://runbooks.example/b"]
+    alerts = tuple(
+        msgspec.structs.replace(alert, status="firing", annotations={"runbook_url": page}, generator_url=page)
+        for alert, page in zip(group.alerts, pages, strict=True)
+    )
+    mixed = dataclasses.replace(told.notification, group=msgspec.structs.replace(group, alerts=alerts))
+    assert "runbooks.example" not in Wording("plain").text(Message(mixed))
 
 
 def test_a_fallback_is_told_whose_place_it_takes():
@@ -131,7 +177,7 @@ def test_a_fallback_is_told_whose_place_it_takes():
 
 
 def test_what_alertmanager_left_out_is_said():
-    assert "3 more that Alertmanager left out" in Wording("plain").text(message(changes={"truncatedAlerts": 3}))
+    assert "3 more alerts that Alertmanager left out" in Wording("plain").text(message(changes={"truncatedAlerts": 3}))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def test_an_alert_that_fires_is_told_with_what_was_expected_and_when_it_ends(ask
     assert first.fingerprint == "a"
     assert first.expected == "Expected now: 460–540. It is 700, above that."
     assert first.ahead == "Expected back under 600 in 35 min (50 %), almost surely in 50 min (90 %)."
-    assert first.trust.startswith("Lately 38 % better than repeating the season, an hour ahead; 79 % of values")
+    assert first.trust.startswith(
+        "Lately this forecast was 38 % better than repeating the season, an hour ahead; 79 % of values"
+    )
     assert found.values == {"a": 700, "b": 50}
     assert second.ahead == second.expected == ""
     assert "not shown" in second.trust

@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -95,3 +96,14 @@ def test_it_may_be_switched_off(start_bridge: Start, receiver: tuple[Receiver, s
     eventually(lambda: len(told.taken) == 1, 30)
     with urllib.request.urlopen(f"{bridge.url}/metrics", timeout=30) as answer:
         assert b"insights_total" not in answer.read()
+
+
+def test_what_draws_is_not_loaded_where_nobody_asks_for_pictures(start_bridge: Start, prometheus_url: str) -> None:
+    def draws(bridge: BridgeProcess) -> bool:
+        return "matplotlib" in Path(f"/proc/{bridge.process.pid}/maps").read_text()
+
+    section = f"prometheus: {{url: '{prometheus_url}'}}\n"
+    logging = start_bridge(section)
+    asking = start_bridge(lines("http://127.0.0.1:1", prometheus_url))
+    eventually(lambda: draws(asking), 60)
+    assert not draws(logging)

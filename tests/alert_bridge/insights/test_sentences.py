@@ -87,9 +87,12 @@ def test_the_forecaster_knows_crossings_beyond_our_path() -> None:
     [
         (
             Trust("1h", 0.62, 0.79, 0.8),
-            "Lately 38 % better than repeating the season, an hour ahead; 79 % of values fell in its 80 % band.",
+            (
+                "Lately this forecast was 38 % better than repeating the season, an hour ahead; "
+                "79 % of values fell in its 80 % band."
+            ),
         ),
-        (Trust("15m", 1.0), "Lately no better than repeating the season, 15 min ahead."),
+        (Trust("15m", 1.0), "Lately this forecast was no better than repeating the season, 15 min ahead."),
         (
             Trust("24h", 1.34, 0.5, 0.8),
             "The forecast is not shown: lately its error was 1.3 times that of repeating the season, a day ahead.",
