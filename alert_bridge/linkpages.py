@@ -42,7 +42,7 @@ _TEMPLATE = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, trim_b
 
 @dataclass(frozen=True)
 class Shown:
-    """An alert on a page."""
+    """An alert on a page; one that is `taken` already is offered, too, but not ticked."""
 
     fingerprint: str
     name: str
@@ -50,6 +50,7 @@ class Shown:
     labels: tuple[tuple[str, str], ...]
     state: str
     choosable: bool
+    taken: bool = False
     undo_url: str = ""
 
 
@@ -169,6 +170,7 @@ def _shown(alert: dict[str, Any], standing: Standing, taken: Taken | None = None
         tuple(sorted((name, value) for name, value in labels.items() if name != "alertname")),
         state,
         choosable=standing.firing,
+        taken=standing.taken is not None,
         undo_url=taken.undo_url if taken is not None else "",
     )
 

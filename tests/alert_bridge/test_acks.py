@@ -359,6 +359,8 @@ def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanage
     assert "taken by Anna <b> until" in unescape(done.text)
     signature = link.rpartition("/")[2]
     assert signature not in str(lines)
+    again = re.findall(r'value="(page|other)"( checked)?', requests.get(here, timeout=10).text)
+    assert again == [("page", ""), ("other", " checked")], "nobody takes from Anna what they only look at"
     eventually(lambda: len(given) == 2)
     assert given[1].notification.ack.by == "Anna <b>"
 
