@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flask import Blueprint, Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 from alert_bridge.access import Access
 from alert_bridge.audit import WEBHOOK, Denied
@@ -97,9 +97,17 @@ def create_app(
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:
-        response = jsonify(error=error.description)
+        problem = error.description
+        allowed = error.get_response().headers.get("Allow", "")
+        if request.url_rule is None and isinstance(error, NotFound):
+            problem = (
+                "there is nothing at this path: see / and /api/v1/openapi.json for what is, and whether it is whole"
+            )
+        elif allowed:
+            problem = f"this path doesn't take {request.method}: it takes {allowed}"
+        response = jsonify(error=problem)
         response.status_code = error.code or 500
-        if allowed := error.get_response().headers.get("Allow"):
+        if allowed:
             response.headers["Allow"] = allowed
         return response
 

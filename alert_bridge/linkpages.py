@@ -42,7 +42,7 @@ _TEMPLATE = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, trim_b
 
 @dataclass(frozen=True)
 class Shown:
-    """An alert on a page."""
+    """An alert on a page; one that is `taken` already is offered, too, but not ticked."""
 
     fingerprint: str
     name: str
@@ -50,6 +50,7 @@ class Shown:
     labels: tuple[tuple[str, str], ...]
     state: str
     choosable: bool
+    taken: bool = False
     undo_url: str = ""
 
 
@@ -57,24 +58,24 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
     """`/ack/…` and `/undo/…`."""
     pages = Blueprint("links", __name__)
 
-    def ack_asked(notification_id: int, expires: int, signature: str) -> list[dict[str, Any]]:
-        links.check("ack", str(notification_id), expires, signature)
-        found = history.notification(notification_id)
+    def ack_asked(notification_id: str, expires: str, signature: str) -> list[dict[str, Any]]:
+        links.check("ack", notification_id, expires, signature)
+        found = history.notification(int(notification_id))
         if found is None:
             raise NotThere("this message is no longer kept: see Alertmanager for what fires")
         told: Any = found["alerts"]
         return list({alert["fingerprint"]: alert for alert in told}.values())[:MOST]
 
-    @pages.get("/ack/<int:notification_id>/<int:expires>/<signature>")
-    def show(notification_id: int, expires: int, signature: str) -> Response:
+    @pages.get("/ack/<notification_id>/<expires>/<signature>")
+    def show(notification_id: str, expires: str, signature: str) -> Response:
         shown = [
             _shown(alert, stories.standing(alert["fingerprint"]))
             for alert in ack_asked(notification_id, expires, signature)
         ]
         return _page(**_offer(shown, acks))
 
-    @pages.post("/ack/<int:notification_id>/<int:expires>/<signature>")
-    def take(notification_id: int, expires: int, signature: str) -> Response:
+    @pages.post("/ack/<notification_id>/<expires>/<signature>")
+    def take(notification_id: str, expires: str, signature: str) -> Response:
         told = ack_asked(notification_id, expires, signature)
         chosen = [one["fingerprint"] for one in told if one["fingerprint"] in request.form.getlist("alert")]
         done, problems = _take(acks, chosen, f"notification {notification_id}")
@@ -82,8 +83,8 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
         title = "Taken" if done else "Nothing taken"
         return _page(title, alerts=shown, problems=problems, status=503 if problems else 200)
 
-    @pages.get("/undo/<silence>/<int:expires>/<signature>")
-    def ask_undo(silence: str, expires: int, signature: str) -> Response:
+    @pages.get("/undo/<silence>/<expires>/<signature>")
+    def ask_undo(silence: str, expires: str, signature: str) -> Response:
         links.check("undo", silence, expires, signature)
         held = acks.holding(silence)
         told = stories.last(held.fingerprint)
@@ -94,8 +95,8 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
             button="Undo",
         )
 
-    @pages.post("/undo/<silence>/<int:expires>/<signature>")
-    def undo(silence: str, expires: int, signature: str) -> Response:
+    @pages.post("/undo/<silence>/<expires>/<signature>")
+    def undo(silence: str, expires: str, signature: str) -> Response:
         links.check("undo", silence, expires, signature)
         by = _field("by", 100)
         undone = acks.undo(by or "someone with the link", silence=silence)
@@ -169,6 +170,7 @@ def _shown(alert: dict[str, Any], standing: Standing, taken: Taken | None = None
         tuple(sorted((name, value) for name, value in labels.items() if name != "alertname")),
         state,
         choosable=standing.firing,
+        taken=standing.taken is not None,
         undo_url=taken.undo_url if taken is not None else "",
     )
 

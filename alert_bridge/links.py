@@ -45,19 +45,20 @@ class Links:
         """Where to undo an ack that holds until then (Unix seconds)."""
         return self._link("undo", silence, until)
 
-    def check(self, kind: Kind, subject: str, expires: int, signature: str) -> None:
+    def check(self, kind: Kind, subject: str, expires: str, signature: str) -> None:
         """Raises Denied for a link that isn't ours or is too old."""
         if not hmac.compare_digest(self._signature(kind, subject, expires).encode(), signature.encode()):
             raise Denied(403, "bad_link", "this link isn't whole: open it again from the message")
-        if self._clock() > expires:
+        if self._clock() > int(expires):
             raise Denied(403, "bad_link", "this link is too old: use a newer message, or Alertmanager itself")
 
     def _link(self, kind: Kind, subject: str, expires: float) -> str:
         if self._base is None:
             return ""
-        return f"{self._base}/{kind}/{subject}/{int(expires)}/{self._signature(kind, subject, int(expires))}"
+        until = str(int(expires))
+        return f"{self._base}/{kind}/{subject}/{until}/{self._signature(kind, subject, until)}"
 
-    def _signature(self, kind: Kind, subject: str, expires: int) -> str:
+    def _signature(self, kind: Kind, subject: str, expires: str) -> str:
         text = msgspec.json.encode([kind, subject, expires])
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32]
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from alert_bridge.events import KINDS
 from alert_bridge.stream import Stream, Wish
-from cloudpulse.serving import Environ, StartResponse, WsgiApp
+from cloudpulse.serving import GUARDS, Environ, StartResponse, WsgiApp
 from cloudpulse.streaming import Feed
 from cloudpulse.websocket import Refused
 
@@ -18,7 +18,7 @@ MOST_BACK = 1000
 """Events that `last` may ask for."""
 
 _FOLDER = Path(__file__).parent / "pages"
-_PAGES = {
+PAGES = {
     "/stream": ("stream.html", "text/html"),
     "/stream.js": ("stream.js", "text/javascript"),
     "/stream.css": ("stream.css", "text/css"),
@@ -35,11 +35,14 @@ class Live:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        if path != PATH and path not in PAGES:
+            return self._otherwise(environ, start_response)
+        method = environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            return _refuse(f"{path} takes GET\n", start_response)
         if path == PATH:
             return self._socket(environ, start_response)
-        if path in _PAGES and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return _page(environ["REQUEST_METHOD"], *_PAGES[path], start_response)
-        return self._otherwise(environ, start_response)
+        return _page(method, *PAGES[path], start_response)
 
 
 def opener(stream: Stream) -> Callable[[Environ], Feed]:
@@ -87,12 +90,24 @@ def _names(given: Mapping[str, str]) -> frozenset[str]:
     return frozenset(given["receiver"].split(",")) if "receiver" in given else frozenset()
 
 
+def _refuse(text: str, start_response: StartResponse) -> list[bytes]:
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(text))),
+        ("Allow", "GET, HEAD"),
+    ]
+    # Closed: nobody waits for a body that nobody reads.
+    start_response("405 Method Not Allowed", [*headers, *GUARDS, ("Connection", "close")])
+    return [text.encode()]
+
+
 def _page(method: str, file: str, kind: str, start_response: StartResponse) -> list[bytes]:
     body = (_FOLDER / file).read_bytes()
     headers = [
         ("Content-Type", f"{kind}; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("Content-Security-Policy", _POLICY),
+        ("Referrer-Policy", "no-referrer"),
         ("X-Content-Type-Options", "nosniff"),
         ("Cache-Control", "no-cache"),
     ]

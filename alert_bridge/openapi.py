@@ -11,6 +11,7 @@ import msgspec
 
 from alert_bridge import shapes
 from alert_bridge.history import ALERT_FILTERS, DISMISSAL_FILTERS, NOTIFICATION_FILTERS
+from alert_bridge.openapi_pages import pages
 from alert_bridge.parameters import CHOICES, LARGEST_ID, LARGEST_MOMENT, LIMIT, MOST, PAGING
 from alert_bridge.webhook import AlertGroup
 from cloudpulse import __version__
@@ -23,9 +24,10 @@ REFUSALS = {
     403: "These credentials may not do this.",
     404: "There is no such thing.",
     409: "Too late: there is nothing left to do.",
-    413: "The body, or the number of alerts in it, is larger than the config allows.",
+    413: "The body is larger than the config allows.",
     415: "The body is of another type than JSON.",
-    503: "Not now: the database can't be read or written, or Alertmanager didn't answer. Nothing was changed.",
+    503: "Not now: the database can't be read or written, Alertmanager didn't answer, or the webhook's body has more "
+    "alerts or bytes than the config allows. Nothing was changed.",
 }
 ALWAYS = (401, 403, 503)
 
@@ -58,7 +60,8 @@ def document() -> Json:
         "paths": {
             path: {method: operation.document(path) for method, operation in methods.items()}
             for path, methods in _OPERATIONS.items()
-        },
+        }
+        | pages(),
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
@@ -125,7 +128,7 @@ _OPERATIONS: Mapping[str, Mapping[str, _Operation]] = {
             "receive",
             "Alertmanager's webhook (version 4): answered once it is on disk",
             "Accepted",
-            refusals=(400, 413, 415),
+            refusals=(400, 415),
             body="AlertGroup",
             basic_auth=True,
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -70,13 +71,18 @@ class Receiver:
         return [post for post in self.posts if post["status"] < 300]
 
 
+_URL = re.compile(r'\burl(?:=|": ?")(http://[^\s",]+)')
+"""In a log line of either format."""
+
+
 class BridgeProcess:
     """`cloudpulse alert-bridge` as a real process on a free port, with its data in `place`; starts at construction.
 
-    `lines` are further YAML lines of the section, indented by two.
+    `lines` are further YAML lines of the section, indented by two; `options` more of the command line.
     """
 
-    def __init__(self, place: Path, lines: str = "") -> None:
+    def __init__(self, place: Path, lines: str = "", *options: str) -> None:
+        self._options = options
         self.data_dir = place / "data"
         self._config = place / "cloudpulse.yaml"
         self._log = place / "log"
@@ -86,7 +92,15 @@ class BridgeProcess:
 
     def start(self) -> None:
         """Start it (again) and wait until it listens."""
-        options = ["--config", str(self._config), "--web.listen-address", "127.0.0.1:0", "--log-format", "json"]
+        options = [
+            "--config",
+            str(self._config),
+            "--web.listen-address",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            *self._options,
+        ]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-m", "cloudpulse", "alert-bridge", *options], stderr=log
@@ -94,7 +108,7 @@ class BridgeProcess:
         eventually(lambda: bool(self._listening()) or self.process.poll() is not None, 30)
         if self.process.poll() is not None:
             raise RuntimeError(f"the bridge did not start: {self.log}")
-        self.url: str = self._listening()[0]["url"]
+        self.url: str = self._listening()[0]
 
     @property
     def log(self) -> str:
@@ -106,8 +120,9 @@ class BridgeProcess:
         self.process.kill()
         self.process.wait(10)
 
-    def _listening(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.splitlines() if '"listening"' in line and line.endswith("}")]
+    def _listening(self) -> list[str]:
+        lines = (line for line in self.log.splitlines(keepends=True) if "listening" in line and line.endswith("\n"))
+        return [url for line in lines for url in _URL.findall(line)]
 
 
 def free_port() -> int:

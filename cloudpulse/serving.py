@@ -34,6 +34,9 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
 """Environ key: the verified client certificate (DER bytes), absent without one."""
 
+SHARED = ("/", "/metrics", "/-/healthy", "/-/ready", "/health")
+"""What GET answers in every service."""
+
 GUARDS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -102,6 +105,8 @@ class Face:
             answer = _text("404 Not Found", f"{path} is not here; see / for what is\n")
         status, kind, body = answer
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *GUARDS]
+        if status.startswith("405"):
+            headers.append(("Allow", "GET, HEAD" if path in SHARED else "POST"))
         if environ.get("CONTENT_LENGTH", "0") != "0":
             headers.append(("Connection", "close"))  # nobody waits for a body that nobody reads
         start_response(status, headers)
@@ -110,7 +115,7 @@ class Face:
     def _shared(self, path: str, method: str) -> tuple[str, str, bytes] | None:
         if path == "/-/reload" and self._reload is not None:
             return self._reloaded(method)
-        if path not in ("/", "/metrics", "/-/healthy", "/-/ready", "/health"):
+        if path not in SHARED:
             return None
         if method not in ("GET", "HEAD"):
             return _text("405 Method Not Allowed", f"{path} takes GET\n")

@@ -82,12 +82,12 @@ def receiver(front: tuple[list[Receiver], str]) -> tuple[Receiver, str]:
 
 
 @pytest.fixture
-def start_bridge(tmp_path: Path) -> Iterator[Callable[[str], BridgeProcess]]:
-    """Start a bridge process whose `alert_bridge` section has these lines of YAML and a data_dir."""
+def start_bridge(tmp_path: Path) -> Iterator[Callable[..., BridgeProcess]]:
+    """Start a bridge process whose `alert_bridge` section has these lines of YAML and a data_dir; see BridgeProcess."""
     started: list[BridgeProcess] = []
 
-    def start(lines: str) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / f"bridge{len(started)}", lines))
+    def start(lines: str, *options: str) -> BridgeProcess:
+        started.append(BridgeProcess(tmp_path / f"bridge{len(started)}", lines, *options))
         return started[-1]
 
     yield start

@@ -188,7 +188,9 @@ def test_changes_are_taken_from_pages_of_the_bridge_itself(bridge, origin):
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/health", "/api/v1/alerts", "/api/v1/x", "/ack/1/1/x", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/", "/metrics", "/health", "/api/v1/alerts", "/api/v1/x", "/ack/1/1/x", "/stream", "/nothing"]
+)
 def test_every_page_is_guarded(bridge, path):
     headers = requests.get(bridge() + path, timeout=10).headers
     assert headers["X-Content-Type-Options"] == "nosniff"

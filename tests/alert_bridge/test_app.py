@@ -166,3 +166,11 @@ def test_a_receiver_that_left_the_config_leaves_its_notifications_to_the_fallbac
     second.start()
     eventually(lambda: len(app.taken) == 1)
     second.close()
+
+
+def test_what_is_not_there_says_where_to_look(bridge):
+    url = bridge()
+    assert "/api/v1/openapi.json" in get(url, "/api/v1/nothing").json()["error"]
+    answer = requests.put(f"{url}/api/v1/notifications", timeout=10)
+    assert "doesn't take PUT" in answer.json()["error"]
+    assert answer.headers["Allow"] in answer.json()["error"]

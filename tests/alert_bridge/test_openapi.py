@@ -5,26 +5,34 @@ The suite tries a few cases of each operation, CLOUDPULSE_FUZZ_CASES as many as 
 
 import json
 import os
+import re
 import uuid
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from alert_bridge import live
 from alert_bridge.alertmanager import AlertmanagerSettings
 from alert_bridge.bridge import Bridge
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.insight import NoInsights
 from alert_bridge.openapi import document
 from alert_bridge.testing import webhook_body
+from cloudpulse import serving as serving_paths
 from cloudpulse.testing import serving
 
 CASES = int(os.environ.get("CLOUDPULSE_FUZZ_CASES", "10"))
 
-# How long an ack may hold is for the config to say; and that 1.0 is an integer, as JSON Schema has it, is news to Go.
-JUDGED_ELSEWHERE = {"POST /api/v1/alerts/{fingerprint}/ack", "POST /api/v1/alerts"}
+# How long an ack may hold is for the config to say; that 1.0 is an integer, as JSON Schema has it, is news to Go; and
+# a client that isn't a WebSocket is told so first.
+JUDGED_ELSEWHERE = {
+    "POST /api/v1/alerts/{fingerprint}/ack": [positive_data_acceptance],
+    "POST /api/v1/alerts": [positive_data_acceptance],
+    "GET /api/v1/stream": [positive_data_acceptance, negative_data_rejection],
+}
 
 
 class Silences:
@@ -44,7 +52,7 @@ def url(tmp_path_factory):
         made = AlertBridgeSettings(
             data_dir=tmp_path_factory.mktemp("data"), alertmanager=AlertmanagerSettings(url=alertmanager)
         )
-        one = Bridge(made, NoInsights())
+        one = Bridge(made, NoInsights(), lifecycle=True)
         with serving(one.face) as place:
             told = webhook_body(("a", "firing"), ("0", "resolved"))
             requests.post(f"{place}/api/v1/alerts", data=told, timeout=10)
@@ -58,8 +66,7 @@ schema = schemathesis.openapi.from_dict(document())
 @schema.parametrize()
 @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 def test_answers_are_as_the_document_says(case, url):
-    but = [positive_data_acceptance] if case.operation.label in JUDGED_ELSEWHERE else []
-    case.call_and_validate(base_url=url, excluded_checks=but)
+    case.call_and_validate(base_url=url, excluded_checks=JUDGED_ELSEWHERE.get(case.operation.label, []))
 
 
 def test_what_succeeds_is_answered_as_the_document_says(url):
@@ -86,14 +93,21 @@ def test_what_succeeds_is_answered_as_the_document_says(url):
     )
 
 
-def test_every_path_of_the_app_is_in_the_document(url, tmp_path):
-    one = Bridge(AlertBridgeSettings(data_dir=tmp_path), NoInsights())
+def test_every_path_that_is_served_is_in_the_document(tmp_path):
+    one = Bridge(AlertBridgeSettings(data_dir=tmp_path), NoInsights(), lifecycle=True)
     one.close()
     served = {
-        (rule.rule.split("<int")[0].replace("<fingerprint>", "{fingerprint}"), method.lower())
+        (re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule).replace("{notification_id}", "{id}"), method.lower())
         for rule in one._parts.app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
-        if rule.rule.startswith("/api/") and not rule.rule.endswith("openapi.json")
     }
-    told = {(path.split("{id}")[0], m) for path, methods in document()["paths"].items() for m in methods}
+    served |= {(path, "get") for path in (*serving_paths.SHARED, *live.PAGES, live.PATH)} | {("/-/reload", "post")}
+    told = {(path, method) for path, methods in document()["paths"].items() for method in methods}
     assert served == told
+
+
+def test_every_link_of_the_landing_page_is_in_the_document(url):
+    landing = requests.get(url, timeout=10).text
+    linked = {path.partition("?")[0] for path in re.findall(r'href="([^"]+)"', landing)}
+    assert linked
+    assert linked <= document()["paths"].keys()

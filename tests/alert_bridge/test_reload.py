@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -5,12 +6,16 @@ import threading
 
 import pytest
 import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
+from alert_bridge import webhook
 from alert_bridge.bridge import Bridge
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.insight import NoInsights
 from alert_bridge.notifiers.webhook import WebhookReceiver
 from alert_bridge.testing import eventually, webhook_body
+from cloudpulse.apikeys import ApiKey
 from cloudpulse.config import Secret
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
@@ -187,3 +192,21 @@ def test_a_running_bridge_takes_up_its_file_at_sighup(start_bridge, receiver):
     os.kill(process.process.pid, signal.SIGHUP)
     eventually(lambda: '"config not reloaded, the one before goes on"' in process.log)
     assert post(process.url, ("b", "firing")).status_code == 200
+
+
+def test_a_key_that_is_revoked_hears_no_more(start, tmp_path):
+    def key(name):
+        return ApiKey(name=name, sha256=hashlib.sha256(name.encode()).hexdigest())
+
+    def listen(url, name):
+        return connect(f"{url.replace('http', 'ws', 1)}/api/v1/stream", additional_headers={"X-API-Key": name})
+
+    one, url = start(api_keys=(key("anna"), key("jo")))
+    with listen(url, "anna") as anna, listen(url, "jo") as jo:
+        assert [json.loads(client.recv(10))["kind"] for client in (anna, jo)] == ["hello", "hello"]
+        one.reload(tmp_path, api_keys=(key("jo"),))
+        with pytest.raises(ConnectionClosed) as closed:
+            anna.recv(10)
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason[:19]) == (1008, "expected an API key")
+        one.bridge.outbox.store(webhook.parse(webhook_body(("a", "firing"))), {})
+        assert json.loads(jo.recv(10))["kind"] == "alerts"
