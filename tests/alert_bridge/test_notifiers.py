@@ -66,8 +66,8 @@ def hostile():
 
 def odd_times():
     body = json.loads(webhook_body(("a", "firing"), ("b", "resolved")))
-    body["alerts"][0]["startsAt"] = "0001-01-01T00:00:00+05:00"
-    body["alerts"][1] |= {"startsAt": "1969-12-31T23:59:59Z", "endsAt": "9999-12-31T23:59:59-05:00"}
+    body["alerts"][0]["startsAt"] = "0001-01-01T00:00:00Z"
+    body["alerts"][1] |= {"startsAt": "1969-12-31T23:59:59Z", "endsAt": "9999-12-31T23:59:59Z"}
     return webhook.parse(json.dumps(body).encode())
 
 
