@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, distinct, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, distinct, exists, func, or_, select, update
 
 from alert_bridge import webhook
 from alert_bridge.notifier import Notification, RateLimit, Summary
@@ -29,12 +29,7 @@ _message = func.coalesce(notifications.c.summary, notifications.c.idempotency_ke
 
 
 def room(connection: Connection, now: float, receiver: str, limit: RateLimit) -> int:
-    """How many messages the receiver may still be told, with those under way counted as told; 0 or less for none.
-
-    Replicas wait here for each other until the end of the transaction, or each of them would find the last one free.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"rate limit {receiver}"})
+    """How many messages the receiver may still be told, with those under way counted as told; 0 or less for none."""
     mine = notifications.c.receiver == receiver, notifications.c.urgent.is_(False)
     told = select(func.count(distinct(_message))).where(*mine, _within(now, limit))
     under_way = select(func.count(distinct(_message))).where(*mine, claimed(notifications))

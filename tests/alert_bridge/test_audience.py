@@ -25,6 +25,11 @@ ROUTES = (
 HOUR = 3600
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request):
+    return request.getfixturevalue(f"{request.param}_database")
+
+
 class Bridge:
     """Router and outbox on one clock; `told` delivers all that is due for a receiver: `a+` fires, `a-` ended."""
 
@@ -83,6 +88,14 @@ def test_what_fires_in_a_mute_route_is_told_when_the_mute_time_ends(bridge):
     bridge.hour(6)
     assert bridge.release() == ("oncall",)
     assert bridge.told() == ["a+ b+"]
+
+
+def test_a_clock_that_is_set_back_mutes_nothing_for_days(bridge):
+    bridge.post("a+")
+    bridge.clock.advance(-5 * 86400)
+    bridge.hour(7)
+    assert bridge.release() == ("oncall",)
+    assert bridge.told() == ["a+"]
 
 
 def test_what_has_ended_by_then_is_never_told_but_stays_in_the_history(bridge, database):
