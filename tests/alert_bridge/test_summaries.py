@@ -321,11 +321,11 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(STEPS, st.integers(1, 3))
-def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(database, steps, messages):
+def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(sqlite_database, steps, messages):
     """Each post has an alert of its own, so that each message shows what it tells of; then all that is left is told."""
     clock = FakeClock()
-    empty(database)
-    outbox = limited(database, clock, messages)
+    empty(sqlite_database)
+    outbox = limited(sqlite_database, clock, messages)
     stored, finished, held, times, contents = [], [], [], [], {}
 
     def settle(claimed):
@@ -352,7 +352,7 @@ def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(
         elif action == "wait":
             clock.advance(int(detail))
         elif action == "restart":
-            outbox = restarted(database, clock, messages)
+            outbox = restarted(sqlite_database, clock, messages)
             held.clear()
         elif (claimed := claim()) is not None:
             if action == "deliver":
