@@ -11,6 +11,7 @@ from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import config, logs
 from cloudpulse.config import PrometheusSettings
+from cloudpulse.errors import ConfigError
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
 from cloudpulse.promql import Prometheus
 
@@ -29,10 +30,14 @@ def command(
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
 
-    def settings() -> AlertBridgeSettings:
-        return config.read(config_path).section("alert_bridge", AlertBridgeSettings)
-
     prometheus = config.read(config_path).section("prometheus", PrometheusSettings)
+
+    def settings() -> AlertBridgeSettings:
+        found = config.read(config_path)
+        if found.section("prometheus", PrometheusSettings) != prometheus:
+            raise ConfigError("prometheus: needs a restart of the alert bridge to change")
+        return found.section("alert_bridge", AlertBridgeSettings)
+
     source = Prometheus(prometheus)
     given = settings()
     expected = any(receiver.insight for receiver in given.all_receivers)

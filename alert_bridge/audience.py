@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, or_, select, update
 
 from alert_bridge import webhook
 from alert_bridge.queueing import Due
@@ -22,6 +22,9 @@ from alert_bridge.webhook import AlertGroup
 
 LOOK_BACK = 100
 """To a receiver of an incident, which are searched for an alert: Alertmanager names all that fire in each."""
+
+LONGEST_MUTED = 86400 + 60
+"""Seconds until what a mute route keeps is looked at again, at most (Calendar.quiet_until)."""
 
 RELEASED_AT_ONCE = 500
 
@@ -105,7 +108,9 @@ def last_told(connection: Connection, incident: str, receiver: str) -> dict[str,
 
 def release(connection: Connection, now: float, route: Routing) -> list[Due]:
     """What of the muted is to be told now, or muted for longer: alerts that still fire, as they were stored last."""
-    due = muted(notifications), notifications.c.finished_at.is_(None), notifications.c.due_at <= now
+    # Later than any mute route asks for: the clock was set back.
+    moment = or_(notifications.c.due_at <= now, notifications.c.due_at > now + LONGEST_MUTED)
+    due = muted(notifications), notifications.c.finished_at.is_(None), moment
     ids = connection.scalars(
         select(notifications.c.id).where(*due).order_by(notifications.c.id).limit(RELEASED_AT_ONCE)
     )

@@ -160,7 +160,8 @@ class Bridge:
             self._parts.watch.start()
 
     def stop_streams(self) -> None:
-        """Say good-bye to who listens, while the server finishes its requests."""
+        """Say good-bye to who listens, while the server finishes its requests, which no disk may hold up any more."""
+        self._database.hurry()
         self._streams.close()
         self._stream.close()
 

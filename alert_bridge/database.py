@@ -6,10 +6,11 @@ is a Backend: SQLite for one process (alert_bridge/sqlite_file.py), PostgreSQL f
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -28,8 +29,8 @@ WRITE_SECONDS = 10
 """How long a caller waits for its write: longer than the database waits for a lock, shorter than Alertmanager."""
 
 
-CLOSE_SECONDS = 3
-"""With all else that ends still within 10 s; a write that hangs for longer has lost its caller."""
+LAST_SECONDS = 2
+"""How long a write may take once the process is to end, so that all of it ends within 10 s: the disk may be stuck."""
 
 
 class Backend(Protocol):
@@ -63,7 +64,7 @@ class Backend(Protocol):
         """Let everything go."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Write:
     operation: Operation
     in_turn: bool
@@ -94,6 +95,8 @@ class Database:
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._committed: list[Callable[[], None]] = []
         self._open = True
+        self._waiting: set[_Write] = set()
+        self._longest = float("inf")
         self._thread = threading.Thread(target=self._write_batches, name="outbox", daemon=True)
         self._thread.start()
 
@@ -117,13 +120,30 @@ class Database:
         if not self._open:
             raise StoreError(f"{self.name}: already closed")
         asked = _Write(operation, in_turn)
+        self._waiting.add(asked)
         self._queue.put(asked)
+        longest = min(seconds if seconds is not None else float("inf"), self._longest)
         try:
-            result: T = asked.future.result(seconds)
+            result: T = asked.future.result(None if longest == float("inf") else longest)
         except TimeoutError as error:
             asked.future.cancel()
-            raise StoreError(f"{self.name}: writing took longer than {seconds} s: is the disk stuck?") from error
+            raise self._too_long(longest) from error
+        finally:
+            self._waiting.discard(asked)
         return result
+
+    def hurry(self) -> None:
+        """The process is to end: no write is waited for longer than LAST_SECONDS, from now on."""
+        self._longest = LAST_SECONDS
+        late = list(self._waiting)
+
+        def give_up() -> None:
+            for asked in late:
+                _answer(asked, self._too_long(LAST_SECONDS))
+
+        timer = threading.Timer(LAST_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
 
     def on_commit(self, call: Callable[[], None]) -> None:
         """Call this, which must not wait, after every commit; by the writing thread."""
@@ -133,7 +153,7 @@ class Database:
         """Finish the writes that wait, let the database go."""
         self._open = False
         self._queue.put(None)
-        self._thread.join(CLOSE_SECONDS)
+        self._thread.join(LAST_SECONDS)
         self._backend.close()
 
     def _write_batches(self) -> None:
@@ -146,7 +166,7 @@ class Database:
                     last = True
                     break
                 batch.append(following)
-            self._commit([asked for asked in batch if asked.future.set_running_or_notify_cancel()])
+            self._commit([asked for asked in batch if _wanted(asked)])
             if last:
                 return
 
@@ -170,12 +190,16 @@ class Database:
                     self._commit([one])
             else:
                 for asked in batch:
-                    asked.future.set_exception(error)
+                    _answer(asked, error)
             return
         for asked, result in zip(batch, results, strict=True):
-            asked.future.set_result(result)
+            with contextlib.suppress(InvalidStateError):  # its caller went
+                asked.future.set_result(result)
         for call in self._committed:
             call()
+
+    def _too_long(self, seconds: float) -> StoreError:
+        return StoreError(f"{self.name}: writing took longer than {seconds:g} s: is the disk stuck?")
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -186,6 +210,19 @@ class Database:
             raise StoreError(f"{self.name}: can't {action} the outbox: {self._backend.reason(error)}") from error
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: can't {action} the outbox: {type(error).__name__}") from error
+
+
+def _wanted(asked: _Write) -> bool:
+    """Whether its caller still waits; then it can't be cancelled any more."""
+    try:
+        return not asked.future.done() and asked.future.set_running_or_notify_cancel()
+    except InvalidStateError:  # answered in this moment
+        return False
+
+
+def _answer(asked: _Write, error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):
+        asked.future.set_exception(error)
 
 
 def _lost(error: Exception) -> bool:

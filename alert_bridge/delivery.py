@@ -50,7 +50,7 @@ class Backoff:
 
 
 class Pause:
-    """Until when (Unix seconds) a receiver asked to be left alone with all of its notifications.
+    """Until when (Unix seconds) a receiver asked to be left alone with all of its notifications; an hour at most.
 
     Shared by its workers. Another replica, or the next process, is asked by the receiver itself, at its first try.
     """
@@ -61,6 +61,10 @@ class Pause:
     def extend(self, until: float) -> None:
         """At least until then."""
         self.until = max(self.until, until)
+
+    def holds(self, now: float) -> bool:
+        """Whether it does now; not after a clock that was set back."""
+        return now < self.until <= now + RETRY_AFTER_LIMIT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Worker:
 
     def step(self) -> bool:
         """Try the next due notification; False when none is due. Raises StoreError when none could be claimed."""
-        if self._clock() < self._pause.until:
+        if self._pause.holds(self._clock()):
             return False
         notification = self._outbox.claim(self.receiver)
         if notification is None:
@@ -122,7 +126,12 @@ class Worker:
 
     def next_at(self, after: float) -> float | None:
         """When to step again, after a step at the time `after` that found nothing due; None if nothing is to come."""
-        return self._pause.until if self._pause.until > after else self._outbox.next_due(self.receiver, after)
+        return self._pause.until if self._pause.holds(after) else self._outbox.next_due(self.receiver, after)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds between two tries, at most."""
+        return max(RETRY_AFTER_LIMIT_SECONDS, self._backoff.maximum)
 
     def _deliver(self, notification: Notification) -> None:
         with logs.correlation("notification", notification.idempotency_key):
@@ -257,6 +266,7 @@ class Delivery:
         while not self._stopping.wait(UPKEEP_SECONDS):
             try:
                 self.warn_of_hung()
+                self.wake(self._outbox.hurry(max((worker.longest_wait for worker in self._workers), default=0)))
                 while self._route is not None and (told := self._outbox.release(self._route)):
                     self.wake(told)
             except StoreError as error:

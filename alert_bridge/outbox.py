@@ -152,7 +152,8 @@ class Outbox:
         notification: Notification | None = None
         try:
             # Without a limit: a claim that happens after its caller went would hold up the incident.
-            notification = self._database.write(operation, seconds=None, in_turn=False)
+            # In turn where replicas share a limit, or each of them would find the last message free.
+            notification = self._database.write(operation, seconds=None, in_turn=limit is not None)
             self._holding.freed(freed)
         finally:
             for claim in tried[: len(tried) - (notification is not None)]:
@@ -278,6 +279,20 @@ class Outbox:
                     queueing.enqueue(connection, now, self._terms, due)
                     told[due.receiver] = None
             return tuple(told)
+
+        return self._database.write(operation)
+
+    def hurry(self, longest: float) -> tuple[str, ...]:
+        """Make due now what is put off for more than `longest` seconds, since the clock was set back.
+
+        Returns the receivers.
+        """
+
+        def operation(connection: Connection) -> tuple[str, ...]:
+            now = self._clock()
+            late = pending(notifications), notifications.c.due_at > now + longest
+            hurried = update(notifications).where(*late).values(due_at=now).returning(notifications.c.receiver)
+            return tuple(dict.fromkeys(connection.scalars(hurried)))
 
         return self._database.write(operation)
 

@@ -106,8 +106,10 @@ class SqliteFile:
         connection.exec_driver_sql("ANALYZE sqlite_schema")  # reads it
 
     def reason(self, error: DBAPIError) -> str:
-        """SQLite's own words, which hold no values."""
-        return str(error.orig)
+        """SQLite's own words, which hold no values, and what to do."""
+        text = str(error.orig)
+        broken = "malformed" in text or "not a database" in text
+        return f"{text}: restore it from a backup, or move it away to start with an empty one" if broken else text
 
     def close(self) -> None:
         """Give the folder back."""

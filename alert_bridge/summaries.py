@@ -24,7 +24,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
     update,
 )
 
@@ -41,12 +40,7 @@ _CHUNK = 500
 
 
 def room(connection: Connection, now: float, receiver: str, limit: RateLimit) -> int:
-    """How many messages the receiver may still be told, with those under way counted as told; 0 or less for none.
-
-    Replicas wait here for each other until the end of the transaction, or each of them would find the last one free.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"rate limit {receiver}"})
+    """How many messages the receiver may still be told, with those under way counted as told; 0 or less for none."""
     values = {"receiver": receiver, "from": now - limit.per, "to": now + limit.per}
     told, under_way = (connection.scalar(count, values) or 0 for count in (_TOLD, _UNDER_WAY))
     return limit.messages - told - under_way

@@ -175,6 +175,16 @@ def test_a_dead_letter_is_sent_again_when_a_person_says_so(outbox, clock):
     assert outbox.retry(first.id + 1) is None
 
 
+def test_a_clock_that_is_set_back_puts_nothing_off_for_days(outbox, clock):
+    outbox.store(FIRST, {"one": [0]})
+    outbox.postponed(outbox.claim("one"), clock() + 60, "no answer")
+    assert outbox.hurry(3600) == ()
+    clock.advance(-5 * 86400)
+    assert outbox.claim("one") is None
+    assert outbox.hurry(3600) == ("one",)
+    assert outbox.claim("one").attempt == 2
+
+
 def die(outbox):
     claimed = outbox.claim("one")
     outbox.given_up(claimed, "refused")

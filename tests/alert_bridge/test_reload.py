@@ -191,6 +191,9 @@ def test_a_running_bridge_takes_up_its_file_at_sighup(start_bridge, receiver):
     config.write_text("alert_bridge: {receivers: 3}\n")
     os.kill(process.process.pid, signal.SIGHUP)
     eventually(lambda: '"config not reloaded, the one before goes on"' in process.log)
+    config.write_text("prometheus: {url: 'http://elsewhere.example:9090'}\n")
+    os.kill(process.process.pid, signal.SIGHUP)
+    eventually(lambda: "prometheus: needs a restart of the alert bridge to change" in process.log)
     assert post(process.url, ("b", "firing")).status_code == 200
 
 

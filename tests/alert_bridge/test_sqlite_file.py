@@ -120,7 +120,7 @@ def test_a_file_of_a_newer_version_or_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(StoreError, match="written by a newer CloudPulse"):
         Database(SqliteFile(tmp_path))
     (tmp_path / FILE).write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError, match="not a database"):
+    with pytest.raises(StoreError, match="not a database: restore it from a backup, or move it away"):
         Database(SqliteFile(tmp_path))
     assert (tmp_path / FILE).read_bytes().startswith(b"no database")
 
@@ -135,3 +135,29 @@ def test_commits_are_durable_by_the_database_own_word(database):
     with database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+
+
+def test_a_process_that_ends_waits_no_longer_for_a_disk_that_hangs(sqlite_database, monkeypatch):
+    monkeypatch.setattr("alert_bridge.database.LAST_SECONDS", 0.05)
+    entered, release = threading.Event(), threading.Event()
+
+    def hangs(connection):
+        entered.set()
+        release.wait(30)
+        return "written"
+
+    with ThreadPoolExecutor(2) as pool:
+        under_way = pool.submit(sqlite_database.write, hangs, None)
+        assert entered.wait(5)
+        queued = pool.submit(sqlite_database.write, lambda connection: "written", None)
+        sqlite_database.hurry()
+        try:
+            for late in (under_way, queued):
+                with pytest.raises(StoreError, match=r"took longer than 0.05 s: is the disk stuck"):
+                    late.result(20)
+            with pytest.raises(StoreError, match="took longer"):
+                sqlite_database.write(lambda connection: "written", None)
+        finally:
+            release.set()
+    monkeypatch.setattr(sqlite_database, "_longest", 10)
+    assert sqlite_database.write(lambda connection: "written") == "written"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from alert_bridge import summaries, webhook
+from alert_bridge.database import Database
 from alert_bridge.delivery import Backoff, Pause, Worker
 from alert_bridge.history import History
 from alert_bridge.insight import NoInsights
@@ -15,6 +16,7 @@ from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import Ack, DeliveryFailed, RateLimit, Summary
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
+from alert_bridge.postgresql import Postgres
 from alert_bridge.queueing import Terms
 from alert_bridge.replicas import Replicas
 from alert_bridge.testing import webhook_body
@@ -23,6 +25,11 @@ from cloudpulse.testing import FakeClock
 from tests.alert_bridge.tables import empty
 
 URGENT = Matchers.read("severity=critical")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request):
+    return request.getfixturevalue(f"{request.param}_database")
 
 
 def limited(database, clock, messages=2, **changes):
@@ -278,6 +285,27 @@ def test_threads_that_claim_at_the_same_time_share_the_limit(database, clock):
     assert sorted(one.summary.notifications if one.summary else 1 for one in claimed) == [1, 1, 1, 1, 36]
 
 
+def test_replicas_share_one_limit(postgresql, clock):
+    url = postgresql.new_database()
+    databases = [Database(Postgres(url)) for _ in range(2)]
+    try:
+        outboxes = [limited(database, clock, messages=5) for database in databases]
+        for n in range(40):
+            post(outboxes[n % 2], f"a{n:02}+", key=str(n))
+        barrier = threading.Barrier(8)
+
+        def claim(number):
+            barrier.wait()
+            return outboxes[number % 2].claim("one")
+
+        with ThreadPoolExecutor(8) as pool:
+            claimed = [one for one in pool.map(claim, range(8)) if one is not None]
+        assert sorted(one.summary.notifications if one.summary else 1 for one in claimed) == [1, 1, 1, 1, 36]
+    finally:
+        for database in databases:
+            database.close()
+
+
 def test_a_summary_is_bounded_and_shows_what_fires_first(database, clock, monkeypatch):
     monkeypatch.setattr(summaries, "MOST_NOTIFICATIONS", 6)
     monkeypatch.setattr(summaries, "MOST_ALERTS", 4)
@@ -321,11 +349,11 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(STEPS, st.integers(1, 3))
-def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(database, steps, messages):
+def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(sqlite_database, steps, messages):
     """Each post has an alert of its own, so that each message shows what it tells of; then all that is left is told."""
     clock = FakeClock()
-    empty(database)
-    outbox = limited(database, clock, messages)
+    empty(sqlite_database)
+    outbox = limited(sqlite_database, clock, messages)
     stored, finished, held, times, contents = [], [], [], [], {}
 
     def settle(claimed):
@@ -352,7 +380,7 @@ def test_whatever_happens_nothing_is_lost_nothing_overtakes_and_the_limit_holds(
         elif action == "wait":
             clock.advance(int(detail))
         elif action == "restart":
-            outbox = restarted(database, clock, messages)
+            outbox = restarted(sqlite_database, clock, messages)
             held.clear()
         elif (claimed := claim()) is not None:
             if action == "deliver":
@@ -405,6 +433,13 @@ def test_a_receiver_that_asks_to_wait_is_left_alone_with_all_that_waits(outbox, 
     assert other.step()
     assert one.step()
     assert len(sent) == 3
+
+
+def test_a_receiver_that_asked_to_wait_is_not_left_alone_for_days_when_the_clock_is_set_back():
+    pause = Pause()
+    pause.extend(100_000)
+    assert pause.holds(99_999)
+    assert not pause.holds(100_000 - 86400)
 
 
 def test_summaries_are_counted(limited_outbox, clock):
