@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +13,9 @@ from alert_bridge.posting import HttpClient
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, Section
 from cloudpulse.durations import Duration
 from cloudpulse.errors import CloudPulseError
+
+SETTLED = timedelta(minutes=5)
+"""An Alertmanager that has run for so long has heard of all that fires: Prometheus sends each alert every minute."""
 
 
 class AlertmanagerSettings(Section, frozen=True):
@@ -71,6 +74,18 @@ class _Silence(msgspec.Struct):
     starts_at: str = msgspec.field(name="startsAt")
 
 
+class _Running(msgspec.Struct):
+    """Of api/v2/status."""
+
+    uptime: datetime  # since when, in spite of its name
+
+
+class _Known(msgspec.Struct):
+    """Of api/v2/alerts, which has none that ended."""
+
+    fingerprint: str
+
+
 class Alertmanager:
     """One Alertmanager or a cluster, whose members tell one another of silences. For several threads."""
 
@@ -111,6 +126,25 @@ class Alertmanager:
             except DeliveryFailed as error:
                 failures.append(str(error))
         raise AlertmanagerUnavailable(f"the silence was not made: {'; '.join(failures)}")
+
+    def fires(self, fingerprint: str, labels: Mapping[str, str]) -> bool:
+        """Whether the alert fires, silenced or not. Raises AlertmanagerUnavailable, also just after it was started.
+
+        Then it doesn't know yet what fires, until Prometheus has told it again.
+        """
+        query = [("filter", f"{name}={msgspec.json.encode(value).decode()}") for name, value in sorted(labels.items())]
+        failures = []
+        for client in self._clients:
+            try:
+                since = client.ask(_Running, "GET", "api/v2/status").uptime
+                if datetime.now(UTC) - since < SETTLED:
+                    failures.append(f"{client.place} was started just now")
+                    continue
+                known = client.ask(list[_Known], "GET", "api/v2/alerts", query=query)
+                return any(one.fingerprint == fingerprint for one in known)
+            except DeliveryFailed as error:
+                failures.append(str(error))
+        raise AlertmanagerUnavailable(f"what fires is not known: {'; '.join(failures)}")
 
     def expire(self, silence: str) -> None:
         """End the silence; one that has ended or that no member knows is fine. Raises AlertmanagerUnavailable."""

@@ -17,12 +17,14 @@ from alert_bridge import audit, notifiers
 from alert_bridge.access import Access, Caller, Denied
 from alert_bridge.acks import Acks
 from alert_bridge.acting import acting
+from alert_bridge.alertmanager import Alertmanager
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Backend, Database
 from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
 from alert_bridge.dismissals import Dismissals
 from alert_bridge.duty import Duty
+from alert_bridge.ends import Ends
 from alert_bridge.grafana.client import Grafana
 from alert_bridge.grafana.crossings import Crossings
 from alert_bridge.grafana.watch import HELD_SECONDS, Watch
@@ -60,6 +62,7 @@ from cloudpulse.websocket import Refused, WebSocket
 
 TITLE = "CloudPulse alert bridge"
 PRUNE_SECONDS = 15
+ENDS_SECONDS = 15
 DELIVERY_STOP_SECONDS = 1.0
 """With the server's own stop still within 10 s. What is cut off is delivered after the next start."""
 
@@ -88,6 +91,7 @@ class _Parts:
     backlog: BacklogMetrics
     app: Flask
     watch: Watch | None
+    ends: Ends | None
 
     @property
     def receivers(self) -> tuple[str, ...]:
@@ -153,6 +157,7 @@ class Bridge:
         if self._database.shared:
             beat = settings.replica_timeout / SILENT_BEATS
             self._upkeep.append(Recurring("replica's beat", beat, self._beat, self._ending))
+        self._upkeep.append(Recurring("look for ends of taken alerts", ENDS_SECONDS, self._look_for_ends, self._ending))
         self._streams = Streams(settings.stream.most)
         self._stream = Stream(self._database, clock, lambda: self._streams.count, self._streams.wake)
         self._database.on_commit(self._stream.stored)
@@ -293,7 +298,18 @@ class Bridge:
             BacklogMetrics(self.outbox, names, self._clock),
             app,
             self._watching(settings, surroundings),
+            self._asking_for_ends(settings),
         )
+
+    def _asking_for_ends(self, settings: AlertBridgeSettings) -> Ends | None:
+        if settings.alertmanager is None:
+            return None
+        alertmanager = Alertmanager(settings.alertmanager, settings.allow_link_local)
+        return Ends(self._database, self.outbox, alertmanager, self._wake, self._clock)
+
+    def _look_for_ends(self) -> None:
+        if (ends := self._parts.ends) is not None:
+            ends.look()
 
     def _watching(self, settings: AlertBridgeSettings, surroundings: Surroundings) -> Watch | None:
         """What draws predictions, where it is asked for and there is a Prometheus to ask."""
