@@ -40,7 +40,9 @@ class Ends:
     """Looks for them; used by one thread.
 
     Only an alert that an earlier look has seen firing at this Alertmanager can end there: another one's may arrive
-    here, too. What ends before the first look, or while the bridge is down, isn't told. Two replicas that find the same store it once, as they do with an HA pair."""
+    here, too. What ends before the first look, or while the bridge is down, isn't told. Two replicas that find the same
+    store it once, as they do with an HA pair.
+    """
 
     def __init__(
         self,
