@@ -26,7 +26,7 @@ def picture(rows, columns):
     return file.getvalue()
 
 
-SMALL, LARGE, ENORMOUS = picture(20, 100), picture(110, 140), picture(300, 400)
+SMALL, LARGE, ENORMOUS = picture(60, 100), picture(110, 140), picture(300, 400)
 
 
 def message(*alerts, picture=None, ack_url="", **changes):
@@ -67,7 +67,7 @@ def test_a_picture_is_in_the_card_only_if_all_of_it_stays_small(teams, notifier)
         notifier.send(message(picture=one))
     whole, halved, without = images(teams)
     sizes = [Image.open(io.BytesIO(base64.b64decode(one["url"].partition(",")[2]))).size for one in whole + halved]
-    assert sizes == [(600, 120), (420, 330)]
+    assert sizes == [(600, 360), (420, 330)]
     assert without == []
     assert all(len(request.body) <= MOST_BYTES for request in teams.requests)
 
