@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,9 @@ DOUBT_SECONDS = 60
 MOST_DOUBTS = 100
 LONGEST_LIST = 1 << 24
 """Bytes of all silences, those that have ended in the last days among them."""
+
+SETTLED = timedelta(minutes=5)
+"""An Alertmanager that has run for so long has heard of all that fires: Prometheus sends each alert every minute."""
 
 log = logs.get(__name__)
 
@@ -98,6 +101,18 @@ class _Doubt:
     kept: str = ""
 
 
+class _Running(msgspec.Struct):
+    """Of api/v2/status."""
+
+    uptime: datetime  # since when, in spite of its name
+
+
+class _Known(msgspec.Struct):
+    """Of api/v2/alerts, which has none that ended."""
+
+    fingerprint: str
+
+
 class Alertmanager:
     """One Alertmanager or a cluster, whose members tell one another of silences. For several threads.
 
@@ -151,6 +166,25 @@ class Alertmanager:
                 return made
         self._doubts.extend(doubts)
         raise AlertmanagerUnavailable(f"the silence was not made: {'; '.join(failures)}")
+
+    def fires(self, fingerprint: str, labels: Mapping[str, str]) -> bool:
+        """Whether the alert fires, silenced or not. Raises AlertmanagerUnavailable, also just after it was started.
+
+        Then it doesn't know yet what fires, until Prometheus has told it again.
+        """
+        query = [("filter", f"{name}={msgspec.json.encode(value).decode()}") for name, value in sorted(labels.items())]
+        failures = []
+        for client in self._clients:
+            try:
+                since = client.ask(_Running, "GET", "api/v2/status").uptime
+                if datetime.now(UTC) - since < SETTLED:
+                    failures.append(f"{client.place} was started just now")
+                    continue
+                known = client.ask(list[_Known], "GET", "api/v2/alerts", query=query)
+                return any(one.fingerprint == fingerprint for one in known)
+            except DeliveryFailed as error:
+                failures.append(str(error))
+        raise AlertmanagerUnavailable(f"what fires is not known: {'; '.join(failures)}")
 
     def expire(self, silence: str) -> None:
         """End the silence; one that has ended or that no member knows is fine. Raises AlertmanagerUnavailable."""

@@ -42,6 +42,7 @@ from cloudpulse.websocket import Refused, WebSocket
 TITLE = "CloudPulse alert bridge"
 PRUNE_SECONDS = 15
 REVIEW_SECONDS = 30
+ENDS_SECONDS = 15
 DELIVERY_STOP_SECONDS = 1.0
 """With the server's own stop still within 10 s. What is cut off is delivered after the next start."""
 
@@ -118,6 +119,7 @@ class Bridge:
         if self._database.shared:
             beat = settings.replica_timeout / SILENT_BEATS
             self._upkeep.append(Recurring("replica's beat", beat, self._beat, self._ending))
+        self._upkeep.append(Recurring("look for ends of taken alerts", ENDS_SECONDS, self._look_for_ends, self._ending))
         self._streams = Streams(settings.stream.most)
         self._stream = Stream(self._database, clock, lambda: self._streams.count, self._streams.wake)
         self._database.on_commit(self._stream.stored)
@@ -193,6 +195,10 @@ class Bridge:
         if change.ended or change.inherited:
             current = self._parts
             current.delivery.wake(current.receivers)
+
+    def _look_for_ends(self) -> None:
+        if (ends := self._parts.ends) is not None:
+            ends.look()
 
     def _apply(self) -> None:
         settings = self._reread()

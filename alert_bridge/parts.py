@@ -12,12 +12,14 @@ from alert_bridge import notifiers
 from alert_bridge.access import Access, Denied
 from alert_bridge.acks import Acks
 from alert_bridge.acting import acting
+from alert_bridge.alertmanager import Alertmanager
 from alert_bridge.app import create_app
 from alert_bridge.config import AlertBridgeSettings
 from alert_bridge.database import Database
 from alert_bridge.delivery import Backoff, Delivery, Pause, Worker
 from alert_bridge.dismissals import Dismissals
 from alert_bridge.duty import Duty
+from alert_bridge.ends import Ends
 from alert_bridge.grafana.client import Grafana
 from alert_bridge.grafana.crossings import Crossings
 from alert_bridge.grafana.watch import HELD_SECONDS, Watch
@@ -73,6 +75,7 @@ class Parts:
     backlog: BacklogMetrics
     app: Flask
     watch: Watch | None
+    ends: Ends | None
 
     @property
     def receivers(self) -> tuple[str, ...]:
@@ -116,6 +119,7 @@ def build(settings: AlertBridgeSettings, ground: Ground) -> Parts:
         BacklogMetrics(ground.outbox, names, ground.clock),
         _app(settings, access, acks, links, router, ground),
         _watch(settings, surroundings, ground),
+        _ends(settings, ground),
     )
 
 
@@ -177,3 +181,11 @@ def _watch(settings: AlertBridgeSettings, surroundings: Surroundings, ground: Gr
     client = Grafana(grafana, surroundings)
     crossings = Crossings(client, ground.source, ground.clock, draw=grafana.predictions, push=grafana.live)
     return Watch(crossings, Duty(ground.database, "predictions to grafana", HELD_SECONDS))
+
+
+def _ends(settings: AlertBridgeSettings, ground: Ground) -> Ends | None:
+    """What asks for the ends of taken alerts, where there is an Alertmanager to ask."""
+    if settings.alertmanager is None:
+        return None
+    alertmanager = Alertmanager(settings.alertmanager, settings.allow_link_local)
+    return Ends(ground.database, ground.outbox, alertmanager, ground.wake, ground.clock)

@@ -24,6 +24,8 @@ WIDTH, HEIGHT, DPI = 4.5, 3.1, 280
 """Inches: a little more than the width of a phone, so that a point of a font there is nearly one."""
 COLOURS = 64
 DAY = 86400.0
+HUGE = 1e300
+"""Beyond this no axis can be drawn: what it is divided by overflows."""
 MOST_TITLE, MOST_SUBTITLE = 34, 60
 
 INK, QUIET, GRID = "#1b2733", "#64748b", "#e2e8f0"
@@ -71,7 +73,7 @@ class Painter:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        with self._turn:
+        with self._turn, np.errstate(over="ignore"):  # what overflows is out of view
             if self._glyphs is None:
                 self._glyphs = _glyphs()
             figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
@@ -194,7 +196,7 @@ def _seen(scene: Scene) -> NDArray[np.float64]:
     if scene.limit is not None:
         parts.append(np.atleast_1d(np.asarray(scene.limit, np.float64)))
     seen = np.concatenate([np.empty(0), *parts])
-    return np.asarray(seen[np.isfinite(seen)], np.float64)
+    return np.asarray(seen[np.abs(seen) < HUGE], np.float64)  # nor NaN
 
 
 def _days(times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ class PrometheusInsights:
             self._results.labels(result)
 
     def start(self, *, warm: bool = True) -> None:
-        """Begin to answer; `warm` loads in the background what draws, some 50 MB, before it is needed."""
+        """Begin to answer; `warm` loads in the background what draws, some 30 MB, before it is needed."""
         if warm:
             self._threads.append(threading.Thread(target=self._warm, name="insight warms up", daemon=True))
         for thread in self._threads:

@@ -11,6 +11,7 @@ element is the idempotency key, for a workflow of yours that wants to look.
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,8 @@ MOST_BYTES = 28_000
 """Of the whole request; Microsoft says 28 KB."""
 
 MOST_TEXT = 4000
+COLOURS = 16
+"""Of a picture that would be too large otherwise."""
 
 _STYLES = {"resolved": "Good", "ack": "Accent", "warning": "Warning", "info": "Accent"}
 _ALARM = "Attention"
@@ -67,10 +70,8 @@ class TeamsNotifier:
         )
 
     def send(self, message: Message) -> Memory:
-        """The picture is part of the card where the whole stays small enough."""
-        picture = message.insight.picture
-        body = self._body(message, picture)
-        if picture is not None and len(body) <= MOST_BYTES:
+        """The picture is part of the card where the whole stays small enough, a smaller one if need be."""
+        if (body := self._with_picture(message)) is not None:
             try:
                 self._post(body)
             except DeliveryFailed as error:
@@ -78,8 +79,16 @@ class TeamsNotifier:
                     raise
             else:
                 return {}
-        self._post(body if picture is None else self._body(message, None))
+        self._post(self._body(message, None))
         return {}
+
+    def _with_picture(self, message: Message) -> bytes | None:
+        if (picture := message.insight.picture) is None:
+            return None
+        body = self._body(message, picture)
+        if len(body) > MOST_BYTES:
+            body = self._body(message, _halved(picture))
+        return body if len(body) <= MOST_BYTES else None
 
     def _post(self, body: bytes) -> None:
         self._client.call("POST", body=body, headers={"Content-Type": "application/json"})
@@ -105,6 +114,16 @@ class TeamsNotifier:
             card["actions"] = actions
         attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
         return msgspec.json.encode({"type": "message", "attachments": [attachment]})
+
+
+def _halved(picture: bytes) -> bytes:
+    """At half its width, with few colours: about a third of its bytes."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(picture)).convert("RGB").reduce(2)
+    file = io.BytesIO()
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def _actions(message: Message) -> list[dict[str, object]]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import io
 import json
+import random
 import socket
 import threading
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 
 from alert_bridge import notifiers, webhook
 from alert_bridge.insight import Companion, Insight, Outlook
@@ -19,9 +22,17 @@ from cloudpulse import logs
 from cloudpulse.durations import Duration
 from tests.alert_bridge.services import CASES, SECRETS, Service
 
+
+def picture_of_noise(width: int, height: int) -> bytes:
+    """A PNG that can't be made much smaller."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (width, height), random.Random(1).randbytes(3 * width * height)).save(file, "PNG")
+    return file.getvalue()
+
+
 OVER_HTTP = [case for case in CASES if case.over_http]
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.json"))
-PNG = bytes.fromhex("89504e470d0a1a0a") + bytes(range(256)) * 200
+PNG = picture_of_noise(130, 130)
 ACK_URL = "https://bridge.example/ack?fingerprint=a&key=b"
 GENERATOR_URL = "http://prometheus.example/graph?g0.expr=up+%3D%3D+0&g0.tab=1"
 MARKUP = (

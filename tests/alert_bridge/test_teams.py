@@ -1,6 +1,11 @@
 """Cards for Microsoft Teams."""
 
+import base64
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from alert_bridge import notifiers, webhook
 from alert_bridge.insight import Insight
@@ -10,7 +15,18 @@ from alert_bridge.testing import webhook_body
 from cloudpulse.config import Secret
 from tests.alert_bridge.services import Teams
 
-SMALL, LARGE = b"\x89PNG" + bytes(10_000), b"\x89PNG" + bytes(40_000)
+
+def picture(rows, columns):
+    """A PNG with so many spots of random colours, 64 of them."""
+    spots = np.random.default_rng(1).integers(0, 64, (rows, columns), np.uint8)
+    image = Image.fromarray(spots.repeat(6, 0).repeat(6, 1), "P")
+    image.putpalette([part for n in range(64) for part in (n * 4, 255 - n * 4, 128)])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+SMALL, LARGE, ENORMOUS = picture(60, 100), picture(110, 140), picture(300, 400)
 
 
 def message(*alerts, picture=None, ack_url="", **changes):
@@ -47,10 +63,11 @@ def test_a_card_has_a_colored_title_and_buttons(teams, notifier):
 
 
 def test_a_picture_is_in_the_card_only_if_all_of_it_stays_small(teams, notifier):
-    notifier.send(message(picture=SMALL))
-    notifier.send(message(picture=LARGE))
-    with_picture, without = images(teams)
-    assert len(with_picture) == 1
+    for one in (SMALL, LARGE, ENORMOUS):
+        notifier.send(message(picture=one))
+    whole, halved, without = images(teams)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(one["url"].partition(",")[2]))).size for one in whole + halved]
+    assert sizes == [(600, 360), (420, 330)]
     assert without == []
     assert all(len(request.body) <= MOST_BYTES for request in teams.requests)
 

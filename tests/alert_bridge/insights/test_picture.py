@@ -101,6 +101,7 @@ def test_a_gap_stays_a_gap(painter: Painter) -> None:
         replace(PLAIN, values=np.full(361, 1e300), limit=-1e300, unit=units.PLAIN),
         replace(PLAIN, limit=np.full(361, np.nan)),
         replace(PLAIN, limit=np.inf),
+        replace(PLAIN, values=np.tile([1.7e308, -1.7e308, 1.0], 121)[:361], limit=1e308),
     ],
 )
 def test_whatever_the_numbers_it_is_a_small_picture_for_a_phone(painter: Painter, scene: Scene) -> None:
