@@ -204,7 +204,7 @@ def _heads(*, limited: bool, full: bool) -> Select[Any]:
 def _settlement(*, summary: bool) -> ReturningUpdate[Any]:
     """Still ours to settle: unless it was taken for lost and another has it, who will settle it."""
     ours = or_(notifications.c.claimed_by.is_(None), notifications.c.claimed_by == bindparam("replica"))
-    values = {
+    values: dict[str, Any] = {
         "state": bindparam("outcome"),
         "finished_at": bindparam("at"),
         "claimed_by": None,

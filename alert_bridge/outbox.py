@@ -188,10 +188,11 @@ class Outbox:
             if finished and memory is not None and notification.summary is None:
                 claiming.remember(connection, notification.receiver, [notification.group.incident], memory)
             told: dict[str, None] = {}
-            for dead in finished if fallback is not None else ():
-                for due in audience.instead(connection, notification.receiver, dead, fallback):
-                    queueing.enqueue(connection, now, self._terms, due)
-                    told[due.receiver] = None
+            if fallback is not None:
+                for dead in finished:
+                    for due in audience.instead(connection, notification.receiver, dead, fallback):
+                        queueing.enqueue(connection, now, self._terms, due)
+                        told[due.receiver] = None
             return tuple(told)
 
         return self._settle(notification, operation)
