@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast pretrain proto programs test-programs clean
+.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast bench-history pretrain proto programs test-programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -57,16 +57,23 @@ pretrain: $(VENV)/dev
 	$(BIN)/python -m pretraining --data ../shared/data
 	$(BIN)/python -m pretraining --data ../shared/data --leave-out each
 
-bench: $(VENV)/dev programs
+bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/exposition.py
 	$(BIN)/python benchmarks/exporter.py
-	$(BIN)/python benchmarks/alert_bridge.py
+	$(BIN)/python -m benchmarks.storm
+	$(BIN)/python -m benchmarks.stream
+	$(BIN)/python -m benchmarks.insight
 	$(BIN)/python benchmarks/scaler.py
 	$(BIN)/python -m benchmarks.keda
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/cold.py
 	$(BIN)/python benchmarks/truth.py
+
+# A million alerts and as many notifications, and 100,000 alerts one after the other: about ten minutes.
+bench-history: $(VENV)/dev test-programs
+	$(BIN)/python -m benchmarks.history
+	$(BIN)/python -m benchmarks.storm --of plain --alerts 100000
 
 # A real Prometheus and Alertmanager: those on PATH, else Debian's.
 programs:

@@ -71,6 +71,8 @@ STEPS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX notifications_muted ON notifications (receiver, due_at) WHERE state = 'muted'",
         """CREATE INDEX notifications_hasty ON notifications (receiver, incident)
             WHERE state = 'pending' AND urgent = 1""",
+        """CREATE INDEX notifications_bound ON notifications (summary)
+            WHERE state = 'pending' AND summary IS NOT NULL""",
         "CREATE INDEX notifications_claimed ON notifications (receiver, claimed_by) WHERE claimed_by IS NOT NULL",
     ),
 }

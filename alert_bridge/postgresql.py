@@ -6,13 +6,17 @@ locks), transaction-iso.html.
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from cloudpulse.errors import ConfigError
 
@@ -26,6 +30,9 @@ _PARAMETERS = {  # unless the URL says otherwise: a server that is gone is notic
     "keepalives_count": "3",
     "application_name": "cloudpulse alert-bridge",
 }
+UNUSED_SECONDS = 1.0
+"""After that a connection is asked whether it still is one, before it is used again."""
+
 _OPTIONS = "-c statement_timeout=8s -c idle_in_transaction_session_timeout=10s"
 """A replica that stands still in the middle of its turn holds up the others no longer than that."""
 
@@ -56,13 +63,25 @@ class Postgres:
         self.engine = create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
-            pool_pre_ping=True,
             pool_size=5,
             max_overflow=15,
             pool_timeout=5,
             hide_parameters=True,
         )
         self.reader: Engine = self.engine.execution_options(isolation_level="REPEATABLE READ")
+
+        @event.listens_for(self.engine, "checkin")
+        def used(_: object, record: ConnectionPoolEntry) -> None:
+            record.info["used"] = time.monotonic()
+
+        @event.listens_for(self.engine, "checkout")
+        def ping(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+            # As pool_pre_ping does, but not in a storm, where a round trip more for each transaction counts.
+            if time.monotonic() - record.info.get("used", math.inf) > UNUSED_SECONDS:
+                try:
+                    self.engine.dialect.do_ping(connection)
+                except psycopg.Error as error:
+                    raise InvalidatePoolError from error
 
         @event.listens_for(self.engine, "handle_error")
         def failed(context: ExceptionContext) -> None:

@@ -250,6 +250,11 @@ def hasty(table: FromClause) -> ColumnElement[bool]:
     return and_(pending(table), table.c.urgent)
 
 
+def bound(table: FromClause) -> ColumnElement[bool]:
+    """The rows that wait and are part of a summary."""
+    return and_(pending(table), table.c.summary.is_not(None))
+
+
 def claimed(table: FromClause) -> ColumnElement[bool]:
     """The rows that are under way: all of them wait, too. Those of replicas that ended are freed."""
     return table.c.claimed_by.is_not(None)
@@ -268,3 +273,10 @@ for _name, _column, _condition in (
         sqlite_where=_condition,
         postgresql_where=_condition,
     )
+
+Index(
+    "notifications_bound",
+    notifications.c.summary,
+    sqlite_where=bound(notifications),
+    postgresql_where=bound(notifications),
+)

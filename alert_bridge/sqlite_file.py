@@ -42,6 +42,7 @@ _SPREAD = {
     "notifications_in_order": "1000 100 2 1",
     "notifications_unfinished": "5000 2500 500 1 1",
     "notifications_claimed": "10 5 5",
+    "notifications_bound": "1000 500",
 }
 """How many rows an index of a long history has, then how many share a value of its first column, its first two, ...
 

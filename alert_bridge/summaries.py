@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from alert_bridge import webhook
 from alert_bridge.notifier import Ack, Ended, Notification, RateLimit, Summary
-from alert_bridge.schema import alerts, claimed, delivered, groups, hasty, memories, notifications, pending
+from alert_bridge.schema import alerts, bound, claimed, delivered, groups, hasty, memories, notifications, pending
 from alert_bridge.webhook import Alert, AlertGroup
 
 MOST_NOTIFICATIONS = 1000
@@ -103,13 +103,14 @@ def gather(connection: Connection, now: float, receiver: str) -> str | None:
 
 def members(key: str) -> ColumnElement[bool]:
     """The rows of the summary with this key."""
-    return and_(pending(notifications), notifications.c.summary == key)
+    return and_(bound(notifications), notifications.c.summary == key)
 
 
 def rows(*, summary: bool) -> ColumnElement[bool]:
     """The rows that wait of a notification that is `named`; without a `summary` there is one."""
-    one = notifications.c.summary == bindparam("these") if summary else notifications.c.id == bindparam("this")
-    return and_(pending(notifications), one)
+    if summary:
+        return and_(bound(notifications), notifications.c.summary == bindparam("these"))
+    return and_(pending(notifications), notifications.c.id == bindparam("this"))
 
 
 def named(notification: Notification) -> dict[str, object]:
@@ -121,9 +122,8 @@ def incidents(connection: Connection, notification: Notification) -> Sequence[st
     """Of these rows, which wait: the incidents."""
     if notification.summary is None:
         return [notification.group.incident]
-    return connection.scalars(
-        select(notifications.c.incident).where(members(notification.idempotency_key)).distinct()
-    ).all()
+    these = select(notifications.c.incident).where(members(notification.idempotency_key))
+    return sorted({*connection.scalars(these)})
 
 
 def load(connection: Connection, key: str) -> Notification:

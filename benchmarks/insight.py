@@ -29,6 +29,7 @@ from alert_bridge.insight import Insight
 from alert_bridge.insights.config import InsightSettings
 from alert_bridge.insights.service import PrometheusInsights
 from alert_bridge.webhook import AlertGroup, parse
+from benchmarks.machine import facts
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.durations import Duration
 from cloudpulse.local import past
@@ -108,6 +109,7 @@ def main() -> None:
     asked = parser.parse_args()
     done = subprocess.run([sys.executable, "-c", _COLD], capture_output=True, text=True, check=True)
     cold, warm = map(float, done.stdout.split())
+    print(facts())
     print(f"picture: first {cold:.2f} s with matplotlib's import, then {warm:.2f} s")
     with tempfile.TemporaryDirectory() as folder, past.prometheus(lines(asked.series), Path(folder)) as url:
         source = insights.bounded(PrometheusSettings(url=url))

@@ -1,6 +1,6 @@
 """How long after it is stored an event reaches the clients of a real bridge's stream.
 
-python benchmarks/stream.py [--clients 50] [--rate 50] [--seconds 10]
+    python -m benchmarks.stream [--clients 50] [--rate 50] [--seconds 10]
 
 `--rate` webhooks a second, each of its own incident and with one alert, to a receiver that logs it: two events each.
 Clients are the package `websockets`, in a process of their own; both clocks are this machine's. The latency is from
@@ -14,8 +14,6 @@ import asyncio
 import http.client
 import json
 import multiprocessing
-import platform
-import sys
 import tempfile
 import threading
 import time
@@ -23,11 +21,13 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-sys.path[0] = str(Path(__file__).parents[1])  # the packages, before this folder's files of the same names
+import psutil
+from websockets.asyncio.client import connect
 
-from websockets.asyncio.client import connect  # noqa: E402  see above
+from alert_bridge.testing import BridgeProcess, webhook_body
+from benchmarks.machine import cpu_seconds, facts
 
-from alert_bridge.testing import BridgeProcess, webhook_body  # noqa: E402
+LIMIT_MS = 1000
 
 
 async def listen(url: str, clients: int, events: int, ready: threading.Event, latencies: list[float]) -> None:
@@ -74,7 +74,8 @@ def main() -> None:
             if not ready.wait(60):
                 raise SystemExit("the clients could not connect")
             connection = http.client.HTTPConnection(urlsplit(bridge.url).netloc, timeout=30)
-            before = cpu_seconds(bridge.process.pid)
+            process = psutil.Process(bridge.process.pid)
+            before = cpu_seconds(process)
             began = time.perf_counter()
             for number in range(posts):
                 time.sleep(max(0.0, began + number / options.rate - time.perf_counter()))
@@ -82,20 +83,14 @@ def main() -> None:
                 connection.getresponse().read()
             took = time.perf_counter() - began
             latencies = results.get(timeout=60)
-            used = cpu_seconds(bridge.process.pid) - before
+            used = cpu_seconds(process) - before
         finally:
             bridge.kill()
     rate = f"{2 * posts / took:.0f} events/s, {took:.1f} s"
-    print(f"Python {platform.python_version()}, {options.clients} clients, {rate}")
+    print(f"{facts()}; {options.clients} clients, {rate}")
     print(f"received: {len(latencies)} of {options.clients * 2 * posts}; the bridge's CPU: {used / took:.0%} of a core")
     for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1)):
-        print(f"{name}: {latencies[int(share * (len(latencies) - 1))] * 1000:.0f} ms")
-
-
-def cpu_seconds(process: int) -> float:
-    """What it has used so far (Linux)."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+        print(f"{name}: {latencies[int(share * (len(latencies) - 1))] * 1000:.0f} ms (limit {LIMIT_MS})")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from alert_bridge.ends import Ends
 from alert_bridge.links import Links
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
+from alert_bridge.queueing import Terms
 from alert_bridge.testing import eventually, webhook_body
 from alert_bridge.testing_alertmanager import PROGRAM
 from alert_bridge.testing_alertmanager import Alertmanager as Process
@@ -34,7 +35,7 @@ def clock():
 
 @pytest.fixture
 def outbox(database, clock):
-    return Outbox(database, clock, repeat_after=600, give_up_after=3600, receivers={"one": LogReceiver(name="one")})
+    return Outbox(database, clock, Terms(600, 3600, {"one": LogReceiver(name="one")}))
 
 
 @pytest.fixture

@@ -119,8 +119,21 @@ def test_a_restart_of_the_server_is_an_error_and_then_forgotten(postgresql, data
     assert outbox.store(FIRST, {"one": [0]}).duplicate
 
 
-def test_one_that_no_longer_takes_writes_is_left_for_a_new_connection(url, clock):
+def test_a_connection_that_broke_while_it_was_not_used_is_not_missed(url, clock, monkeypatch):
+    monkeypatch.setattr("alert_bridge.postgresql.UNUSED_SECONDS", 0)
+    database = Database(Postgres(url))
+    outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
+    outbox.backlog()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    outbox.probe()
+    outbox.backlog()
+    database.close()
+
+
+def test_one_that_no_longer_takes_writes_is_left_for_a_new_connection(url, clock, monkeypatch):
     """After a failover, connections to the old primary would refuse for ever."""
+    monkeypatch.setattr("alert_bridge.postgresql.UNUSED_SECONDS", 0)
     database = Database(Postgres(url))
     outbox = Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600))
     name = url.rpartition("/")[2]
