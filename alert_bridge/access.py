@@ -32,8 +32,8 @@ class Access:
 
     The web config's basic auth comes before all this, for every path, and takes the one `Authorization` header: with
     it, an API key comes as `X-API-Key`. Alertmanager then needs that user as its `basic_auth`, and for the bridge the
-    same user and password here, a certificate, or `X-API-Key` among its `http_headers` (Alertmanager 0.28 and later);
-    a `bearer_token` it could not send.
+    same user and password here, a certificate, or `X-API-Key` among its `http_headers`, where its version has those; a
+    `bearer_token` it could not send.
     """
 
     def __init__(self, settings: AlertBridgeSettings, on_denied: OnDenied) -> None:

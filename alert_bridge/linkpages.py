@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from alert_bridge import audit
 from alert_bridge.acks import Acks, NotFiring, NotThere, Taken
@@ -108,6 +108,11 @@ def link_pages(links: Links, acks: Acks, history: History, stories: Stories, on_
     def denied(error: Denied) -> Response:
         on_denied(error, request.environ, "a signed link")
         return _page("This link does not work", problems=[str(error)], status=error.status)
+
+    @pages.errorhandler(RequestEntityTooLarge)
+    @pages.errorhandler(HTTPException)
+    def not_understood(error: HTTPException) -> Response:
+        return _page("That did not work", problems=[error.description or ""], status=error.code or 500)
 
     @pages.errorhandler(CloudPulseError)
     def failed(error: CloudPulseError) -> Response:

@@ -4,6 +4,7 @@ import hashlib
 import ssl
 import threading
 
+import bcrypt
 import pytest
 import requests
 import trustme
@@ -117,6 +118,28 @@ def test_a_client_certificate_by_its_name_opens_the_webhook(tmp_path):
         assert post() == 401
         with contextlib.suppress(requests.ConnectionError, ssl.SSLError):
             pytest.fail(f"taken: {post(certificate(stranger, 'alertmanager.example'))}")
+    finally:
+        stop.set()
+        one.close()
+
+
+def test_behind_the_web_configs_basic_auth_a_key_comes_in_a_header_of_its_own(tmp_path):
+    """One request has one Authorization header."""
+    hashed = bcrypt.hashpw(b"people", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{web: '{hashed}'}}")
+    both = BasicAuth(username="web", password=Secret("people"))
+    one = Bridge(AlertBridgeSettings(data_dir=tmp_path / "data", api_keys=KEYS, basic_auth=both), NoInsights())
+    server, stop = options.serve(one.face, WebOptions("127.0.0.1:0", tmp_path / "web.yml")), threading.Event()
+    threading.Thread(target=server.run, args=(stop,)).start()
+    user = basic("web", "people")
+    try:
+        url = f"http://localhost:{server.port}"
+        assert ask(url, LISTS, **user, X_API_Key=READ).status_code == 200
+        assert "API key" in ask(url, LISTS, **user).json()["error"]
+        assert ask(url, LISTS, **bearer(READ)).status_code == 401
+        assert ask(url, LISTS, X_API_Key=READ).status_code == 401
+        assert ask(url, WEBHOOK, **user).status_code == 200, "the same user here, as Alertmanager can send no more"
+        assert ask(url, RETRY, **user, X_API_Key=READ).status_code == 403
     finally:
         stop.set()
         one.close()

@@ -334,6 +334,7 @@ def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanage
         alertmanager=AlertmanagerSettings(url=alertmanager.url),
         receivers=receivers,
         external_url="https://alerts.example/bridge/",
+        max_body_bytes=4000,
     )
     evil = '"><script>alert(1)</script>{{ 7 * 7 }}'
     firing(url, "page", "other", labels={"x": evil})
@@ -359,6 +360,9 @@ def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanage
     assert "taken by Anna <b> until" in unescape(done.text)
     signature = link.rpartition("/")[2]
     assert signature not in str(lines)
+    for wrong, status in (({"alert": "page", "duration": "x"}, 400), ({"by": "x" * 5000}, 413)):
+        refused = requests.post(here, data=wrong, timeout=10)
+        assert (refused.status_code, refused.headers["Content-Type"][:9]) == (status, "text/html")
     again = re.findall(r'value="(page|other)"( checked)?', requests.get(here, timeout=10).text)
     assert again == [("page", ""), ("other", " checked")], "nobody takes from Anna what they only look at"
     eventually(lambda: len(given) == 2)

@@ -63,6 +63,7 @@ def url(tmp_path_factory):
 schema = schemathesis.openapi.from_dict(document())
 
 
+@pytest.mark.timeout(120 + 2 * CASES)
 @schema.parametrize()
 @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 def test_answers_are_as_the_document_says(case, url):
