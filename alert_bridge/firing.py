@@ -5,7 +5,7 @@ The table makes that a short look at any size of the history; what fires is few 
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from alert_bridge.schema import FIRING, alerts, firing
 
@@ -15,10 +15,18 @@ def keep(connection: Connection, group_id: int, incident: str) -> None:
 
     Alertmanager leaves out what is silenced, which an acked alert is, and with `max_alerts` whatever is too many.
     """
-    told = alerts.c.group_id == group_id
-    known = firing.c.incident == incident, firing.c.fingerprint.in_(select(alerts.c.fingerprint).where(told))
-    connection.execute(delete(firing).where(*known))
-    last = select(func.max(alerts.c.id)).where(told).group_by(alerts.c.fingerprint)  # one may be in a body twice
-    columns = [alerts.c.incident, alerts.c.fingerprint, alerts.c.alertname, alerts.c.id]
-    fires = select(*columns).where(alerts.c.id.in_(last), alerts.c.status == FIRING)
-    connection.execute(insert(firing).from_select(["incident", "fingerprint", "alertname", "alert_id"], fires))
+    connection.execute(_FORGET, {"group": group_id, "of": incident})
+    connection.execute(_TAKE_OVER, {"group": group_id})
+
+
+_told = alerts.c.group_id == bindparam("group")
+_FORGET = delete(firing).where(
+    firing.c.incident == bindparam("of"), firing.c.fingerprint.in_(select(alerts.c.fingerprint).where(_told))
+)
+_last = select(func.max(alerts.c.id)).where(_told).group_by(alerts.c.fingerprint)  # one may be in a body twice
+_TAKE_OVER = insert(firing).from_select(
+    ["incident", "fingerprint", "alertname", "alert_id"],
+    select(alerts.c.incident, alerts.c.fingerprint, alerts.c.alertname, alerts.c.id).where(
+        alerts.c.id.in_(_last), alerts.c.status == FIRING
+    ),
+)
