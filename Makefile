@@ -28,7 +28,7 @@ rules: programs
 	promtool test rules tests/prometheus/*_test.yml
 
 unit: $(VENV)/dev test-programs
-	$(BIN)/pytest -q -m "not e2e"
+	$(BIN)/pytest -q -m "not e2e" --numprocesses 2 --dist loadfile
 
 e2e: $(VENV)/dev test-programs
 	$(BIN)/pytest -q -m e2e

@@ -45,7 +45,9 @@ def rising(one: Series) -> Series:
 
 
 def gappy(one: Series) -> Series:
-    return Series(one.labels, one.times[::3], one.values[::3])
+    """Two of three values are missing, but for those of the next hour."""
+    kept = (np.arange(len(one.times)) % 3 == 0) | (one.times >= NOW)
+    return Series(one.labels, one.times[kept], one.values[kept])
 
 
 A, B = {"__name__": "rps", "app": "a"}, {"__name__": "rps", "app": "b"}
