@@ -83,7 +83,8 @@ def test_full_of_what_waits_or_fires_it_takes_ends_only_until_there_is_room(star
     assert [post(bridge, name, "resolved") for name in "ab"] == [200] * 2
     ends = {("a", "resolved"), ("b", "resolved")}
     eventually(lambda: ends <= {(p["body"]["groupKey"], p["body"]["status"]) for p in app.taken})  # c may come twice
-    eventually(lambda: requests.get(f"{bridge.url}/health", timeout=10).json().get("pending") == 0)
+    waiting = f"{bridge.url}/api/v1/notifications?state=pending"
+    eventually(lambda: requests.get(waiting, timeout=10).json()["notifications"] == [])
     bridge.kill()
     bridge.start()
     eventually(lambda: "stored_alerts 2.0" in requests.get(f"{bridge.url}/metrics", timeout=10).text)
