@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from alert_bridge import events, summaries, webhook
+from alert_bridge import events, summaries, taken, webhook
 from alert_bridge.notifier import Ack, Memory, Notification, RateLimit
 from alert_bridge.schema import (
     PENDING,
@@ -74,10 +74,10 @@ def choose(connection: Connection, now: float, receiver: str, limit: RateLimit |
     return Head(tuple(connection.scalars(these)), key)
 
 
-def take(connection: Connection, head: Head, replica: str) -> Notification:
+def take(connection: Connection, now: float, head: Head, replica: str) -> Notification:
     """Claim it for a replica: nobody else gets it."""
     if head.summary is None:
-        return _loaded(connection, connection.execute(_TAKE, {"this": head.ids[0], "replica": replica}).one())
+        return _loaded(connection, now, connection.execute(_TAKE, {"this": head.ids[0], "replica": replica}).one())
     connection.execute(_TAKE_ALL, {"these": head.summary, "replica": replica})
     return summaries.load(connection, head.summary)
 
@@ -152,12 +152,16 @@ def _settle(
     return sorted(connection.scalars(settled, {**summaries.named(notification), "replica": replica, **values}))
 
 
-def _loaded(connection: Connection, row: Row[Any]) -> Notification:
+def _loaded(connection: Connection, now: float, row: Row[Any]) -> Notification:
     """Of a row of `notifications`."""
     named = {"group": row.group_id, "receiver": row.receiver, "incident": row.incident}
     told = connection.execute(_GROUP, named).all()
     frame, memory, _ = told[0]
-    group = webhook.join(frame, [alert for _, _, alert in told])
+    group = webhook.join(frame, [alert for _, _, alert in told]).only(
+        msgspec.json.decode(row.positions, type=list[int])
+    )
+    if group.over and (left_out := taken.unmentioned(connection, now, row.receiver, group)):
+        group = msgspec.structs.replace(group, truncated_alerts=left_out)
     return Notification(
         id=row.id,
         receiver=row.receiver,
@@ -165,7 +169,7 @@ def _loaded(connection: Connection, row: Row[Any]) -> Notification:
         attempt=row.attempts,
         stored_at=row.stored_at,
         give_up_at=row.give_up_at,
-        group=group.only(msgspec.json.decode(row.positions, type=list[int])),
+        group=group,
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
         instead_of=row.instead_of or "",
         memory={} if memory is None else msgspec.json.decode(memory, type=dict[str, str]),

@@ -140,10 +140,11 @@ class Outbox:
             if strays := self._holding.strays:
                 claiming.free(connection, strays, self.replica)
                 freed.update(strays)
-            head = claiming.choose(connection, self._clock(), receiver, limit)
+            now = self._clock()
+            head = claiming.choose(connection, now, receiver, limit)
             if head is None:
                 return None
-            claimed = claiming.take(connection, head, self.replica)
+            claimed = claiming.take(connection, now, head, self.replica)
             # Known before it is committed: another claim in the same transaction mustn't take it for a stray.
             tried.append(Claim(claimed.id, claimed.attempt, frozenset(head.ids)))
             self._holding.take(tried[-1])

@@ -1,13 +1,15 @@
-"""Who hears that an alert was taken. Functions within a transaction of the outbox."""
+"""Who hears that an alert was taken, and what is taken and no longer spoken of, within the outbox' transactions."""
 
 from __future__ import annotations
 
 import msgspec
 from sqlalchemy import Connection, Row, exists, func, select
 
+from alert_bridge import audience
 from alert_bridge.notifier import Ack
 from alert_bridge.queueing import Due
-from alert_bridge.schema import FIRING, MUTED, acks, alerts, groups, notifications
+from alert_bridge.schema import FIRING, MUTED, acks, alerts, firing, groups, notifications
+from alert_bridge.webhook import AlertGroup
 
 
 def hearers(connection: Connection, now: float, fingerprint: str) -> list[tuple[Due, bool]]:
@@ -35,6 +37,20 @@ def hearers(connection: Connection, now: float, fingerprint: str) -> list[tuple[
         mine = [r for r, p in connection.execute(sent).all() if position in msgspec.json.decode(p)]
         found += [(Due(row.group_id, [position], name, row.incident), whole) for name in dict.fromkeys(mine)]
     return found
+
+
+def unmentioned(connection: Connection, now: float, receiver: str, group: AlertGroup) -> int:
+    """How many alerts of the incident that the group leaves out fire and are taken, as the receiver was told.
+
+    Alertmanager keeps quiet about what is silenced: its last group may say that all ended, while these still fire.
+    """
+    held = exists().where(acks.c.fingerprint == firing.c.fingerprint, acks.c.until > now, acks.c.undone_at.is_(None))
+    fires = select(firing.c.fingerprint).where(firing.c.incident == group.incident, held)
+    others = set(connection.scalars(fires)) - {alert.fingerprint for alert in group.alerts}
+    if not others:
+        return 0
+    told = audience.last_told(connection, group.incident, receiver)
+    return sum(name in told and told[name].firing for name in others)
 
 
 def encoded(ack: Ack, *, whole: bool) -> str:

@@ -72,8 +72,8 @@ def fires(process, *pods, ends_in=600):
     return known()
 
 
-def store(outbox, fingerprints):
-    body = json.loads(webhook_body(*((pod, "firing") for pod in fingerprints)))
+def store(outbox, fingerprints, status="firing"):
+    body = json.loads(webhook_body(*((pod, status) for pod in fingerprints)))
     for alert in body["alerts"]:
         alert["fingerprint"] = fingerprints[alert["fingerprint"]]
     group = webhook.parse(json.dumps(body).encode())
@@ -117,6 +117,26 @@ def test_the_incident_is_not_closed_while_others_of_it_fire(process, outbox, end
     fires(process, "a", ends_in=-1)
     ends.look()
     assert delivered(outbox) == [{"a": False, "b": True}]
+
+
+def test_a_group_that_alertmanager_calls_resolved_is_not_over_while_a_taken_alert_of_it_fires(
+    process, outbox, ends, take, settled
+):
+    """It leaves out what is silenced, and so tells of the others as if they were all."""
+    names = fires(process, "a", "b")
+    store(outbox, names)
+    take(names["a"])
+    delivered(outbox)
+    ends.look()
+    store(outbox, {"b": names["b"]}, "resolved")
+    claimed = outbox.claim("one")
+    assert (claimed.group.over, claimed.group.truncated_alerts) == (False, 1)
+    outbox.delivered(claimed, {})
+    fires(process, "a", ends_in=-1)
+    ends.look()
+    last = outbox.claim("one")
+    assert last.group.over
+    assert [alert.firing for alert in last.group.alerts] == [False]
 
 
 def test_an_alert_of_another_alertmanager_does_not_end_because_this_one_has_never_heard_of_it(
