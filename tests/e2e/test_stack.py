@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -40,15 +41,15 @@ def test_prometheus_scrapes_every_service(running: Running) -> None:
 
 
 def test_forecasts_are_in_prometheus_for_every_series_horizon_and_level(running: Running) -> None:
-    found = until(
-        lambda: running.query('cloudpulse_forecast_value{forecast="demand",horizon!="0s"}'),
-        30,
-        "forecasts in Prometheus",
-    )
+    wanted = {(horizon, level) for horizon in ("15m", "1h", "24h") for level in ("0.1", "0.5", "0.9")}
+
+    def complete() -> list[dict[str, Any]] | None:
+        found = running.query('cloudpulse_forecast_value{forecast="demand",horizon!="0s"}')
+        return found if {(x["metric"]["horizon"], x["metric"]["level"]) for x in found} == wanted else None
+
+    found = until(complete, 30, "forecasts of every horizon and level in Prometheus")
     assert {x["metric"]["app"] for x in found} == {"app02", "app08", "app09", "app13", "nasa"}
-    assert {(x["metric"]["horizon"], x["metric"]["level"]) for x in found} == {
-        (horizon, level) for horizon in ("15m", "1h", "24h") for level in ("0.1", "0.5", "0.9")
-    }
+    assert len(found) == len(wanted) * 5
     assert all(float(x["value"][1]) >= 0 for x in found)
 
 
@@ -100,7 +101,10 @@ def test_the_scaler_answers_what_promql_says(running: Running) -> None:
 
 
 def test_keda_gets_what_promql_says(running: Running) -> None:
-    expression = 'cloudpulse_forecast_value{forecast="demand",horizon="1h",level="0.9",app="app09"}'
+    """The forecast, or what is measured now where that is more: at some hours of the day it is."""
+    forecast = 'cloudpulse_forecast_value{forecast="demand",horizon="1h",level="0.9",app="app09"}'
+    now = 'cloudpulse_demo_requests_per_minute{app="app09"}'
+    expression = f'max by (app) (label_replace({forecast}, "of", "f", "", "") or {now})'
     metadata = {"metricName": "demand_ahead", "targetValue": "100", "selector": "app=app09"}
     ref = ScaledObjectRef(name="web", namespace="default", scalerMetadata=metadata)
     request = GetMetricsRequest(scaledObjectRef=ref, metricName="demand_ahead")
