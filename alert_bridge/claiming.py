@@ -79,7 +79,7 @@ def take(connection: Connection, now: float, head: Head, replica: str) -> Notifi
     if head.summary is None:
         return _loaded(connection, now, connection.execute(_TAKE, {"this": head.ids[0], "replica": replica}).one())
     connection.execute(_TAKE_ALL, {"these": head.summary, "replica": replica})
-    return summaries.load(connection, head.summary)
+    return summaries.load(connection, now, head.summary)
 
 
 def free(connection: Connection, ids: Collection[int], replica: str) -> None:
@@ -160,8 +160,6 @@ def _loaded(connection: Connection, now: float, row: Row[Any]) -> Notification:
     group = webhook.join(frame, [alert for _, _, alert in told]).only(
         msgspec.json.decode(row.positions, type=list[int])
     )
-    if group.over and (left_out := taken.unmentioned(connection, now, row.receiver, group)):
-        group = msgspec.structs.replace(group, truncated_alerts=left_out)
     return Notification(
         id=row.id,
         receiver=row.receiver,
@@ -169,7 +167,7 @@ def _loaded(connection: Connection, now: float, row: Row[Any]) -> Notification:
         attempt=row.attempts,
         stored_at=row.stored_at,
         give_up_at=row.give_up_at,
-        group=group,
+        group=taken.completed(connection, now, row.receiver, group),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
         instead_of=row.instead_of or "",
         memory={} if memory is None else msgspec.json.decode(memory, type=dict[str, str]),

@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from alert_bridge import webhook
+from alert_bridge import taken, webhook
 from alert_bridge.notifier import Ack, Ended, Notification, RateLimit, Summary
 from alert_bridge.schema import alerts, bound, claimed, delivered, groups, hasty, memories, notifications, pending
 from alert_bridge.webhook import Alert, AlertGroup
@@ -126,11 +126,11 @@ def incidents(connection: Connection, notification: Notification) -> Sequence[st
     return sorted({*connection.scalars(these)})
 
 
-def load(connection: Connection, key: str) -> Notification:
-    """The summary with this key."""
+def load(connection: Connection, now: float, key: str) -> Notification:
+    """The summary with this key, and what fires and is taken by `now`."""
     query = select(notifications, groups.c.body).join(groups).where(members(key)).order_by(notifications.c.id)
     rows = connection.execute(query).all()
-    told = _told(connection, rows)
+    told = [taken.completed(connection, now, rows[0].receiver, group) for group in _told(connection, rows)]
     return Notification(
         id=rows[0].id,
         receiver=rows[0].receiver,

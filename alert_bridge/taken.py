@@ -39,18 +39,21 @@ def hearers(connection: Connection, now: float, fingerprint: str) -> list[tuple[
     return found
 
 
-def unmentioned(connection: Connection, now: float, receiver: str, group: AlertGroup) -> int:
-    """How many alerts of the incident that the group leaves out fire and are taken, as the receiver was told.
+def completed(connection: Connection, now: float, receiver: str, group: AlertGroup) -> AlertGroup:
+    """The group, and not over while taken alerts of its incident, of which the receiver was told, still fire.
 
-    Alertmanager keeps quiet about what is silenced: its last group may say that all ended, while these still fire.
+    Alertmanager keeps quiet about what is silenced: its last group may say that all ended. Those count as left out.
     """
+    if not group.over:
+        return group
     held = exists().where(acks.c.fingerprint == firing.c.fingerprint, acks.c.until > now, acks.c.undone_at.is_(None))
     fires = select(firing.c.fingerprint).where(firing.c.incident == group.incident, held)
     others = set(connection.scalars(fires)) - {alert.fingerprint for alert in group.alerts}
     if not others:
-        return 0
+        return group
     told = audience.last_told(connection, group.incident, receiver)
-    return sum(name in told and told[name].firing for name in others)
+    left_out = sum(name in told and told[name].firing for name in others)
+    return msgspec.structs.replace(group, truncated_alerts=left_out)
 
 
 def encoded(ack: Ack, *, whole: bool) -> str:

@@ -12,12 +12,14 @@ from alert_bridge.acks import Acks
 from alert_bridge.alertmanager import Alertmanager, AlertmanagerSettings, AlertmanagerUnavailable
 from alert_bridge.ends import Ends
 from alert_bridge.links import Links
+from alert_bridge.notifier import RateLimit
 from alert_bridge.notifiers.log import LogReceiver
 from alert_bridge.outbox import Outbox
 from alert_bridge.queueing import Terms
 from alert_bridge.testing import eventually, webhook_body
 from alert_bridge.testing_alertmanager import PROGRAM
 from alert_bridge.testing_alertmanager import Alertmanager as Process
+from cloudpulse.durations import Duration
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Alertmanager: sh .ci/programs test")
 
@@ -137,6 +139,21 @@ def test_a_group_that_alertmanager_calls_resolved_is_not_over_while_a_taken_aler
     last = outbox.claim("one")
     assert last.group.over
     assert [alert.firing for alert in last.group.alerts] == [False]
+
+
+def test_nor_does_a_summary_call_it_over(process, database, clock, take, settled):
+    limit = RateLimit(messages=1, per=Duration(60))
+    limited = Outbox(database, clock, Terms(600, 3600, {"one": LogReceiver(name="one", rate_limit=limit)}))
+    names = fires(process, "a", "b")
+    store(limited, names)
+    limited.delivered(limited.claim("one"), {"message": "1"})
+    take(names["a"])
+    store(limited, {"b": names["b"]}, "resolved")
+    limited.configure(Terms(600, 3600, {"one": LogReceiver(name="one", rate_limit=RateLimit(messages=2))}))
+    summary = limited.claim("one")
+    assert summary.summary.notifications == 2
+    assert summary.summary.ended == ()
+    assert not summary.group.over
 
 
 def test_an_alert_of_another_alertmanager_does_not_end_because_this_one_has_never_heard_of_it(
