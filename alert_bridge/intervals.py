@@ -9,12 +9,12 @@ from __future__ import annotations
 import calendar
 import functools
 import re
-import zoneinfo
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import ClassVar, Self
 
 from cloudpulse.config import Section, Written
+from cloudpulse.zones import zone
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|(24):(00)", re.ASCII)
 _WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -209,9 +209,4 @@ def _minutes(time: str) -> int:
 
 def _zone(location: str) -> tzinfo | None:
     """None is this machine's own."""
-    if location == "Local":
-        return None
-    try:
-        return zoneinfo.ZoneInfo(location or "UTC")
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f'location: expected a time zone such as Europe/Berlin, got "{location}"') from None
+    return None if location == "Local" else zone(location or "UTC", "location")

@@ -6,10 +6,11 @@ import bisect
 import itertools
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cloudpulse.zones import zone
 
 _PROBE_SECONDS = 86400.0
 """No zone has changed its clocks twice within a day."""
@@ -22,11 +23,7 @@ class Calendar:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder, such as Europe
-            message = f'timezone: expected an IANA name such as Europe/Berlin, got "{self.timezone}"'
-            raise ValueError(message) from error
+        zone(self.timezone)
 
     @property
     def plain(self) -> bool:
@@ -35,10 +32,10 @@ class Calendar:
 
     def offsets(self, start: float, step: float, count: int) -> NDArray[np.float64]:
         """By how many seconds local time is ahead of UTC at Unix times `start`, `start + step`, ...: [count]."""
-        zone = ZoneInfo(self.timezone)
+        there = zone(self.timezone)
 
         def offset(column: int) -> float:
-            ahead = datetime.fromtimestamp(start + column * step, zone).utcoffset()
+            ahead = datetime.fromtimestamp(start + column * step, there).utcoffset()
             assert ahead is not None
             return ahead.total_seconds()
 

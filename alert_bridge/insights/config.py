@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from cloudpulse import zones
 from cloudpulse.config import Section
 from cloudpulse.durations import Duration
 
@@ -32,13 +33,9 @@ class InsightSettings(Section, frozen=True):
         for name, value in (("past", self.past), ("ahead", self.ahead)):
             if not 600 <= value <= 7 * 86400:
                 raise ValueError(f"{name}: expected 10m to 7d, got {value}")
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder, such as Europe
-            message = f'timezone: expected an IANA name such as Europe/Berlin, got "{self.timezone}"'
-            raise ValueError(message) from error
+        zones.zone(self.timezone)
 
     @property
     def zone(self) -> ZoneInfo:
         """The time zone itself."""
-        return ZoneInfo(self.timezone)
+        return zones.zone(self.timezone)
