@@ -114,6 +114,8 @@ class AlertBridgeSettings(Section, frozen=True):
             raise ValueError(f"give_up_after: expected more than 0s, got {self.give_up_after}")
         if self.database is not None and self.database_file is not None:
             raise ValueError("database and database_file can't both be set: keep one")
+        if self.database is not None and not self.database.reveal().startswith(("postgresql://", "postgres://")):
+            raise ValueError("database: expected a URL such as postgresql://user:password@host:5432/name")
         if self.replica_timeout < 1:
             raise ValueError(f"replica_timeout: expected 1s or more, got {self.replica_timeout}")
         if self.retention < self.repeat_after:

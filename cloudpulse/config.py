@@ -125,7 +125,8 @@ class PrometheusSettings(Section, frozen=True):
 def exactly_one(**choices: object) -> None:
     """Raise ValueError unless exactly one of the named values is set; for a secret and its `_file` form."""
     if sum(value is not None for value in choices.values()) != 1:
-        raise ValueError(f"expected exactly one of {' and '.join(choices)}")
+        *others, last = choices
+        raise ValueError(f"expected exactly one of {', '.join(others)} and {last}")
 
 
 def secret_text(value: Secret | None, file: Path | None) -> str:
@@ -272,7 +273,7 @@ def _place(section: str, kind: type[Any], message: str) -> str:
     if text == "Expected a number, got a text":
         text += " (write 1e17 as 1.0e+17: YAML takes an exponent for one only after a point and with its sign)"
     if choices := _choices(kind, where):
-        text = text.replace("Invalid enum value", f"expected one of {', '.join(choices)}, got")
+        text = re.sub("Invalid (enum )?value", f"expected one of {', '.join(choices)}, got", text)
     return f"{section}{where}: {text[:1].lower()}{text[1:]}"
 
 
@@ -281,6 +282,9 @@ def _choices(kind: type[Any], where: str) -> list[str]:
     types = [msgspec.inspect.type_info(kind)]
     for key in re.findall(r"\.(\w+)|\[[^]]*\]", where):  # "" for an index
         inner = [one for found in types for one in _members(found)]
+        tagged = [one for one in inner if isinstance(one, msgspec.inspect.StructType) and one.tag_field == key]
+        if tagged:  # the key that says which of several kinds this is
+            return [str(one.tag) for one in tagged]
         if key:
             types = [
                 f.type

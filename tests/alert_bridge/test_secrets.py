@@ -340,12 +340,13 @@ def test_the_databases_password_is_told_nobody(start_bridge, own_postgresql, tmp
         "no name": re.sub(r"@[^/]+/", "@nowhere.invalid/", url),
         "no database": url.replace("/bridge", "/nothing"),
         "no user": url.replace("//cloudpulse:", "//stranger:"),
-        "no URL": url.replace("postgresql:", "mysql:"),
         "no port": re.sub(r":[0-9]+/", ":port/", url),
         "not escaped": url.replace(quote(PASSWORD, safe=""), PASSWORD),
     }
     texts = {name: refused(tmp_path, url) for name, url in wrong.items()}
     texts["ended"] = ended(tmp_path, wrong["no user"])
+    texts["no URL"] = ended(tmp_path, url.replace("postgresql:", "mysql:"))
+    assert "expected a URL such as postgresql://" in texts["no URL"]
     assert "stranger" in texts["ended"]
     assert "Traceback" not in texts["ended"]
     process = start_bridge(f"  database: '{url}'\n", "--log-level", "debug")

@@ -228,7 +228,7 @@ def test_an_answer_that_is_not_slacks_is_retryable(slack, notifier):
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ("type: slack", "expected exactly one of token and token_file and webhook_url and webhook_url_file"),
+        ("type: slack", "expected exactly one of token, token_file, webhook_url and webhook_url_file"),
         ("type: slack, token: a", "channel: expected with a token"),
         ("type: slack, webhook_url: 'https://x.example/TOKEN', channel: C1", "channel: a webhook has one of its own"),
         ("type: slack, webhook_url: TOKEN", "webhook_url: expected a URL such as"),
