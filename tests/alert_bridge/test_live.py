@@ -53,6 +53,9 @@ def test_through_kills_a_client_that_comes_back_with_its_last_id_hears_each_even
                 time.sleep(0.05)
             number += 1
 
+    def ends(told):
+        return told["kind"] == "alerts" and told["alerts"][0]["fingerprint"] == "last"
+
     def listen(messages):
         nonlocal last
         try:
@@ -63,6 +66,8 @@ def test_through_kills_a_client_that_comes_back_with_its_last_id_hears_each_even
                     last, messages = told["id"], messages - 1
                     if told["kind"] != "hello":
                         heard.append(told)
+                    if ends(told):
+                        return
         except (ConnectionClosed, OSError):
             pass
 
@@ -79,8 +84,8 @@ def test_through_kills_a_client_that_comes_back_with_its_last_id_hears_each_even
     stop.set()
     writer.join(15)
     post(bridge, ("last", "firing"), key="last")
-    while not any(one["kind"] == "alerts" and one["alerts"][0]["fingerprint"] == "last" for one in heard[-20:]):
-        listen(10)
+    while not ends(heard[-1]):
+        listen(10**9)
     ids = [one["id"] for one in heard]
     assert ids == list(range(1, len(ids) + 1)), "lost, twice or out of order"
     told = {one["alerts"][0]["fingerprint"] for one in heard if one["kind"] == "alerts"}
