@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import re2
 
 from cloudpulse.config import Written
+from cloudpulse.matcher import Matcher as Matcher
 
 _CLASSIC = re.compile(r"[\t\n\f\r ]*([a-zA-Z_:][a-zA-Z0-9_:]*)[\t\n\f\r ]*(=~|=|!=|!~)[\t\n\f\r ]*", re.ASCII)
 _TOKEN = re.compile(
@@ -23,7 +20,6 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(r"""\\(?:([abfnrtv\\"])|([0-3][0-7]{2})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|)""")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
-_ANY_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 
 
 class MatcherError(ValueError):
@@ -36,34 +32,6 @@ class MatcherError(ValueError):
 
 class PatternError(MatcherError):
     """The matcher is one, its regular expression isn't."""
-
-
-@dataclass(frozen=True)
-class Matcher:
-    """One condition on a label; a label that an alert doesn't have counts as empty.
-
-    Regular expressions are RE2's, as in Go, take linear time, and must match the whole value. Raises ValueError for
-    one that can't be read. Its `str` reads back as the same.
-    """
-
-    name: str
-    operator: str
-    value: str
-    _pattern: Any = field(init=False, repr=False, compare=False, default=None)
-
-    def __post_init__(self) -> None:
-        if self.operator in ("=~", "!~"):
-            object.__setattr__(self, "_pattern", _compiled(self.value))
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a set of labels fulfils it."""
-        value = labels.get(self.name, "")
-        fits = value == self.value if self._pattern is None else self._pattern.search(value) is not None
-        return fits == (self.operator[0] == "=")
-
-    def __str__(self) -> str:
-        name = self.name if _CLASSIC.fullmatch(f"{self.name}=") else _quote(self.name)
-        return f"{name}{self.operator}{_quote(self.value)}"
 
 
 class Matchers(Written):
@@ -242,21 +210,3 @@ def _matcher(name: str, operator: str, value: str, column: int) -> Matcher:
         return Matcher(name, operator, value)
     except ValueError as error:
         raise PatternError(column, str(error)) from None
-
-
-def _compiled(expression: str) -> Any:
-    if _ANY_BYTE.search(expression):
-        raise ValueError(r"\C is not known to Go's regular expressions")
-    options = re2.Options()
-    options.log_errors = False  # to stderr, past our own log
-    try:
-        return re2.compile(f"^(?:{expression})$", options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "it can't be read"
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"not a regular expression as Go has them: {text}") from None
-
-
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

@@ -129,6 +129,11 @@ FORECAST_VALUE = _gauge(
 FORECAST_CURVE = _gauge(
     "forecast_curve", "The whole predicted path, at future timestamps; by remote read only.", "forecast", "level"
 )
+FORECAST_OBSERVED = _gauge("forecast_observed", "The newest value of the source, as last read.", "forecast")
+FORECAST_THRESHOLD = _gauge("forecast_threshold", "The threshold itself, to be drawn.", "forecast", "threshold")
+FORECAST_ANOMALY_SCORE = _gauge(
+    "forecast_anomaly_score", "0 as expected, 1 at the edge of the band, above 1 outside of it.", "forecast"
+)
 FORECAST_TIME_TO_THRESHOLD = _gauge(
     "forecast_time_to_threshold_seconds",
     "Seconds until quantile `level` of the path crosses the threshold; +Inf if not within the horizon.",

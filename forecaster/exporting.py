@@ -42,10 +42,7 @@ class ForecastCollector:
                     blocks += texts.of(own)
                     parts.append(values)
             yield ColumnFamily(definition.name, definition.help, blocks, np.concatenate(parts).tolist())
-        counts = names.FORECAST_SERIES.family()
-        for issue in issues:
-            counts.add_sample(names.FORECAST_SERIES.name, {"forecast": issue.target.name}, len(issue.forecast.labels))
-        yield counts
+        yield from _about_targets(issues)
         yield from _about_models(issues)
 
     def _texts_of(self, issue: Issue) -> _Texts:
@@ -77,6 +74,10 @@ def _values(issue: Issue, now: float) -> Iterator[Column]:
     for horizon, values in ahead.items():
         for own, column in _by_level(issue, values):
             yield {"horizon": horizon, **own}, column
+
+
+def _observed(issue: Issue, _: float) -> Iterator[Column]:
+    yield {}, issue.observed
 
 
 def _crossings(issue: Issue, now: float) -> Iterator[Column]:
@@ -128,6 +129,7 @@ def _by_horizon(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
 
 _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
     names.FORECAST_VALUE: _values,
+    names.FORECAST_OBSERVED: _observed,
     names.FORECAST_TIME_TO_THRESHOLD: _crossings,
     names.FORECAST_THRESHOLD_PROBABILITY: _chances,
     names.FORECAST_MASE: _mase,
@@ -136,6 +138,18 @@ _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
     names.FORECAST_MODEL_WEIGHT: _weights,
     names.FORECAST_TIMESTAMP: _timestamps,
 }
+
+
+def _about_targets(issues: Sequence[Issue]) -> Iterator[Metric]:
+    counts, thresholds = names.FORECAST_SERIES.family(), names.FORECAST_THRESHOLD.family()
+    for issue in issues:
+        labels = {"forecast": issue.target.name}
+        counts.add_sample(names.FORECAST_SERIES.name, labels, len(issue.forecast.labels))
+        for threshold in issue.target.crossings:
+            own = {**labels, "threshold": threshold.label}
+            thresholds.add_sample(names.FORECAST_THRESHOLD.name, own, threshold.value)
+    yield counts
+    yield thresholds
 
 
 def _about_models(issues: Sequence[Issue]) -> Iterator[Metric]:

@@ -16,9 +16,10 @@ from alert_bridge.insight import Companion
 from alert_bridge.insights import question
 from alert_bridge.insights.forecasts import Forecast
 from alert_bridge.insights.reading import Grid
+from cloudpulse import names
 from cloudpulse.promql import Labels, MetricSource
 
-SCORE = "cloudpulse_forecast_anomaly_score"
+SCORE = names.FORECAST_ANOMALY_SCORE.name
 MOST = 5
 MOST_EXAMINED = 30
 RECENT_SECONDS = 300.0
