@@ -40,7 +40,7 @@ def rows(blocks: Sequence[Block]) -> list[Row]:
 def encoded(
     series: Sequence[Row], encode: Callable[[Block, NDArray[np.intp]], Sequence[Encoded]]
 ) -> Iterator[list[tuple[Row, Encoded]]]:
-    """Each series, in order, with what `encode(block, numbers)` makes of it; those that are encoded at once together."""
+    """Each series, in order, with what `encode(block, numbers)` makes of it."""
     for part in _parts(series):
         places: dict[int, list[int]] = {}
         for place, row in enumerate(part):
