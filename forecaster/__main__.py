@@ -21,6 +21,7 @@ from forecaster import executors
 from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
 from forecaster.curves import Curves
+from forecaster.earlier import Earlier, impatient
 from forecaster.exporting import ForecastCollector
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
@@ -56,7 +57,8 @@ def command(
     shard = Shard.parse(shard_text)
     file = config.read(config_path)
     settings = file.section("forecaster", ForecasterSettings)
-    source = Prometheus(file.section("prometheus", PrometheusSettings))
+    asked = file.section("prometheus", PrometheusSettings)
+    source = Prometheus(asked)
     claim(settings.data_dir, "forecaster")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -80,8 +82,9 @@ def command(
     reload = Reload(apply, time.time)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
     web = options.WebOptions(listen, web_config, lifecycle)
+    earlier = Earlier(impatient(asked))
     parts = [remoteread.blueprint(Curves(store), meters.read)]
-    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None, parts), web)
+    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None, earlier, parts), web)
     try:
         rounds.apply(settings.forecasts)
         options.run(server, "forecaster", reload, rounds.close)
