@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 
 from forecaster.curves import Block
 
-AT_ONCE = 2**17
+AT_ONCE = 2**18
 """Samples that are encoded together: enough for numpy to be quick, few enough to be light."""
+
+_MOST_KEPT = 2**14
+"""Labels of an answer, and varints, that are made once: of the same grid and the same targets most are the same."""
 
 Encoded = TypeVar("Encoded")
 
@@ -29,10 +33,12 @@ class Row:
 def rows(blocks: Sequence[Block]) -> list[Row]:
     """All series of the blocks, sorted by their labels as Prometheus sorts: names and values in turn."""
     found = []
+    label = functools.lru_cache(_MOST_KEPT)(_label)
     for block in blocks:
         for number, labels in enumerate(block.labels):
             pairs = sorted(labels.items())
-            found.append(("\0".join(map("\0".join, pairs)), Row(block, number, _encoded(pairs))))
+            row = Row(block, number, b"".join([label(*pair) for pair in pairs]))
+            found.append(("\0".join(map("\0".join, pairs)), row))
     found.sort(key=lambda one: one[0])
     return [row for _, row in found]
 
@@ -52,6 +58,12 @@ def encoded(
         yield [(row, made[place]) for place, row in enumerate(part)]
 
 
+def count(blocks: Sequence[Block]) -> int:
+    """Samples at most: gaps are counted, too."""
+    return sum(len(block.labels) * len(block.times) for block in blocks)
+
+
+@functools.lru_cache(_MOST_KEPT)
 def varint(number: int) -> bytes:
     """As protobuf has it (https://protobuf.dev/programming-guides/encoding/#varints); negative ones in 64 bits."""
     number &= 0xFFFF_FFFF_FFFF_FFFF
@@ -76,16 +88,8 @@ def _parts(series: Sequence[Row]) -> Iterator[Sequence[Row]]:
         yield series[first:]
 
 
-def _encoded(pairs: Sequence[tuple[str, str]]) -> bytes:
-    """`repeated Label labels = 1`, the same in TimeSeries and ChunkedSeries."""
-    parts = []
-    for pair in pairs:
-        name, value = (text.encode(errors="replace") for text in pair)
-        label = b"\n%b%b\x12%b%b" % (varint(len(name)), name, varint(len(value)), value)
-        parts.append(b"\n%b%b" % (varint(len(label)), label))
-    return b"".join(parts)
-
-
-def count(blocks: Sequence[Block]) -> int:
-    """Samples at most: gaps are counted, too."""
-    return sum(len(block.labels) * len(block.times) for block in blocks)
+def _label(name: str, value: str) -> bytes:
+    """One of `repeated Label labels = 1`, the same in TimeSeries and ChunkedSeries."""
+    parts = name.encode(errors="replace"), value.encode(errors="replace")
+    label = b"\n%b%b\x12%b%b" % (varint(len(parts[0])), parts[0], varint(len(parts[1])), parts[1])
+    return b"\n%b%b" % (varint(len(label)), label)

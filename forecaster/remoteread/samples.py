@@ -57,10 +57,8 @@ def _samples(block: Block, numbers: NDArray[np.intp]) -> list[bytes]:
     table = np.broadcast_to(_records(block.times), values.shape).copy()
     table["value"] = values
     seen = ~np.isnan(values)
-    return [
-        (row if whole else row[there]).tobytes()
-        for row, there, whole in zip(table, seen, seen.all(1).tolist(), strict=True)
-    ]
+    whole = np.atleast_1d(seen.all(1))
+    return [(table[i] if whole[i] else table[i][seen[i]]).tobytes() for i in range(len(values))]
 
 
 def _records(times: NDArray[np.float64]) -> NDArray[np.void]:
