@@ -22,7 +22,7 @@ class Look:
     fill: int | None = None
     """Opacity in percent of the area below the line, or down to `fill_to`."""
     fill_to: str | None = None
-    """The legend of another query of the panel: a fixed text, since Grafana fills in neither labels nor variables here."""
+    """The legend of another query of the panel, a fixed text: Grafana fills in neither labels nor variables here."""
     in_legend: bool = True
     points: bool = False
     """Points instead of a line."""
