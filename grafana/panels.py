@@ -163,7 +163,7 @@ def table(
     Queries whose answers have the same labels meet in one row: aggregate `by` the same labels. `sort` is a column's
     title.
     """
-    made = table_builders.Panel().cell_height(common.TableCellHeight.SM)
+    made = table_builders.Panel().unit("none").cell_height(common.TableCellHeight.SM)
     for position, query in enumerate(queries):
         made = made.with_target(query.target(ref_id(position), table=True))
     for column in columns:
