@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast bench-history pretrain proto programs test-programs clean
+.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast bench-history pretrain proto dashboards programs test-programs clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -48,6 +48,10 @@ format: $(VENV)/dev
 # Anew after a change of the .proto; protobuf in pyproject.toml must be at least what the first lines then say.
 proto: $(VENV)/dev
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/keda/externalscaler.proto
+
+# grafana/dashboards/*.json anew after a change of grafana/; a test says when they aren't what the code makes.
+dashboards: $(VENV)/dev
+	$(BIN)/python -m grafana
 
 bench-forecast: $(VENV)/dev
 	@mkdir -p build

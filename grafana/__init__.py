@@ -1,0 +1,1 @@
+"""The dashboards as code, a developer's tool: `python -m grafana` writes `dashboards/*.json`."""
