@@ -47,7 +47,7 @@ format: $(VENV)/dev
 
 # Anew after a change of the .proto; protobuf in pyproject.toml must be at least what the first lines then say.
 proto: $(VENV)/dev
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/keda/externalscaler.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/keda/externalscaler.proto forecaster/remoteread/remote.proto
 
 # grafana/dashboards/*.json anew after a change of grafana/; a test says when they aren't what the code makes.
 dashboards: $(VENV)/dev
@@ -73,6 +73,7 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/cold.py
 	$(BIN)/python benchmarks/truth.py
+	$(BIN)/python -m benchmarks.curves
 
 # A million alerts and as many notifications, and 100,000 alerts one after the other: about ten minutes.
 bench-history: $(VENV)/dev test-programs

@@ -176,6 +176,9 @@ FORECASTER_TRAIN_DURATION = _histogram(
 )
 FORECASTER_PREDICT_DURATION = _histogram("forecaster_predict_duration_seconds", "Time of one prediction.", "forecast")
 FORECASTER_QUERY_DURATION = _histogram("forecaster_query_duration_seconds", "Time of one PromQL query.", "forecast")
+FORECASTER_READ_DURATION = _histogram(
+    "forecaster_read_duration_seconds", "Time of one remote read, up to the first byte of the answer.", "code"
+)
 FORECASTER_ERRORS = _counter(
     "forecaster_errors_total",
     "Failures, by reason; a round whose models fail is forecast by seasonal naive.",

@@ -20,9 +20,11 @@ from cloudpulse.serving import Collects
 from forecaster import executors
 from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
+from forecaster.curves import Curves
 from forecaster.exporting import ForecastCollector
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
+from forecaster.remoteread import app as remoteread
 from forecaster.rounds import Rounds
 from forecaster.shard import Shard
 from forecaster.store import ForecastStore
@@ -78,7 +80,8 @@ def command(
     reload = Reload(apply, time.time)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
     web = options.WebOptions(listen, web_config, lifecycle)
-    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None), web)
+    parts = [remoteread.blueprint(Curves(store), meters.read)]
+    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None, parts), web)
     try:
         rounds.apply(settings.forecasts)
         options.run(server, "forecaster", reload, rounds.close)

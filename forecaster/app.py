@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from flask import Flask, Response, jsonify, request
+from flask import Blueprint, Flask, Response, jsonify, request
 from numpy.typing import NDArray
 
 from cloudpulse.clock import Clock
@@ -19,9 +19,11 @@ from forecaster.store import ForecastStore, Issue
 from forecaster.thresholds import time_to_threshold
 
 
-def create_app(store: ForecastStore, rounds: Rounds, clock: Clock) -> Flask:
-    """`GET /api/v1/forecasts` and `/api/v1/forecasts/<name>`."""
+def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequence[Blueprint] = ()) -> Flask:
+    """`GET /api/v1/forecasts` and `/api/v1/forecasts/<name>`, and these parts."""
     app = Flask("cloudpulse.forecaster")
+    for part in parts:
+        app.register_blueprint(part)
 
     @app.get("/api/v1/forecasts")
     def forecasts() -> Response:
@@ -50,6 +52,7 @@ def face(
     clock: Clock,
     metrics: list[Collects],
     reload: Callable[[], None] | None,
+    parts: Sequence[Blueprint] = (),
 ) -> Face:
     """The forecaster's whole WSGI app."""
     return Face(
@@ -57,7 +60,7 @@ def face(
         metrics,
         lambda: _health(store, rounds),
         links=[Link("/api/v1/forecasts", "Forecasts (JSON)")],
-        app=create_app(store, rounds, clock).wsgi_app,
+        app=create_app(store, rounds, clock, parts).wsgi_app,
         reload=reload,
     )
 

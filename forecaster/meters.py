@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from cloudpulse import names
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+READ_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
 
 class Meters:
@@ -19,6 +20,7 @@ class Meters:
         self._train = names.FORECASTER_TRAIN_DURATION.histogram(registry, SECONDS)
         self._predict = names.FORECASTER_PREDICT_DURATION.histogram(registry, SECONDS)
         self._query = names.FORECASTER_QUERY_DURATION.histogram(registry, SECONDS)
+        self._read = names.FORECASTER_READ_DURATION.histogram(registry, READ_SECONDS)
         self._errors = names.FORECASTER_ERRORS.counter(registry)
         self._skipped = names.FORECASTER_SERIES_SKIPPED.gauge(registry)
         self._backlog = names.FORECASTER_TRAINING_BACKLOG.gauge(registry)
@@ -36,6 +38,10 @@ class Meters:
     def trained(self, name: str, seconds: float) -> None:
         """The training of a part ended after `seconds`, waiting included."""
         self._train.labels(name).observe(seconds)
+
+    def read(self, code: int, seconds: float) -> None:
+        """A remote read was answered with this HTTP status."""
+        self._read.labels(str(code)).observe(seconds)
 
     def error(self, name: str, reason: str) -> None:
         """Something failed for `reason`."""

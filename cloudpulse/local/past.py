@@ -33,8 +33,10 @@ def write(promtool: str, lines: Iterable[str], data_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def prometheus(lines: Iterable[str], folder: Path) -> Iterator[str]:
+def prometheus(lines: Iterable[str], folder: Path, settings: str = "global: {}\n") -> Iterator[str]:
     """The URL of a real Prometheus of its own, on a free loopback port, that has `lines` and scrapes nothing.
+
+    `settings` is its config file.
 
     Raises CloudPulseError when it isn't installed or doesn't start.
     """
@@ -43,7 +45,7 @@ def prometheus(lines: Iterable[str], folder: Path) -> Iterator[str]:
     data_dir.mkdir(parents=True)
     write(found.promtool, lines, data_dir)
     config = folder / "prometheus.yml"
-    config.write_text("global: {}\n", encoding="utf-8")
+    config.write_text(settings, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"

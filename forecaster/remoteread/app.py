@@ -1,0 +1,87 @@
+"""`POST /api/v1/read`: remote read's HTTP face."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+from flask import Blueprint, Response, request
+
+from cloudpulse import logs
+from forecaster.curves import Block, Curves
+from forecaster.remoteread import chunks, question, samples
+from forecaster.remoteread.question import LARGEST_BODY, BadRequest, Question
+from forecaster.remoteread.rows import count
+
+PATH = "/api/v1/read"
+MOST_SAMPLES = 20_000_000
+"""In an answer: 20,000 series, 3 levels, a day of 5 min. They are encoded piece by piece, but copied at once."""
+_AT_ONCE = 2**20
+"""Bytes up to which an answer is sent in one piece, with its length."""
+
+log = logs.get(__name__)
+
+
+def blueprint(curves: Curves, answered: Callable[[int, float], None]) -> Blueprint:
+    """Answers from `curves`; `answered` is told the status and the seconds up to the first byte of each answer."""
+    pages = Blueprint("read", __name__)
+
+    @pages.post(PATH)
+    def read() -> Response:
+        began = time.perf_counter()
+        response = _answered(curves)
+        answered(response.status_code, time.perf_counter() - began)
+        return response
+
+    return pages
+
+
+def _answered(curves: Curves) -> Response:
+    if request.content_encoding not in (None, "snappy"):
+        return _refusal(415, "Content-Encoding: expected snappy (block format)")
+    if (request.content_length or 0) > LARGEST_BODY:
+        return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
+    body = request.stream.read(LARGEST_BODY + 1)
+    if len(body) > LARGEST_BODY:
+        return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
+    try:
+        asked = question.read(body)
+        results = _results(curves, asked)
+    except BadRequest as error:
+        log.warning("read refused", error=str(error))
+        return _refusal(400, str(error))
+    if asked.chunked:
+        return Response(_whole_if_small(chunks.answer(results)), content_type=chunks.CONTENT_TYPE)
+    response = Response(_whole_if_small(samples.answer(results)), content_type=samples.CONTENT_TYPE)
+    response.content_encoding = "snappy"
+    return response
+
+
+def _results(curves: Curves, asked: Question) -> list[list[Block]]:
+    """The blocks of each query. Raises BadRequest when they are too much."""
+    results: list[list[Block]] = []
+    total = 0
+    for query in asked.queries:
+        blocks = curves.select(query.matchers, query.start / 1000, query.end / 1000)
+        total += count(blocks)
+        if total > MOST_SAMPLES:
+            raise BadRequest(f"more than {MOST_SAMPLES:,} samples: ask for fewer series or a shorter range")
+        results.append(blocks)
+    return results
+
+
+def _whole_if_small(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
+    """All of it, unless it is large: then piece by piece, and the first ones are made here, where errors are seen."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size > _AT_ONCE:
+            return itertools.chain(held, pieces)
+    return b"".join(held)
+
+
+def _refusal(status: int, problem: str) -> Response:
+    return Response(f"{problem}\n", status=status, content_type="text/plain; charset=utf-8")
