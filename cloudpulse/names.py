@@ -168,6 +168,12 @@ FORECAST_MODEL_WEIGHT = _gauge(
     "forecast_model_weight", "Weight of the model in the ensemble, as in use now; sum 1.", "forecast", "model"
 )
 FORECAST_TIMESTAMP = _gauge("forecast_timestamp_seconds", "Unix time of the last prediction.", "forecast")
+FORECAST_INFO = _gauge(
+    "forecast_info",
+    "Always 1; `matchers` names the series in PromQL: its source's labels alone, without those that a scrape adds.",
+    "forecast",
+    "matchers",
+)
 FORECAST_SERIES = _gauge("forecast_series", "Number of series forecast now.", "forecast")
 
 # Forecaster: itself

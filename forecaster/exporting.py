@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,13 @@ class ForecastCollector:
                     blocks += texts.of(own)
                     parts.append(values)
             yield ColumnFamily(definition.name, definition.help, blocks, np.concatenate(parts).tolist())
+        yield self._names(issues)
         yield from _about_targets(issues)
         yield from _about_models(issues)
+
+    def _names(self, issues: Sequence[Issue]) -> Metric:
+        blocks = [block for issue in issues for block in self._texts[issue.target.name].named]
+        return ColumnFamily(names.FORECAST_INFO.name, names.FORECAST_INFO.help, blocks, [1.0] * len(blocks))
 
     def _texts_of(self, issue: Issue) -> _Texts:
         name, labels = issue.target.name, issue.forecast.labels
@@ -66,6 +72,15 @@ class _Texts:
         if key not in self.rendered:
             self.rendered[key] = [label_block({"forecast": self.name, **own, **labels}) for labels in self.labels]
         return self.rendered[key]
+
+    @cached_property
+    def named(self) -> list[str]:
+        """Each series with its source's labels written as matchers: escaped in a page as they are in PromQL."""
+        matchers = (label_block(labels)[1:-1] for labels in self.labels)
+        return [
+            label_block({"forecast": self.name, "matchers": text, **labels})
+            for text, labels in zip(matchers, self.labels, strict=True)
+        ]
 
 
 def _values(issue: Issue, now: float) -> Iterator[Column]:

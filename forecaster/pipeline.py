@@ -37,7 +37,7 @@ from forecaster.training import Trainer
 from forecaster.truth import Truth
 from forecaster.upkeep import Upkeep
 
-OWN_LABELS = frozenset(names.FORECAST_VALUE.labels) | {"threshold", "model"}
+OWN_LABELS = frozenset(names.FORECAST_VALUE.labels) | {"threshold", "model", "matchers"}
 MIN_POINTS = 3
 """Fewer known points than this are nothing to forecast from."""
 SAVE_SECONDS = 600.0

@@ -124,7 +124,10 @@ def stat(
     links: Sequence[Link] = (),
     decimals: int | None = None,
 ) -> Panel:
-    """A number for each series. `words` are shown instead of values: {"0": "down"}."""
+    """A number for each series, of the range's end alone: with a `sparkline` it is the last one in the range.
+
+    `words` are shown instead of values: {"0": "down"}.
+    """
     made = stat_builders.Panel().unit(unit).thresholds(_thresholds(steps)).color_mode(common.BigValueColorMode.VALUE)
     made = made.graph_mode(common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE)
     made = made.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
@@ -139,7 +142,7 @@ def stat(
     if links:
         made = made.data_links([dashboard_builders.DashboardLink(link.title).url(link.url) for link in links])
     for position, query in enumerate(queries):
-        made = made.with_target(query.target(ref_id(position)))
+        made = made.with_target(query.target(ref_id(position), instant=not sparkline))
     return _finished(made, title, description, width, height, NOW_RANGE if now else None)
 
 
@@ -160,7 +163,7 @@ def table(
     Queries whose answers have the same labels meet in one row: aggregate `by` the same labels. `sort` is a column's
     title.
     """
-    made = table_builders.Panel().cell_height(common.TableCellHeight.SM)
+    made = table_builders.Panel().unit("none").cell_height(common.TableCellHeight.SM)
     for position, query in enumerate(queries):
         made = made.with_target(query.target(ref_id(position), table=True))
     for column in columns:

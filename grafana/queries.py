@@ -22,7 +22,7 @@ class Look:
     fill: int | None = None
     """Opacity in percent of the area below the line, or down to `fill_to`."""
     fill_to: str | None = None
-    """The legend of another query of the panel. It must be a fixed text: Grafana knows no patterns here."""
+    """The legend of another query of the panel, a fixed text: Grafana fills in neither labels nor variables here."""
     in_legend: bool = True
     points: bool = False
     """Points instead of a line."""
@@ -53,7 +53,7 @@ class Query:
     look: Look = Look()
     instant: bool = False
 
-    def target(self, ref_id: str, *, table: bool = False) -> prometheus.Dataquery:
+    def target(self, ref_id: str, *, table: bool = False, instant: bool = False) -> prometheus.Dataquery:
         """The SDK's query; `table` answers one row a series, its labels as columns."""
         made = prometheus.Dataquery().ref_id(ref_id).expr(self.expr).datasource(DATASOURCE)
         made = made.editor_mode(QueryEditorMode.CODE)
@@ -61,7 +61,7 @@ class Query:
             made = made.legend_format(self.legend)
         if table:
             made = made.format(PromQueryFormat.TABLE)
-        return made.instant() if self.instant or table else made.range()
+        return made.instant() if self.instant or table or instant else made.range()
 
 
 def ref_id(position: int) -> str:

@@ -5,5 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grafana.board import Board
+from grafana.boards import accuracy, forecast, overview
 
-BOARDS: Sequence[Board] = ()
+BOARDS: Sequence[Board] = (
+    overview.BOARD,
+    forecast.BOARD,
+    accuracy.BOARD,
+)

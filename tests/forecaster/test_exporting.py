@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import promql_parser
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -87,6 +88,15 @@ def test_every_series_of_the_contract_is_there() -> None:
     assert samples["forecast_timestamp_seconds", ""] == NOW
     assert samples["forecast_series", ""] == 1
     assert samples["forecaster_model_version", ""] == 3
+
+
+def test_a_series_is_named_as_matchers_that_promql_reads_back_to_its_labels() -> None:
+    samples = page(issue(PATH), FakeClock(NOW))
+    ((_, matchers),) = [key for key in samples if key[0] == "forecast_info"]
+    assert samples["forecast_info", matchers] == 1
+    selector = promql_parser.parse(f"x{{{matchers}}}")
+    assert isinstance(selector, promql_parser.VectorSelector)
+    assert [(one.name, one.value) for one in selector.matchers.matchers] == [("app", 'a"b')]
 
 
 def test_what_is_not_known_is_absent() -> None:

@@ -234,7 +234,7 @@ def test_mixed_label_sets_are_all_forecast(bench: Any) -> None:
     assert len(bench.store.get("rps").forecast.labels) == 4
 
 
-@pytest.mark.parametrize("label", ["forecast", "horizon", "level", "threshold", "model"])
+@pytest.mark.parametrize("label", ["forecast", "horizon", "level", "threshold", "model", "matchers"])
 def test_a_clash_with_our_own_labels_is_named(bench: Any, label: str) -> None:
     base = bench.series[0]
     bench.series[:] = [lambda: Series({label: "x"}, base().times, base().values)]
