@@ -1,0 +1,64 @@
+// How numbers, spans, times, labels and verdicts are worded: the same everywhere.
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const dayAndClock = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+export const TRUST = {
+  good: { word: "good", why: "better than repeating the day before" },
+  fair: { word: "fair", why: "about as good as repeating the day before" },
+  poor: { word: "poor", why: "worse than repeating the day before" },
+  unknown: { word: "unknown", why: "too few predictions have been checked yet" },
+};
+
+// 0.1234 -> "0.123", 12345 -> "12.3 k": three digits, which is what a forecast is good for. null -> "–".
+export function number(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size < 1e-3) return value.toExponential(1).replace("e-", "e−");
+  for (const [from, unit] of [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e4, " k"]]) {
+    if (size >= from) return short(value / (unit === " k" ? 1e3 : from)) + unit;
+  }
+  return size >= 1000 ? value.toFixed(0) : short(value);
+}
+
+const short = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
+
+// 7800 -> "2 h 10 m": two units at most.
+export function span(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  const [days, hours, rest] = [Math.floor(minutes / 1440), Math.floor(minutes / 60) % 24, minutes % 60];
+  const parts = days ? [[days, "d"], [hours, "h"]] : [[hours, "h"], [rest, "m"]];
+  return parts.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
+// "1h30m" -> 5400: Prometheus' words for a duration.
+export function seconds(text) {
+  const units = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800, y: 31536000 };
+  return [...text.matchAll(/(\d+)(ms|[smhdwy])/g)].reduce((sum, [, count, unit]) => sum + count * units[unit], 0);
+}
+
+export const time = (unix) => clock.format(unix * 1000);
+export const second = (unix) => exact.format(unix * 1000);
+export const moment = (unix) => dayAndClock.format(unix * 1000);
+
+export function zone() {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const minutes = -new Date().getTimezoneOffset();
+  const sign = minutes < 0 ? "−" : "+";
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+  const offset = minutes ? `UTC${sign}${hours}${rest ? `:${String(rest).padStart(2, "0")}` : ""}` : "UTC";
+  return timeZone === "UTC" || timeZone === offset ? offset : `${timeZone} (${offset})`;
+}
+
+// What tells a series apart, without what every series has.
+export function named(labels) {
+  const pairs = Object.entries(labels).filter(([name]) => name !== "job" && name !== "__name__");
+  if (!pairs.length) return Object.keys(labels).length ? Object.values(labels).join(", ") : "the only series";
+  return pairs.length === 1 ? pairs[0][1] || `${pairs[0][0]}=""` : pairs.map(([name, value]) => `${name}=${value}`).join(", ");
+}
+
+export const selector = (labels) =>
+  `{${Object.entries(labels).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ")}}`;
