@@ -20,6 +20,7 @@ from cloudpulse.serving import Collects
 from forecaster import executors
 from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
+from forecaster.earlier import Earlier, impatient
 from forecaster.exporting import ForecastCollector
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
@@ -54,7 +55,8 @@ def command(
     shard = Shard.parse(shard_text)
     file = config.read(config_path)
     settings = file.section("forecaster", ForecasterSettings)
-    source = Prometheus(file.section("prometheus", PrometheusSettings))
+    asked = file.section("prometheus", PrometheusSettings)
+    source = Prometheus(asked)
     claim(settings.data_dir, "forecaster")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -78,7 +80,8 @@ def command(
     reload = Reload(apply, time.time)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
     web = options.WebOptions(listen, web_config, lifecycle)
-    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None), web)
+    earlier = Earlier(impatient(asked))
+    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None, earlier), web)
     try:
         rounds.apply(settings.forecasts)
         options.run(server, "forecaster", reload, rounds.close)

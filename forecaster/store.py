@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cloudpulse.clock import Clock
 from forecaster.accuracy import Scores
+from forecaster.background import Background
 from forecaster.config import Target
 from forecaster.demotion import NONE_DEMOTED, Demoted
 from forecaster.forecast import Forecast
@@ -35,6 +36,7 @@ class Issue:
     trained_at: float  # Unix seconds; NaN if never
     chances: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # threshold's label -> [series, horizons]
     demoted: Demoted = NONE_DEMOTED
+    background: Background | None = None  # None: nothing but the Issue is known
 
     def ahead(self, seconds: float, now: float) -> NDArray[np.float64]:
         """Quantiles `seconds` after Unix time `now`, [series, levels], between the steps on a straight line."""
