@@ -14,6 +14,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
 from cloudpulse.serving import Collects, Face, Health, Link
+from forecaster.consolepages import console
 from forecaster.earlier import Earlier
 from forecaster.overview import Overview, Page, demotions, paged
 from forecaster.rounds import Rounds
@@ -31,6 +32,7 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, earlier: Earl
     `earlier`, where given, is asked what was forecast of a series before.
     """
     app = Flask("cloudpulse.forecaster")
+    app.register_blueprint(console())
     overview = Overview(store, rounds, clock)
     stories = Stories(overview, earlier, clock)
 
@@ -109,7 +111,7 @@ def face(
         "CloudPulse forecaster",
         metrics,
         lambda: _health(store, rounds),
-        links=[Link("/api/v1/forecasts", "Forecasts (JSON)"), Link("/api/v1/overview", "Overview (JSON)")],
+        links=[Link("/console", "Console"), Link("/api/v1/forecasts", "Forecasts (JSON)"), Link("/api/v1/overview", "Overview (JSON)")],
         app=create_app(store, rounds, clock, earlier).wsgi_app,
         reload=reload,
     )

@@ -13,6 +13,10 @@ export function streamAddress() {
   return address;
 }
 
+// The forecaster's clock, by what its last answer said: the browser's own may be wrong.
+let ahead = 0; // milliseconds
+export const now = () => (Date.now() + ahead) / 1000;
+
 // Throws Error with a text for people; `gone` is true where the server answered that this isn't there (any more).
 async function get(path, signal) {
   const late = AbortSignal.timeout(PATIENCE);
@@ -20,6 +24,10 @@ async function get(path, signal) {
     signal: signal ? AbortSignal.any([signal, late]) : late,
     headers: { Accept: "application/json" },
   });
+  const date = Date.parse(answer.headers.get("Date"));
+  // To the second, and a moment under way: less than two seconds off is no difference.
+  if (date && Math.abs(date - Date.now()) > 2000) ahead = date - Date.now();
+  else if (date) ahead = 0;
   if (answer.ok) return answer.json();
   const said = await answer.json().catch(() => ({}));
   const error = new Error(said.error || `the forecaster answered ${answer.status}`);

@@ -12,7 +12,7 @@ export function accuracy(row) {
   return [
     el("p", { class: `verdict ${row.trust}` }, mark(row.trust), `Trust: ${TRUST[row.trust].word}`, el("span", { class: "why" }, `, ${TRUST[row.trust].why}`)),
     el("table", { class: "accuracy" },
-      el("caption", {}, "Error beside that of repeating the day before (MASE), measured live"),
+      el("caption", {}, "Error beside that of repeating the past (MASE), measured live"),
       el("tbody", {}, lines)),
   ];
 }
@@ -37,7 +37,7 @@ export function demotions(story, now) {
   return Object.entries(story.demoted).map(([model, { horizons, since, error_ratio: ratio, why }]) =>
     el("li", {},
       el("strong", {}, model), ` has no say ${horizons.join(", ")} ahead, since ${moment(since)} (${span(now - since)}): `,
-      why || `its error was ${number(ratio)} times that of repeating the day before`, "."));
+      why || `its error was ${number(ratio)} times that of repeating the past`, "."));
 }
 
 // The picture as numbers: some moments of the past, some of the future.

@@ -19,8 +19,8 @@ const at = place.read();
 let data = null, items = [], received = 0, failure = "", live = "connecting";
 let story = null, fetching = null;
 
-const elapsed = () => (data ? (performance.now() - received) / 1000 : 0);
-const serverNow = () => (data ? data.now + elapsed() : Date.now() / 1000);
+const elapsed = () => (data ? Math.max(0, api.now() - data.now) : 0); // since the overview was made
+const unseen = () => (received ? (performance.now() - received) / 1000 : 0); // since it was asked for
 const announce = (text) => { byId("say").textContent = text; };
 
 const list = makeList(byId("rows"), { choose: (row) => choose(row, false), open: (row) => choose(row, true) });
@@ -72,11 +72,11 @@ function forecasts() {
 // How old is what is shown? Nobody may take an old number for a new one.
 function age() {
   const away = byId("away");
-  const old = data !== null && elapsed() > OLD;
+  const old = data !== null && unseen() > OLD;
   document.body.classList.toggle("old", old);
   away.hidden = !failure && !old;
   if (away.hidden) return;
-  const since = data ? ` What you see is from ${second(data.now)}, ${span(elapsed())} ago${old ? ": too old to act on" : ""}.` : "";
+  const since = data ? ` What you see is from ${second(api.now() - unseen())}, ${span(unseen())} ago${old ? ": too old to act on" : ""}.` : "";
   say(away, failure ? `The forecaster is away: ${failure}. It is tried again by itself.${since}` : `Nothing new has come.${since}`);
 }
 
@@ -127,7 +127,7 @@ async function fetchStory() {
 }
 
 function tell() {
-  if (story) pane.show(story, { past: at.past, earlier: at.earlier, models: at.models ? at.models.split(",") : [] }, serverNow(), alerts.of(story.row));
+  if (story) pane.show(story, { past: at.past, earlier: at.earlier, models: at.models ? at.models.split(",") : [] }, api.now(), alerts.of(story.row));
 }
 
 // -- live ----------------------------------------------------------------------------------------------------------

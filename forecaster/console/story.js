@@ -137,7 +137,8 @@ function renew(element, key, make) {
 
 // What a glance at the chart tells, in sentences.
 export function summary({ row, ahead }, now) {
-  const sentences = [row.observed === null ? "There is no value now." : `Now ${number(row.observed)}${row.expected === null ? "" : `, expected ${number(row.expected)}`}.`];
+  const expected = row.expected["0.5"] ?? null;
+  const sentences = [row.observed === null ? "There is no value now." : `Now ${number(row.observed)}${expected === null ? "" : `, expected ${number(expected)}`}.`];
   if (row.score !== null && row.score > 1) sentences.push("That is outside of what was expected.");
   const ranks = Object.keys(ahead.levels).sort((a, b) => a - b);
   for (const horizon of Object.keys(row.mase)) {

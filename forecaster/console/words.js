@@ -5,10 +5,10 @@ const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const dayAndClock = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export const TRUST = {
-  good: { word: "good", why: "better than repeating the day before" },
-  fair: { word: "fair", why: "about as good as repeating the day before" },
-  poor: { word: "poor", why: "worse than repeating the day before" },
-  unknown: { word: "unknown", why: "too few predictions have been checked yet" },
+  good: { word: "good", why: "clearly better than repeating the past, and the band holds what it says" },
+  fair: { word: "fair", why: "no worse than repeating the past" },
+  poor: { word: "poor", why: "worse than repeating the past, or the band is wrong" },
+  unknown: { word: "unknown", why: "no prediction has been checked yet" },
 };
 
 // 0.1234 -> "0.123", 12345 -> "12.3 k": three digits, which is what a forecast is good for. null -> "–".
