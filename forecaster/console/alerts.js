@@ -35,7 +35,7 @@ export function makeAlerts(section, list, announce) {
   }
 
   return {
-    // One event of the bridge's stream; `at` in Unix seconds. `loud`: something new is told to a screen reader, too.
+    // One event of the bridge's stream, heard `at` Unix seconds. `loud`: something new is told to a screen reader, too.
     told(event, at, loud) {
       const fresh = (event.alerts || []).filter((alert) => take(alert, at) && alert.status !== "resolved");
       draw();
@@ -49,7 +49,7 @@ export function makeAlerts(section, list, announce) {
     of: (row) => begun.filter(({ labels }) =>
       (!labels.forecast || labels.forecast === row.forecast) &&
       Object.entries(row.labels).every(([name, value]) => labels[name] === value)),
-    clear() { firing.clear(); draw(); },
+    clear() { firing.clear(); begun.length = 0; draw(); },
   };
 }
 

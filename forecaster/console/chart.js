@@ -47,14 +47,14 @@ export function makeChart(box, on) {
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: true } },
       scales: { x: { time: true }, y: { range: (_, low, high) => bounds(low, high, content.thresholds) } },
       axes: [
-        { ...axis, space: 70, values: (_, splits) => splits.map(hourOrDay) },
+        { ...axis, size: 30, space: 70, values: (_, splits) => splits.map(hourOrDay) },
         { ...axis, size: 58, gap: 6, values: (_, splits) => splits.map(number) },
       ],
       series: [{}, ...content.lines.map(({ kind }) => pen(kind, paint, kind === "model" ? model++ : 0))],
       bands: content.bands.map(([high, low, kind]) => ({ series: [high + 1, low + 1], fill: paint[`${kind}-band`] })),
       hooks: {
         drawClear: [(u) => future(u, paint, content)],
-        draw: [(u) => { thresholds(u, paint, content); odd(u, paint, content); alerts(u, paint, content); }],
+        draw: [(u) => { present(u, paint, content); thresholds(u, paint, content); odd(u, paint, content); alerts(u, paint, content); }],
         setCursor: [(u) => { if (u.cursor.left >= 0) read(u.posToVal(u.cursor.left, "x")); }],
         setSelect: [(u) => { if (u.select.width > 3) { zoomed = true; on.zoom(true); } }],
         ready: [(u) => u.over.addEventListener("dblclick", () => reset())],
@@ -70,8 +70,10 @@ export function makeChart(box, on) {
   // Puts the cursor to a moment, which comes into the picture where it wasn't.
   function move(to) {
     at = to;
-    plot.setCursor({ left: plot.valToPos(to, "x"), top: plot.over.clientHeight / 2 }, false);
     on.read(at, valuesAt(content.lines, at));
+    queueMicrotask(() => { // after uPlot's own: only then do places belong to the range that was just set
+      if (plot && at === to) plot.setCursor({ left: plot.valToPos(to, "x"), top: plot.over.clientHeight / 2 }, false);
+    });
   }
 
   function reset() {
@@ -122,13 +124,23 @@ const hourOrDay = (unix) => {
   return date.getHours() || date.getMinutes() ? time(unix) : day.format(date);
 };
 
+const within = (u, x) => Math.min(u.bbox.left + u.bbox.width, Math.max(u.bbox.left, x));
+
 // The future lies on another ground; a line says where it begins.
 function future(u, paint, { now }) {
   const { ctx, bbox } = u;
-  const x = Math.min(bbox.left + bbox.width, Math.max(bbox.left, u.valToPos(now, "x", true)));
+  const x = within(u, u.valToPos(now, "x", true));
   ctx.save();
   ctx.fillStyle = paint.future;
   ctx.fillRect(x, bbox.top, bbox.left + bbox.width - x, bbox.height);
+  ctx.restore();
+}
+
+function present(u, paint, { now }) {
+  const { ctx, bbox } = u;
+  const x = u.valToPos(now, "x", true);
+  if (x !== within(u, x)) return;
+  ctx.save();
   ctx.strokeStyle = paint.faint;
   ctx.lineWidth = devicePixelRatio;
   stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
@@ -205,7 +217,7 @@ function alerts(u, paint, { alerts: all }) {
 
 const visible = (u, all) => all.filter(({ time: when }) => when >= u.scales.x.min && when <= u.scales.x.max);
 
-function stroke(ctx, ...[x, y, toX, toY]) {
+function stroke(ctx, x, y, toX, toY) {
   ctx.beginPath();
   ctx.moveTo(x, y);
   ctx.lineTo(toX, toY);

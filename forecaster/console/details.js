@@ -2,13 +2,13 @@
 
 import { el } from "./dom.js";
 import { mark } from "./list.js";
-import { moment, number, span, time, TRUST } from "./words.js";
+import { moment, number, spaced, span, time, TRUST } from "./words.js";
 
 const MOST_LINES = 25; // of the table: enough to hear the shape
 
 export function accuracy(row) {
   const lines = Object.entries(row.mase).map(([horizon, error]) =>
-    el("tr", {}, el("th", { scope: "row" }, `${horizon} ahead`), el("td", {}, error === null ? "–" : `${number(error)} ×`), el("td", {}, judged(error))));
+    el("tr", {}, el("th", { scope: "row" }, `${spaced(horizon)} ahead`), el("td", {}, error === null ? "–" : `${number(error)} ×`), el("td", {}, judged(error))));
   return [
     el("p", { class: `verdict ${row.trust}` }, mark(row.trust), `Trust: ${TRUST[row.trust].word}`, el("span", { class: "why" }, `, ${TRUST[row.trust].why}`)),
     el("table", { class: "accuracy" },
@@ -19,8 +19,8 @@ export function accuracy(row) {
 
 function judged(error) {
   if (error === null) return "not known yet";
-  if (error >= 1) return `${number((error - 1) * 100)} % worse`;
-  return `${number((1 - error) * 100)} % better`;
+  if (error >= 1) return `${Math.round((error - 1) * 100)} % worse`;
+  return `${Math.round((1 - error) * 100)} % better`;
 }
 
 export function weights(story) {
@@ -36,7 +36,7 @@ export function weights(story) {
 export function demotions(story, now) {
   return Object.entries(story.demoted).map(([model, { horizons, since, error_ratio: ratio, why }]) =>
     el("li", {},
-      el("strong", {}, model), ` has no say ${horizons.join(", ")} ahead, since ${moment(since)} (${span(now - since)}): `,
+      el("strong", {}, model), ` has no say ${horizons.map(spaced).join(", ")} ahead, since ${moment(since)} (${span(now - since)}): `,
       why || `its error was ${number(ratio)} times that of repeating the past`, "."));
 }
 

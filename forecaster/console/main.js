@@ -17,7 +17,7 @@ const OLD = 300; // seconds after which numbers that couldn't be renewed are cal
 
 const at = place.read();
 let data = null, items = [], received = 0, failure = "", live = "connecting";
-let story = null, fetching = null;
+let story = null, fetching = null, greeted = 0;
 
 const elapsed = () => (data ? Math.max(0, api.now() - data.now) : 0); // since the overview was made
 const unseen = () => (received ? (performance.now() - received) / 1000 : 0); // since it was asked for
@@ -83,7 +83,7 @@ function age() {
 // -- one series ----------------------------------------------------------------------------------------------------
 
 function choose(row, open) {
-  const step = open && !document.body.classList.contains("reading");
+  const step = open && !document.body.classList.contains("in-story");
   [at.id, at.forecast] = [row.id, row.forecast];
   place.write(at, { step });
   if (open) read();
@@ -93,12 +93,12 @@ function choose(row, open) {
 
 // On a narrow screen the story takes the list's place; on a wide one the chart takes the keys.
 function read() {
-  document.body.classList.add("reading");
+  document.body.classList.add("in-story");
   if (!matchMedia("(min-width: 900px)").matches) byId("story").focus();
 }
 
 function back() {
-  document.body.classList.remove("reading");
+  document.body.classList.remove("in-story");
   byId("rows").focus();
 }
 
@@ -143,7 +143,8 @@ follow({
   },
   open() { alerts.clear(); renewOverview(); renewStory(); },
   message(event) {
-    if (event.kind === "forecast") {
+    if (event.kind === "hello") greeted = event.now; // alerts from before are shown, and not told as news
+    else if (event.kind === "forecast") {
       renewOverview();
       if (event.forecast === at.forecast) renewStory();
     } else if (event.kind === "anomaly") {
@@ -151,7 +152,7 @@ follow({
       renewOverview();
       if (event.id === at.id) renewStory();
     } else if (event.kind === "alert") {
-      alerts.told(event.alert, event.at, true);
+      alerts.told(event.alert, event.at, Date.parse(event.alert.at) / 1000 > greeted);
       tell();
     }
   },
@@ -197,7 +198,7 @@ addEventListener("popstate", () => {
   Object.assign(at, place.read());
   applied();
   show();
-  if (at.id && at.id === before && document.body.classList.contains("reading")) back();
+  if (at.id && at.id === before && document.body.classList.contains("in-story")) back();
   else if (at.id) { read(); fetchStory(); }
   else { story = null; back(); }
 });
@@ -209,7 +210,8 @@ const theme = byId("theme");
 
 function themed() {
   const now = document.documentElement.dataset.theme || "auto";
-  theme.textContent = `Theme: ${now}`;
+  theme.textContent = `${{ auto: "◐", light: "○", dark: "●" }[now]} ${now}`;
+  theme.setAttribute("aria-label", `Theme: ${now}`);
 }
 
 theme.addEventListener("click", () => {
@@ -230,5 +232,5 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pane
 themed();
 say(byId("zone"), `Times in ${zone()}`);
 applied();
-if (at.id) { document.body.classList.add("reading"); fetchStory(); }
+if (at.id) { document.body.classList.add("in-story"); fetchStory(); }
 fetchOverview();

@@ -7,7 +7,7 @@ import { layers } from "./layers.js";
 import { outlook } from "./list.js";
 import { PASTS } from "./place.js";
 import { queries } from "./promql.js";
-import { named, number, seconds, selector, span, time } from "./words.js";
+import { named, number, seconds, selector, spaced, span, time } from "./words.js";
 
 // `on.change({past | earlier | models})`: a switch was used; `on.back()`: the reader wants the list; `on.told(text)`.
 export function makeStory(box, on) {
@@ -114,8 +114,8 @@ function switches(parts, story, wish, on) {
   const horizons = Object.keys(story.row.mase).filter((horizon) => seconds(horizon) >= step);
   const models = Object.keys(story.ahead.models);
   renew(parts.controls, JSON.stringify([Object.keys(levels).length, horizons, models]), () => [
-    radios("past", "Back and ahead", PASTS.map((past) => [past, past.replace(/(\d+)(\w)/, "$1 $2")]), on),
-    horizons.length ? radios("earlier", "As forecast before", [["", "off"], ...horizons.map((horizon) => [horizon, horizon])], on) : null,
+    radios("past", "Back and ahead", PASTS.map((past) => [past, spaced(past)]), on),
+    horizons.length ? radios("earlier", "As forecast before", [["", "off"], ...horizons.map((horizon) => [horizon, spaced(horizon)])], on) : null,
     models.length ? el("fieldset", { class: "models" }, el("legend", {}, "Single models"),
       models.map((model) => el("label", {}, el("input", { type: "checkbox", value: model, onchange: () => on.change({
         models: [...parts.controls.querySelectorAll(".models input:checked")].map(({ value }) => value).join(",") }) }), el("span", {}, model)))) : null,
@@ -149,7 +149,7 @@ export function summary({ row, ahead }, now) {
     const band = ranks.length > 1 ? ` (${number(found[0])} to ${number(found.at(-1))})` : "";
     sentences.push(`In ${span(seconds(horizon))}: ${number(median ?? found[0])}${band}.`);
   }
-  if (row.crossing?.seconds <= 0) sentences.push(`Now beyond ${number(row.crossing.threshold)}.`);
+  if (row.crossing?.seconds <= 0) sentences.push(`It is beyond ${number(row.crossing.threshold)}.`);
   else if (row.crossing) sentences.push(`Expected to cross ${number(row.crossing.threshold)} in ${span(row.crossing.seconds)}, at ${time(now + row.crossing.seconds)}.`);
   return sentences.join(" ");
 }

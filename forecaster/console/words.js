@@ -53,12 +53,15 @@ export function zone() {
   return timeZone === "UTC" || timeZone === offset ? offset : `${timeZone} (${offset})`;
 }
 
-// What tells a series apart, without what every series has.
+// What tells a series apart, without what every series has; the whole set of labels is `selector`.
 export function named(labels) {
   const pairs = Object.entries(labels).filter(([name]) => name !== "job" && name !== "__name__");
-  if (!pairs.length) return Object.keys(labels).length ? Object.values(labels).join(", ") : "the only series";
-  return pairs.length === 1 ? pairs[0][1] || `${pairs[0][0]}=""` : pairs.map(([name, value]) => `${name}=${value}`).join(", ");
+  const shown = pairs.length ? pairs : Object.entries(labels);
+  return shown.map(([name, value]) => value || `${name}=""`).join(" · ") || "the only series";
 }
+
+// "15m" -> "15 m", "1h30m" -> "1 h 30 m"
+export const spaced = (duration) => duration.replace(/(\d+)([a-z]+)/g, "$1 $2 ").trim();
 
 export const selector = (labels) =>
   `{${Object.entries(labels).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ")}}`;
