@@ -176,6 +176,7 @@ FORECASTER_TRAIN_DURATION = _histogram(
 )
 FORECASTER_PREDICT_DURATION = _histogram("forecaster_predict_duration_seconds", "Time of one prediction.", "forecast")
 FORECASTER_QUERY_DURATION = _histogram("forecaster_query_duration_seconds", "Time of one PromQL query.", "forecast")
+FORECASTER_STREAMS = _gauge("forecaster_streams", "Clients that listen to /api/v1/stream.")
 FORECASTER_ERRORS = _counter(
     "forecaster_errors_total",
     "Failures, by reason; a round whose models fail is forecast by seasonal naive.",

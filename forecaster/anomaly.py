@@ -27,7 +27,8 @@ def anomaly_score(issue: Issue) -> NDArray[np.float64]:
     """[series]; NaN where nothing was expected, nothing was observed, or no level but the median is forecast.
 
     Each side has its own width, from the median to the outermost level on that side, carried outward to EDGE as
-    Student's t with 4 degrees of freedom has it (`_far`); a side without a level has the width of the other.
+    Student's t with 4 degrees of freedom has it (`_far`); a side without a level has the width of the other. A band
+    of no width at all says nothing: of a young series, whose models know no spread yet, its own range counts instead.
     """
     expected, levels = issue.expected_now, issue.forecast.levels
     middle = levels.index(0.5)
@@ -39,7 +40,8 @@ def anomaly_score(issue: Issue) -> NDArray[np.float64]:
         width = np.full(len(median), np.nan)
     width = np.maximum(width, FLOOR_VALUE * np.abs(median))
     if issue.background is not None:
-        width = np.fmax(width, np.where(np.isnan(width), np.nan, FLOOR_SPAN * issue.background.span))
+        share = np.where((low == 0) & (high == 0), 1.0, FLOOR_SPAN)
+        width = np.maximum(width, np.nan_to_num(share * issue.background.span))
     off = np.abs(issue.observed - median)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(off == 0, 0.0, np.minimum(off / width, MOST))

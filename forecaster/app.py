@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from flask import Flask, Response, jsonify, request
 from numpy.typing import NDArray
-from werkzeug.exceptions import MethodNotAllowed
 
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
-from cloudpulse.serving import Collects, Face, Health, Link
+from cloudpulse.serving import Collects, Face, Health, Link, WsgiApp
 from forecaster.consolepages import console
 from forecaster.earlier import Earlier
+from forecaster.live import Live
 from forecaster.overview import Overview, Page, demotions, paged
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
@@ -76,7 +76,7 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, earlier: Earl
         return jsonify({"error": f"{request.path} is not here; see / for what is"}), 404
 
     @app.errorhandler(405)
-    def not_taken(error: MethodNotAllowed) -> Response:
+    def not_taken(_: Exception) -> Response:
         response = jsonify({"error": f"{request.path} takes GET"})
         response.status_code = 405
         response.headers["Allow"] = "GET, HEAD"
@@ -105,22 +105,30 @@ def face(
     metrics: list[Collects],
     reload: Callable[[], None] | None,
     earlier: Earlier | None = None,
+    socket: WsgiApp | None = None,
+    relayed: Callable[[], str | None] = lambda: None,
 ) -> Face:
-    """The forecaster's whole WSGI app."""
+    """The forecaster's whole WSGI app; `socket` answers at `/api/v1/stream`, and `relayed` says how the relay does."""
+    app = create_app(store, rounds, clock, earlier).wsgi_app
     return Face(
         "CloudPulse forecaster",
         metrics,
-        lambda: _health(store, rounds),
-        links=[Link("/console", "Console"), Link("/api/v1/forecasts", "Forecasts (JSON)"), Link("/api/v1/overview", "Overview (JSON)")],
-        app=create_app(store, rounds, clock, earlier).wsgi_app,
+        lambda: _health(store, rounds, relayed()),
+        links=[
+            Link("/console", "Console"),
+            Link("/api/v1/forecasts", "Forecasts (JSON)"),
+            Link("/api/v1/overview", "Overview (JSON)"),
+        ],
+        app=app if socket is None else Live(socket, app),
         reload=reload,
     )
 
 
-def _health(store: ForecastStore, rounds: Rounds) -> Health:
-    """Ready with a fresh forecast of any target (or none to make): one broken query is no outage."""
+def _health(store: ForecastStore, rounds: Rounds, relayed: str | None) -> Health:
+    """Ready with a fresh forecast of any target (or none to make): one broken query is no outage, nor is the bridge."""
     states = rounds.states()
-    return Health(bool(store.fresh()) or not states, {f"forecast {name}": state for name, state in states.items()})
+    facts = {f"forecast {name}": state for name, state in states.items()}
+    return Health(bool(store.fresh()) or not states, facts | ({} if relayed is None else {"alert bridge": relayed}))
 
 
 def _summary(issue: Issue) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cloudpulse.promql import Labels
 from forecaster.frame import Frame
-from forecaster.model import Predictor
+from forecaster.parted import PartedPredictor
 
 SPARK_AHEAD = 16
 SPARK_PAST = 32
@@ -40,7 +40,7 @@ class Background:
     span: NDArray[np.float64]  # [series]: the range of the columns before the newest; NaN where nothing is known
     columns: int  # of the whole past
     past: Past
-    predictor: Predictor
+    predictor: PartedPredictor
 
     def recent(self, row: int, last: float, length: int) -> Frame:
         """The series' newest `length` columns up to Unix time `last`."""
@@ -57,7 +57,7 @@ class Background:
 
 
 def background(
-    frame: Frame, answered: Sequence[Labels], columns: int, steps: int, past: Past, predictor: Predictor
+    frame: Frame, answered: Sequence[Labels], columns: int, steps: int, past: Past, predictor: PartedPredictor
 ) -> Background:
     """Of an Issue made of `frame`, that predicts `steps`."""
     every = spark_every(steps)

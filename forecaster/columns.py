@@ -115,9 +115,9 @@ class Columns:
         """One series in the columns from `first` up to `end`, NaN where nothing is known. For any thread."""
         values = np.full(end - first, np.nan)
         with self._lock:
-            row = self._rows.get(label_key(labels))
+            row = self._rows.get(label_key(labels), -1)
             blocks = [item for item in self._blocks.items() if item[0] * COLUMNS < end]
-        for number, block in blocks if row is not None else ():
+        for number, block in blocks:
             begin, stop = max(first - number * COLUMNS, 0), min(end - number * COLUMNS, COLUMNS)
             place = int(np.searchsorted(block.rows, row))
             if begin < stop and place < len(block.rows) and block.rows[place] == row:

@@ -50,7 +50,7 @@ class Earlier:
 
     def of(self, target: Target, labels: Labels, start: float, length: int, step: float) -> Remembered:
         """What is remembered of one series at start, start + step, …; nothing where that can't be told now."""
-        times = start + step * np.arange(length)
+        times = start + step * np.arange(length, dtype=np.float64)
         if not length or not self._slots.acquire(timeout=WAIT_SECONDS / 4):
             return Remembered(times)
         try:

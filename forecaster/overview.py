@@ -124,7 +124,7 @@ class Table:
     def row(self, number: int, now: float) -> bytes:
         """One row as JSON, at Unix time `now`."""
         at = self._crossing_at[number]
-        if not np.isfinite(at) and at != -np.inf:
+        if at == np.inf:
             return self._rows[number] + b"null}"
         seconds = round(max(at - now, 0.0)) if at > now else 0
         return b'%b{"threshold":%b,"seconds":%d}}' % (self._rows[number], _encode(self._threshold[number]), seconds)
@@ -147,11 +147,14 @@ def ids(name: str, labels: tuple[Labels, ...], kept: Table | None = None) -> Ids
     """Of the forecast `name`; those of `kept` where its series are these."""
     if kept is not None and kept.ids.labels == labels:
         return kept.ids
-    made = tuple(
-        hashlib.blake2b(f"{name}\x00{label_key(one)}".encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        for one in labels
-    )
+    made = tuple(series_id(name, one) for one in labels)
     return Ids(labels, made, {text: row for row, text in enumerate(made)})
+
+
+def series_id(name: str, labels: Labels) -> str:
+    """What a series of the forecast `name` is called."""
+    text = f"{name}\x00{label_key(labels)}".encode(errors="surrogatepass")
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def summary(target: Target, issue: Issue | None, state: str) -> dict[str, Any]:
@@ -224,7 +227,7 @@ def _crossings(issue: Issue) -> tuple[list[float], NDArray[np.float64]]:
     threshold = np.full(len(at), np.nan)
     for one in issue.target.crossings:
         seconds = time_to_threshold(median, one, issue.issued_at)[:, 0]
-        moment = np.where(seconds == 0, -np.inf, issue.issued_at + np.nan_to_num(seconds, nan=np.inf))
+        moment = np.where(seconds == 0, -np.inf, issue.issued_at + np.where(np.isnan(seconds), np.inf, seconds))
         threshold = np.where(moment < at, one.value, threshold)
         at = np.minimum(at, moment)
     return threshold.tolist(), at

@@ -136,7 +136,7 @@ def _short(values: NDArray[np.floating[Any]]) -> list[float]:
     exact = np.asarray(values, np.float64)
     known = exact[np.isfinite(exact)]
     if not len(known):
-        return exact.tolist()
+        return [float("nan")] * len(exact)
     width = float(known.max() - known.min()) or float(np.abs(known).max()) or 1.0
     digits = 5 - int(np.floor(np.log10(width)))
     found: list[float] = np.round(exact, min(max(digits, -300), 300)).tolist()

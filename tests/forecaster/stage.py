@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cloudpulse.promql import Series
+from cloudpulse.streaming import Streams
 from cloudpulse.testing import FakeSource, serving
+from cloudpulse.websocket import WebSocket
 from forecaster.app import face
 from forecaster.config import Target, Threshold
 from forecaster.demotion import Demoted
 from forecaster.earlier import Earlier
+from forecaster.live import opener
 from forecaster.rounds import Rounds
 from forecaster.store import Issue
+from forecaster.stream import Stream
 from tests.forecaster.conftest import Bench, daily
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
@@ -46,6 +52,7 @@ class Stage:
 
     bench: Bench
     rounds: HandRounds
+    stream: Stream
     earlier: list[Series] = field(default_factory=list)
     url: str = ""
 
@@ -70,6 +77,18 @@ class Stage:
         assert issue is not None
         return issue
 
+    def alert(self, name: str, status: str = "firing", **labels: str) -> None:
+        """The alert bridge tells of one."""
+        began = datetime.fromtimestamp(time.time(), UTC).isoformat()
+        alert = {
+            "status": status,
+            "fingerprint": name,
+            "labels": {"alertname": name, **labels},
+            "annotations": {"summary": f"summary of {name}"},
+            "startsAt": began,
+        }
+        self.stream.alert(json.dumps({"kind": "alerts", "id": 1, "at": began, "alerts": [alert]}).encode())
+
     def change(self, **changes: Any) -> None:
         """The newest issue, but for these."""
         self.bench.store.put(replace(self.issue, **changes))
@@ -93,10 +112,15 @@ def staged(folder: Path, **changes: Any) -> Iterator[Stage]:
     """The face, served over real HTTP, with nothing forecast yet."""
     bench = Bench(folder, max_series=20000, **target(**changes))
     bench.clock.now = time.time()
-    stage = Stage(bench, HandRounds(bench))
-    source = FakeSource(lambda _: stage.earlier, bench.clock)
-    app = face(bench.store, stage.rounds, bench.clock, [], None, Earlier(source))
-    with serving(app) as url:
+    streams = Streams(100)
+    stream = Stream(bench.clock, streams.wake)
+    bench.store.listen(stream.changed)
+    stage = Stage(bench, HandRounds(bench), stream)
+    earlier = Earlier(FakeSource(lambda _: stage.earlier, bench.clock))
+    names = opener(stream, lambda: [one.name for one in stage.rounds.targets()])
+    socket = WebSocket(streams, names, lambda _: None)
+    with serving(face(bench.store, stage.rounds, bench.clock, [], None, earlier, socket)) as url:
+        streams.start()
         stage.url = url
         yield stage
-
+        streams.close()
