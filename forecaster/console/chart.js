@@ -147,6 +147,7 @@ function present(u, paint, { now }) {
   ctx.fillStyle = paint.faint;
   ctx.font = paint.scaled;
   ctx.textBaseline = "top";
+  ctx.textAlign = "left";
   ctx.fillText("now", x + 5 * devicePixelRatio, bbox.top + 4 * devicePixelRatio);
   ctx.restore();
 }

@@ -34,7 +34,6 @@ async function fetchOverview() {
     const answer = await api.overview();
     [data, received, failure] = [answer, performance.now(), ""];
     items = prepared(data.rows);
-    performance.mark("cloudpulse-overview");
   } catch (error) {
     failure = error.name === "TimeoutError" ? "it doesn't answer" : error instanceof TypeError ? "it can't be reached" : error.message;
   }
@@ -54,6 +53,7 @@ function show() {
   count(byId("found"), shown.length, items.length);
   const strange = items.filter(({ row }) => odd(row)).length;
   say(byId("totals"), items.length ? `${items.length} series · ${strange} odd now · ${items.filter(({ row }) => row.crossing).length} about to cross` : "");
+  if (items.length && !performance.getEntriesByName("cloudpulse-rows").length) performance.mark("cloudpulse-rows");
   document.title = strange ? `(${strange}) CloudPulse` : "CloudPulse";
 }
 

@@ -147,7 +147,7 @@ export function summary({ row, ahead }, now) {
     const median = ahead.levels["0.5"]?.[i];
     if (found.some((value) => value === null || value === undefined)) continue;
     const band = ranks.length > 1 ? ` (${number(found[0])} to ${number(found.at(-1))})` : "";
-    sentences.push(`In ${span(seconds(horizon))}: ${number(median ?? found[0])}${band}.`);
+    sentences.push(`In ${spaced(horizon)}: ${number(median ?? found[0])}${band}.`);
   }
   if (row.crossing?.seconds <= 0) sentences.push(`It is beyond ${number(row.crossing.threshold)}.`);
   else if (row.crossing) sentences.push(`Expected to cross ${number(row.crossing.threshold)} in ${span(row.crossing.seconds)}, at ${time(now + row.crossing.seconds)}.`);
