@@ -29,8 +29,8 @@ from forecaster.exporting import ForecastCollector
 from forecaster.live import opener
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
-from forecaster.remoteread import app as remoteread
 from forecaster.relay import Relay
+from forecaster.remoteread import app as remoteread
 from forecaster.rounds import Rounds
 from forecaster.shard import Shard
 from forecaster.store import ForecastStore

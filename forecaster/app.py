@@ -14,6 +14,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
 from cloudpulse.serving import Collects, Face, Health, Link, WsgiApp
+from forecaster.consolepages import console
 from forecaster.earlier import Earlier
 from forecaster.live import Live
 from forecaster.overview import Overview, Page, demotions, paged
@@ -38,7 +39,7 @@ def create_app(
     `earlier`, where given, is asked what was forecast of a series before.
     """
     app = Flask("cloudpulse.forecaster")
-    for part in parts:
+    for part in (console(), *parts):
         app.register_blueprint(part)
     overview = Overview(store, rounds, clock)
     stories = Stories(overview, earlier, clock)
@@ -123,7 +124,11 @@ def face(
         "CloudPulse forecaster",
         metrics,
         lambda: _health(store, rounds, relayed()),
-        links=[Link("/api/v1/forecasts", "Forecasts (JSON)"), Link("/api/v1/overview", "Overview (JSON)")],
+        links=[
+            Link("/console", "Console"),
+            Link("/api/v1/forecasts", "Forecasts (JSON)"),
+            Link("/api/v1/overview", "Overview (JSON)"),
+        ],
         app=app if socket is None else Live(socket, app),
         reload=reload,
     )
