@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ _MOST_KEPT = 2**14
 Encoded = TypeVar("Encoded")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One series: `values[number]` of a block, and its labels as protobuf."""
 
     block: Block
