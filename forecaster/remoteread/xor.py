@@ -54,8 +54,8 @@ def _chunks(samples: _Samples) -> Iterator[Chunk]:
     if not len(starts):
         return
     seconds = starts[lengths > 1] + 1
+    # Bits before the usual ones: of a chunk's first two samples, and of a time that is far off.
     extra = np.zeros(len(samples.times), np.int64)
-    """Bits before the usual ones: of a chunk's first two samples, and of a time that is far off."""
     origin, origin_size = _varints(_zigzag(samples.times[starts]))
     extra[starts] = 16 + origin_size
     delta = np.diff(samples.times, prepend=0)
@@ -169,8 +169,8 @@ def _put(buffer: Bits, offset: Numbers, size: Numbers, bits: Bits) -> None:
     """Write `size` bits each at bit `offset` of the buffer, where zeros are."""
     there = np.flatnonzero(size)
     offset, size, bits = offset[there], size[there], bits[there]
+    # `left` bits of the word stay free behind; fewer than none: the rest goes into the next word.
     word, left = offset >> 6, 64 - (offset & 63) - size
-    """Bits that stay free behind; fewer than none: the rest goes into the next word."""
     whole = np.where(
         left >= 0, bits << np.maximum(left, 0).view(np.uint64), bits >> np.maximum(-left, 0).view(np.uint64)
     )
