@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from forecaster.curves import Block
 
-AT_ONCE = 2**18
+AT_ONCE = 2**17
 """Samples that are encoded together: enough for numpy to be quick, few enough to be light."""
 
 _MOST_KEPT = 2**14

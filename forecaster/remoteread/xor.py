@@ -67,6 +67,11 @@ def _chunks(samples: _Samples) -> Iterator[Chunk]:
     control, control_size, payload, payload_size = _value_bits(samples)
     head, head_size = (time << control_size.view(np.uint64)) | control, time_size + control_size
 
+    # What fits into a word together is written together.
+    joint = np.where(head_size + payload_size <= 64, head_size, 0)
+    payload, payload_size = payload | (head << payload_size.view(np.uint64)) * (joint > 0), payload_size + joint
+    head_size -= joint
+
     sizes = extra + head_size + payload_size
     ends = np.cumsum(sizes)
     bits = np.add.reduceat(sizes, starts)
