@@ -38,10 +38,10 @@ def blueprint(curves: Curves, answered: Callable[[int, float], None]) -> Bluepri
 
 
 def _answered(curves: Curves) -> Response:
+    if (request.content_length or 0) > LARGEST_BODY:  # first: this alone ends the connection with the body unread
+        return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
     if request.content_encoding not in (None, "snappy"):
         return _refusal(415, "Content-Encoding: expected snappy (block format)")
-    if (request.content_length or 0) > LARGEST_BODY:
-        return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
     body = request.stream.read(LARGEST_BODY + 1)
     if len(body) > LARGEST_BODY:
         return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.curves import Block
 
-AT_ONCE = 2**18
+AT_ONCE = 2**17
 """Samples that are encoded together: enough for numpy to be quick, few enough to be light."""
 
 _MOST_KEPT = 2**14
@@ -21,8 +20,7 @@ _MOST_KEPT = 2**14
 Encoded = TypeVar("Encoded")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One series: `values[number]` of a block, and its labels as protobuf."""
 
     block: Block

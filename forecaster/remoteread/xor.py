@@ -3,8 +3,7 @@
 After Pelkonen et al., "Gorilla" (VLDB 2015), with milliseconds and other classes of time differences. Source:
 Prometheus' tsdb/chunkenc/xor.go and tsdb/docs/format/chunks.md.
 
-All bits of all chunks are put into one array of 64-bit words, a chunk beginning at a word of its own. What a value's
-bits are depends on the value before it, so this goes from sample to sample, but through all chunks at once.
+All bits of all chunks are put into one array of 64-bit words, a chunk beginning at a word of its own.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from numpy.typing import NDArray
 
 SAMPLES = 120
 """In a chunk at most, as Prometheus cuts them."""
-_NONE = 255
-"""More leading zeros than any window has: nothing was sent yet, or nothing has changed."""
 
 Bits = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -57,8 +54,8 @@ def _chunks(samples: _Samples) -> Iterator[Chunk]:
     if not len(starts):
         return
     seconds = starts[lengths > 1] + 1
+    # Bits before the usual ones: of a chunk's first two samples, and of a time that is far off.
     extra = np.zeros(len(samples.times), np.int64)
-    """Bits before the usual ones: of a chunk's first two samples, and of a time that is far off."""
     origin, origin_size = _varints(_zigzag(samples.times[starts]))
     extra[starts] = 16 + origin_size
     delta = np.diff(samples.times, prepend=0)
@@ -69,6 +66,11 @@ def _chunks(samples: _Samples) -> Iterator[Chunk]:
     extra[far] = 4 + 64
     control, control_size, payload, payload_size = _value_bits(samples)
     head, head_size = (time << control_size.view(np.uint64)) | control, time_size + control_size
+
+    # What fits into a word together is written together.
+    joint = np.where(head_size + payload_size <= 64, head_size, 0)
+    payload, payload_size = payload | (head << payload_size.view(np.uint64)) * (joint > 0), payload_size + joint
+    head_size -= joint
 
     sizes = extra + head_size + payload_size
     ends = np.cumsum(sizes)
@@ -113,40 +115,31 @@ def _time_bits(change: Numbers, place: NDArray[np.intp]) -> tuple[Bits, Numbers,
 def _value_bits(samples: _Samples) -> tuple[Bits, Numbers, Bits, Numbers]:
     """How each value differs from the one before: control bits and their count, significant bits and their count.
 
-    A chunk's first value is there whole.
+    A chunk's first value is there whole. All others of a chunk share one window of significant bits, wide enough for
+    each. Prometheus opens a new one wherever a value doesn't fit into the last, which has to be done value by value:
+    half as long again for 0.2% fewer bytes (864,000 samples with all digits in use).
     """
-    xor = samples.values ^ np.concatenate(([np.uint64(0)], samples.values[:-1]))
-    first = samples.place == 0
-    same = xor == 0
-    leading, trailing = np.minimum(63 - _highest(xor), 31), _highest(xor & (~xor + np.uint64(1)))
-    leading[same], trailing[same] = _NONE, _NONE
-    anew = _windows(samples, leading, trailing)
+    xor = samples.values ^ np.concatenate((samples.values[:1], samples.values[:-1]))
+    xor[samples.starts] = 0
+    changed = xor != 0
+    leading = np.where(changed, np.minimum(63 - _highest(xor), 31), 63)
+    trailing = np.where(changed, _highest(xor & (~xor + np.uint64(1))), 63)
+    lead, trail = np.minimum.reduceat(leading, samples.starts), np.minimum.reduceat(trailing, samples.starts)
+    width = 64 - lead - trail
 
-    significant = 64 - leading - trailing
-    anew_bits = (0b11 << 11) | (leading << 6) | (significant & 63)
-    control = np.where(anew, anew_bits, np.where(same, 0, 0b10)).astype(np.uint64)
-    size = np.where(anew, 13, np.where(same, 1, 2))
-    payload, payload_size = xor >> np.where(same, 0, trailing).astype(np.uint64), np.where(same, 0, significant)
-    control[first], size[first] = 0, 0
-    payload[first], payload_size[first] = samples.values[first], 64
+    control, size = changed * np.uint64(0b10), np.where(changed, 2, 1)
+    places = np.flatnonzero(changed)
+    chunk = np.repeat(np.arange(len(samples.starts)), samples.lengths)[places]
+    opening = np.flatnonzero(np.diff(chunk, prepend=-1))
+    places, chunk = places[opening], chunk[opening]
+    control[places] = (0b11 << 11) | (lead[chunk] << 6) | (width[chunk] & 63)
+    size[places] = 13
+    payload = xor >> np.repeat(trail, samples.lengths).view(np.uint64)
+    payload_size = np.where(changed, np.repeat(width, samples.lengths), 0)
+
+    control[samples.starts], size[samples.starts] = 0, 0
+    payload[samples.starts], payload_size[samples.starts] = samples.values[samples.starts], 64
     return control, size, payload, payload_size
-
-
-def _windows(samples: _Samples, leading: Numbers, trailing: Numbers) -> NDArray[np.bool_]:
-    """Which samples open a new window of significant bits; `leading` and `trailing` become those of the windows."""
-    anew = np.zeros(len(leading), bool)
-    window = np.full(len(samples.starts), _NONE), np.zeros(len(samples.starts), np.int64)
-    for place in range(1, SAMPLES):
-        which = np.flatnonzero(samples.lengths > place)
-        here = samples.starts[which] + place
-        lead, trail = leading[here], trailing[here]
-        opens = (lead < window[0][which]) | (trail < window[1][which])
-        changed = lead != _NONE
-        window[0][which[opens]], window[1][which[opens]] = lead[opens], trail[opens]
-        anew[here] = opens
-        leading[here] = np.where(changed, window[0][which], _NONE)
-        trailing[here] = np.where(changed, window[1][which], _NONE)
-    return anew
 
 
 def _highest(numbers: Bits) -> Numbers:
@@ -181,8 +174,8 @@ def _put(buffer: Bits, offset: Numbers, size: Numbers, bits: Bits) -> None:
     """Write `size` bits each at bit `offset` of the buffer, where zeros are."""
     there = np.flatnonzero(size)
     offset, size, bits = offset[there], size[there], bits[there]
+    # `left` bits of the word stay free behind; fewer than none: the rest goes into the next word.
     word, left = offset >> 6, 64 - (offset & 63) - size
-    """Bits that stay free behind; fewer than none: the rest goes into the next word."""
     whole = np.where(
         left >= 0, bits << np.maximum(left, 0).view(np.uint64), bits >> np.maximum(-left, 0).view(np.uint64)
     )

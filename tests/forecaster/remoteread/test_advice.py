@@ -7,8 +7,11 @@ import yaml
 
 from cloudpulse import share
 from cloudpulse.config import PrometheusSettings
+from cloudpulse.durations import Duration
 from cloudpulse.promql import Prometheus
 from cloudpulse.testing import FakeClock, FakeSource, query_api, serving
+from forecaster import probe
+from forecaster.config import ForecasterSettings, Target
 from forecaster.remoteread import advice
 from tests.forecaster.remoteread.conftest import Future
 
@@ -72,3 +75,19 @@ def test_a_server_that_tells_no_config_is_not_asked_about_it() -> None:
     gone = Prometheus(PrometheusSettings(url="http://127.0.0.1:1"))
     assert gone.configuration() == ""
     gone.close()
+
+
+def test_check_online_asks_the_configured_prometheus(future: Future) -> None:
+    target = Target(
+        name="demand",
+        query="cloudpulse_demo_requests_per_minute offset 5m",
+        history=Duration(7200),
+        horizons=(Duration(900),),
+        models=("seasonal_naive",),
+    )
+    source = Prometheus(PrometheusSettings(url=future.url))
+    *_, last = probe.examine(ForecasterSettings(forecasts=(target,)), source)
+    assert [one.place for one in probe.examine(ForecasterSettings(), source)] == []
+    source.close()
+    assert last.place == "prometheus remote_read"
+    assert [one.grade for one in last.findings] == ["ok"]

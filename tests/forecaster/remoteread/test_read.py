@@ -8,13 +8,14 @@ from typing import Any
 import cramjam
 import numpy as np
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from cloudpulse.testing import FakeClock
+from cloudpulse.testing import FakeClock, serving
 from forecaster.curves import NAME, Curves
 from forecaster.remoteread import app as remoteread
 from forecaster.remoteread import chunks, question, remote_pb2, rows
@@ -177,6 +178,17 @@ def test_what_is_encoded_piece_by_piece_is_one_answer(reads: Reads, monkeypatch:
     assert reads.samples(ALL) == [whole]
     assert reads.chunks(ALL) == [whole]
     assert "Content-Length" not in reads.ask(ALL).headers
+
+
+def test_a_long_answer_goes_piece_by_piece_over_http(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "AT_ONCE", 1000)
+    monkeypatch.setattr(remoteread, "_AT_ONCE", 100)
+    with serving(reads.client.application.wsgi_app) as url:
+        answer = requests.post(f"{url}/api/v1/read", data=asked(ALL), timeout=20)
+        assert answer.headers["Transfer-Encoding"] == "chunked"
+        assert answer.content == reads.ask(ALL).data
+        chunked = requests.post(f"{url}/api/v1/read", data=asked(ALL, accepted=[CHUNKS]), timeout=20)
+        assert chunked.content == reads.ask(ALL, accepted=[CHUNKS]).data
 
 
 def test_a_long_series_goes_on_in_the_next_frame(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
