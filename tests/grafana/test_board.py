@@ -44,11 +44,6 @@ def test_a_collapsed_row_holds_its_panels_and_their_expressions_are_still_found(
     assert [one.place for one in expressions(board)] == ["inner", "after"]
 
 
-def test_a_panel_wider_than_the_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match='panel "wide": expected a width of at most 24'):
-        made(Row(None, [panel("wide", 25)]))
-
-
 def test_a_band_is_one_area_without_lines_and_one_entry_in_the_legend() -> None:
     (drawn,) = made(Row(None, [timeseries("t", "d.", "s", *band("low", "high"))]))["panels"]
     lower, upper = (
