@@ -93,7 +93,8 @@ class Stories:
                 except Exception as error:  # noqa: BLE001  the pipeline tells of models that fail, and goes on as well
                     log.debug("models not asked one by one", forecast=issue.target.name, error=repr(error))
                     said = {}
-                kept = issue, {model: _short(values) for model, values in said.items()}
+                # One that the ensemble didn't ask is silent throughout.
+                kept = issue, {name: _short(path) for name, path in said.items() if np.isfinite(path).any()}
             self._medians[name] = kept
             self._medians.move_to_end(name)
             while len(self._medians) > KEPT:
