@@ -51,8 +51,10 @@ class Stories:
             # The score of a column is known, and scraped, by the end of the step that it begins.
             remembered = self._earlier.of(target, labels, start + issue.forecast.step, length, step)
         scores = np.full(length, np.nan) if remembered.scores is None else remembered.scores
+        now = self._clock()
         return {
-            "row": msgspec.Raw(table.row(row, self._clock())),
+            "now": now,
+            "row": msgspec.Raw(table.row(row, now)),
             "past": {
                 "start": start,
                 "step": step,
