@@ -74,6 +74,7 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/cold.py
 	$(BIN)/python benchmarks/truth.py
 	$(BIN)/python -m benchmarks.curves
+	$(BIN)/python -m benchmarks.console
 
 # A million alerts and as many notifications, and 100,000 alerts one after the other: about ten minutes.
 bench-history: $(VENV)/dev test-programs

@@ -13,7 +13,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
-from cloudpulse.serving import Collects, Face, Health, Link, WsgiApp
+from cloudpulse.serving import GUARDS, Collects, Face, Health, Link, WsgiApp
 from forecaster.consolepages import console
 from forecaster.earlier import Earlier
 from forecaster.live import Live
@@ -78,6 +78,12 @@ def create_app(
         state = rounds.states().get(name)
         why = f"{name} has no fresh forecast: {state}" if state else f"no forecast is named {name}"
         return jsonify({"error": why}), 404
+
+    @app.after_request
+    def guarded(response: Response) -> Response:
+        for name, value in GUARDS:
+            response.headers.setdefault(name, value)  # a page may have a policy of its own
+        return response
 
     @app.errorhandler(404)
     def not_found(_: Exception) -> tuple[Response, int]:

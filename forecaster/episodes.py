@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cloudpulse.promql import Labels
 from forecaster.anomaly import anomaly_score
@@ -71,13 +72,13 @@ class Episodes:
                 yield key, _turn(issue, row, "ends", scores[row])
 
 
-def _begun(issue: Issue, scores: np.ndarray, under_way: dict[str, Turn]) -> Iterator[tuple[str, Turn]]:
+def _begun(issue: Issue, scores: NDArray[np.float64], under_way: dict[str, Turn]) -> Iterator[tuple[str, Turn]]:
+    room = MOST - len(under_way)
     rows = np.flatnonzero(scores > BEGINS)
     for row in rows[np.argsort(-scores[rows], kind="stable")].tolist():
         key = label_key(issue.forecast.labels[row])
-        if len(under_way) >= MOST:
-            return
-        if key not in under_way:
+        if key not in under_way and room > 0:
+            room -= 1
             yield key, _turn(issue, row, "begins", float(scores[row]))
 
 

@@ -51,8 +51,10 @@ class Stories:
             # The score of a column is known, and scraped, by the end of the step that it begins.
             remembered = self._earlier.of(target, labels, start + issue.forecast.step, length, step)
         scores = np.full(length, np.nan) if remembered.scores is None else remembered.scores
+        now = self._clock()
         return {
-            "row": msgspec.Raw(table.row(row, self._clock())),
+            "now": now,
+            "row": msgspec.Raw(table.row(row, now)),
             "past": {
                 "start": start,
                 "step": step,
@@ -93,7 +95,8 @@ class Stories:
                 except Exception as error:  # noqa: BLE001  the pipeline tells of models that fail, and goes on as well
                     log.debug("models not asked one by one", forecast=issue.target.name, error=repr(error))
                     said = {}
-                kept = issue, {model: _short(values) for model, values in said.items()}
+                # One that the ensemble didn't ask is silent throughout.
+                kept = issue, {name: _short(path) for name, path in said.items() if np.isfinite(path).any()}
             self._medians[name] = kept
             self._medians.move_to_end(name)
             while len(self._medians) > KEPT:

@@ -108,8 +108,9 @@ def test_a_forecast_that_is_fine_is_explained(check: Callable[..., Result]) -> N
     # The sine's variance is 800, the other's 0.5.
     assert "the time of day explains 100% of the variance (median of 2 series; half or more in 2)" in done.stdout
     assert "2,880 points; about" in line(done, "cost")
-    # value: 4 horizons x 3 levels; mase and bias: 3 horizons; coverage: 3 x 3; weight and timestamp: 1 each.
-    assert line(done, "exports").startswith("ok exports at most 92 series on /metrics (2 series x 46")
+    # value: 4 horizons x 3 levels; mase and bias: 3 horizons; coverage: 3 x 3; and once each weight, timestamp,
+    # observed and score.
+    assert line(done, "exports").startswith("ok exports at most 96 series on /metrics (2 series x 48")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_bounds_and_thresholds_are_held_against_the_values(check: Callable[..., 
 def test_more_series_than_allowed_are_a_warning_and_only_those_allowed_cost(check: Callable[..., Result]) -> None:
     done = check("rps", forecaster="max_series: 1")
     assert line(done, "series").startswith("warn series 1 would be left out: forecaster.max_series is 1")
-    assert line(done, "exports").startswith("ok exports at most 46 series")
+    assert line(done, "exports").startswith("ok exports at most 48 series")
 
 
 def test_a_history_too_large_to_look_at_is_read_at_a_wider_step(

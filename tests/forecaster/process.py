@@ -60,10 +60,10 @@ class ForecasterProcess:
     def start(self, port: int = 0) -> None:
         """Start it (again) and wait until it listens."""
         options = ["--config", str(self._place / "cloudpulse.yaml"), "--web.listen-address", f"127.0.0.1:{port}"]
+        options += ["--log-format", "json", "--web.enable-lifecycle"]
         with (self._place / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cloudpulse", "forecaster", *options, "--log-format", "json"]
-                + ["--web.enable-lifecycle"],
+                [sys.executable, "-m", "cloudpulse", "forecaster", *options],
                 stderr=log,
             )
         deadline = time.monotonic() + 60

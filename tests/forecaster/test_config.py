@@ -84,3 +84,39 @@ def test_with_thresholds_more_of_the_distribution_is_predicted_than_is_shown() -
     assert target.predicted_levels[-1] >= 0.98
     plain = settings().forecasts[0]
     assert plain.predicted_levels == plain.all_levels
+
+
+def bridge(**changes: object) -> ForecasterSettings:
+    tree = {"forecaster": {"alert_bridge": {"url": "http://localhost:9812", **changes}}}
+    return config.ConfigFile(Path("c.yaml"), tree).section("forecaster", ForecasterSettings)
+
+
+def test_an_alert_bridge_needs_no_more_than_its_url() -> None:
+    assert bridge().alert_bridge is not None
+    assert config.ConfigFile(Path("c.yaml"), {}).section("forecaster", ForecasterSettings).alert_bridge is None
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ({"url": "localhost:9812"}, "forecaster.alert_bridge: url: expected a URL such as http://localhost:9812"),
+        ({"url": "http://[::1"}, "url: expected a URL"),
+        ({"url": "http://me:hush@localhost"}, "url: expected no user and password in it"),
+        ({"url": "http://localhost/?key=hush"}, "url: expected nothing after the path"),
+        ({"api_key": "hush", "api_key_file": "key"}, "api_key and api_key_file can't both be set"),
+        ({"api_key": ["hush"]}, r"forecaster.alert_bridge.api_key: expected a text"),
+        ({"key": "hush"}, "forecaster.alert_bridge: unknown key `key`"),
+    ],
+)
+def test_a_mistake_in_the_alert_bridge_is_told_with_its_place_and_no_secret(
+    mistake: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as wrong:
+        bridge(**mistake)
+    assert "hush" not in str(wrong.value)
+
+
+def test_how_many_may_listen_has_bounds() -> None:
+    tree = {"forecaster": {"stream": {"most": -1}}}
+    with pytest.raises(ConfigError, match=r"forecaster.stream: most: expected 0 to 10000, got -1"):
+        config.ConfigFile(Path("c.yaml"), tree).section("forecaster", ForecasterSettings)

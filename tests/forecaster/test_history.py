@@ -386,3 +386,17 @@ def test_a_save_beside_a_read_takes_what_there_is(long: Recorded, tmp_path: Path
     again.load()
     np.testing.assert_array_equal(again.update(long.source, long.clock()).values, frame.values)
     assert 0 < sum(long.points) <= 11 * COLUMNS
+
+
+def test_one_series_is_told_out_of_what_is_in_memory(recorded: Recorded, tmp_path: Path) -> None:
+    recorded.fill("b", recorded.clock() - 3000, recorded.clock() - 600, 2.0)
+    history = History(TARGET, tmp_path)
+    frame = history.update(recorded.source, recorded.clock())
+    for labels, values in zip(frame.labels, frame.values, strict=True):
+        told = history.of(labels, frame.end, 40)
+        assert (told.labels, told.end, told.step) == ((labels,), frame.end, frame.step)
+        assert np.array_equal(told.values[0], values[-40:], equal_nan=True)
+    assert np.isnan(history.of({"app": "c"}, frame.end, 40).values).all()
+    later = history.of({"app": "a"}, frame.end + 600, 40).values[0]
+    assert np.isnan(later[-10:]).all()
+    assert np.array_equal(later[:-10], frame.values[0, -30:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 from websockets.sync.client import connect
 
 from alert_bridge.testing import BridgeProcess, eventually, free_port, webhook_body
-from cloudpulse.config import Secret
+from cloudpulse import options
+from cloudpulse.config import ClientTls, Secret
 from cloudpulse.testing import query_api, serving
 from forecaster import relay
 from forecaster.config import AlertBridge
@@ -121,6 +124,44 @@ def test_a_redirect_is_not_followed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "elsewhere" not in asked
     assert KEY not in (made.state or "")
     assert KEY not in capsys.readouterr().out
+
+
+def test_the_certificate_of_the_bridge_is_verified(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pem, ca = tmp_path / "server.pem", tmp_path / "ca.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(ca))
+    web = tmp_path / "web.yml"
+    web.write_text(f"tls_server_config: {{cert_file: {pem}, key_file: {pem}}}")
+
+    def absent(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("404 Not Found", [("Content-Length", "0")])
+        return []
+
+    server = options.serve(absent, options.WebOptions("127.0.0.1:0", web), threads=2)
+    stop = threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
+    thread.start()
+    url = f"https://localhost:{server.port}"
+    try:
+        with relaying(url, api_key=Secret(KEY)) as (made, _):
+            eventually(lambda: made.state == "not connected: TLS: CERTIFICATE_VERIFY_FAILED")
+        with relaying(url, tls_config=ClientTls(ca_file=ca)) as (made, _):
+            eventually(lambda: made.state == "not connected: it answered 404")
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def test_another_bridge_is_asked_from_its_beginning(bridge: BridgeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ids are others: those of the one before mean nothing there."""
+    post(bridge, "a")
+    with relaying(f"http://127.0.0.1:{free_port()}") as (made, told):
+        eventually(lambda: (made.state or "").startswith("not connected"))
+        made.apply(AlertBridge(url=bridge.url))
+        eventually(lambda: fingerprints(told) == ["a"])
+        made.apply(None)
+        eventually(lambda: made.state is None)
 
 
 @pytest.mark.parametrize(

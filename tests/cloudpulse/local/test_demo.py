@@ -72,6 +72,14 @@ def test_a_users_own_config_is_served_to_keda_on_loopback_with_what_else_it_says
     assert keda == {"listen": "127.0.0.1:19814", "tls": {"cert_file": "a", "key_file": "b", "client_ca_file": "c"}}
 
 
+def test_the_forecaster_of_a_stack_relays_its_bridge_with_the_key_that_the_file_names(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("forecaster: {alert_bridge: {url: 'https://elsewhere', api_key_file: key}}")
+    layout.write_files(own, ports.chosen(("alert-bridge=19812",)), tmp_path / "data")
+    relayed = yaml.safe_load((tmp_path / "data" / "cloudpulse.yaml").read_text())["forecaster"]["alert_bridge"]
+    assert relayed == {"url": "http://localhost:19812", "api_key_file": "key"}
+
+
 @pytest.mark.parametrize("option", ["prometheus", "nothing=1", "prometheus=x", "prometheus=0", "prometheus=65536"])
 def test_a_wrong_port_option_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=option):

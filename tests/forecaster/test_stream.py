@@ -1,0 +1,102 @@
+"""What each client of the forecaster's stream is told: the newest of forecasts, every anomaly and alert."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cloudpulse import __version__
+from cloudpulse.streaming import StreamEnded
+from cloudpulse.testing import FakeClock
+from forecaster import stream
+from forecaster.overview import series_id
+from forecaster.stream import EventFeed, Stream, Wish
+from tests.forecaster.test_anomaly import BAND, issue
+
+
+@pytest.fixture
+def running() -> Stream:
+    return Stream(FakeClock(7.0), lambda: None)
+
+
+def said(feed: EventFeed) -> list[Any]:
+    """All that there is."""
+    texts = []
+    while (text := feed.pull()) is not None:
+        texts.append(json.loads(text))
+    return texts
+
+
+def kinds(feed: EventFeed) -> list[str]:
+    return [told["kind"] for told in said(feed)]
+
+
+def test_a_client_is_greeted_and_hears_what_happens_from_then_on(running: Stream) -> None:
+    running.changed("web", issue([BAND], [100]), True)
+    feed = running.feed(Wish())
+    assert said(feed) == [{"kind": "hello", "now": 7.0, "version": __version__}]
+    running.changed("web", issue([BAND], [100], step=3), False)
+    assert said(feed) == [{"kind": "forecast", "forecast": "web", "issued_at": 180.0, "series_count": 1}]
+    assert said(feed) == []
+
+
+def test_a_slow_client_misses_older_forecasts_and_no_anomaly(running: Stream) -> None:
+    feed = running.feed(Wish())
+    for step in range(5):
+        running.changed("web", issue([BAND], [200 if step == 1 else 100], step=step), True)
+    _, begins, ends, newest = said(feed)
+    assert (begins["state"], begins["at"], ends["state"], ends["at"]) == ("begins", 0.0, "ends", 60.0)
+    assert newest["issued_at"] == 240.0
+    assert begins["id"] == series_id("web", {"app": "0"})
+    assert begins["expected"] == {"0.1": 90, "0.5": 100, "0.9": 110}
+    assert begins["observed"] == 200
+
+
+def test_filters_choose_by_kind_and_forecast_but_an_alert_is_of_none(running: Stream) -> None:
+    anomalies = running.feed(Wish(frozenset({"anomaly"})))
+    other = running.feed(Wish(forecasts=frozenset({"other"})))
+    running.changed("web", issue([BAND], [200]), True)
+    running.alert(b'{"id":3,"kind":"acked"}')
+    assert kinds(anomalies) == ["hello", "anomaly"]
+    assert said(other)[1:] == [{"kind": "alert", "at": 7.0, "alert": {"id": 3, "kind": "acked"}}]
+
+
+def test_the_newest_alerts_are_told_to_who_comes_later(running: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(stream.LAST_ALERTS + 5):
+        running.alert(b'{"id":%d}' % number)
+    heard = said(running.feed(Wish()))[1:]
+    assert [told["alert"]["id"] for told in heard] == list(range(5, stream.LAST_ALERTS + 5))
+    assert kinds(running.feed(Wish(frozenset({"forecast"})))) == ["hello"]
+
+
+def test_who_misses_anomalies_is_sent_to_the_overview_and_who_wants_none_goes_on(
+    running: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "KEPT", 3)
+    slow, careless = running.feed(Wish()), running.feed(Wish(frozenset({"forecast"})))
+    for step in range(6):
+        running.changed("web", issue([BAND], [200 if step % 2 else 100], step=step), True)
+    assert slow.pull() is not None
+    with pytest.raises(StreamEnded, match="/api/v1/overview") as ended:
+        slow.pull()
+    assert ended.value.code == stream.TRY_AGAIN_LATER
+    assert kinds(careless) == ["hello", "forecast"]
+
+
+def test_what_a_dropped_forecast_said_is_not_told_any_more(running: Stream) -> None:
+    feed = running.feed(Wish())
+    running.changed("web", issue([BAND], [200]), True)
+    running.changed("web", None, False)
+    begins, ends = said(feed)[1:]
+    assert (begins["state"], ends["state"]) == ("begins", "ends")
+    assert (ends["score"], ends["observed"], ends["at"]) == (None, None, 7.0)
+
+
+def test_a_bug_in_the_stream_does_not_end_a_round(running: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = running.feed(Wish())
+    running.changed("web", None, True)
+    running.changed("web", 5, True)  # type: ignore[arg-type]
+    running.changed("web", issue([BAND], [100]), True)
+    assert kinds(feed) == ["hello", "forecast"]
