@@ -69,6 +69,7 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/cold.py
 	$(BIN)/python benchmarks/truth.py
+	$(BIN)/python -m benchmarks.rules
 
 # A million alerts and as many notifications, and 100,000 alerts one after the other: about ten minutes.
 bench-history: $(VENV)/dev test-programs
