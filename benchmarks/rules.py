@@ -39,7 +39,7 @@ def lines(count: int, now: int) -> Iterator[str]:
     mase = names.FORECAST_MASE.name
     for horizon in ("15m", "1h", "24h"):
         yield from family(mase, f'horizon="{horizon}"', rng.lognormal(-0.2, 0.4, count), now)
-    yield from family(names.FORECAST_ANOMALY_SCORE.name, "", rng.exponential(0.6, count), now)
+    yield from family(names.FORECAST_ANOMALY_SCORE.name, "", rng.exponential(0.2, count), now)
     yield from family(names.FORECAST_OBSERVED.name, "", rng.normal(50, 10, count), now)
     yield from family(names.FORECAST_TIMESTAMP.name, "", np.full(count, now - 30.0), now)
     yield from samples(f'{names.FORECAST_SERIES.name}{{forecast="load"}}', count, now)
