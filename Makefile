@@ -24,7 +24,7 @@ imports: $(VENV)/dev
 
 rules: programs
 	promtool check config --syntax-only prometheus/prometheus.yml
-	promtool check rules prometheus/rules/*.yml
+	promtool check rules prometheus/rules/*.yml examples/rules/*.yml
 	promtool test rules tests/prometheus/*_test.yml
 
 unit: $(VENV)/dev test-programs
