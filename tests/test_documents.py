@@ -16,7 +16,14 @@ from cloudpulse.cli import COMMANDS, cloudpulse
 from cloudpulse.names import definitions
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/scaling.md", "docs/alerts.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/scaling.md",
+    "docs/alerts.md",
+    "docs/runbooks/README.md",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
