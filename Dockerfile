@@ -9,6 +9,7 @@ COPY alert_bridge alert_bridge
 COPY scaler scaler
 COPY prometheus prometheus
 COPY examples examples
+COPY docs/runbooks docs/runbooks
 RUN pip install --no-cache-dir --constraint constraints.txt '.[all]' \
     && useradd --system --create-home cloudpulse \
     && install -d -o cloudpulse /data

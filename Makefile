@@ -24,7 +24,7 @@ imports: $(VENV)/dev
 
 rules: programs
 	promtool check config --syntax-only prometheus/prometheus.yml
-	promtool check rules prometheus/rules/*.yml
+	promtool check rules prometheus/rules/*.yml examples/rules/*.yml
 	promtool test rules tests/prometheus/*_test.yml
 
 unit: $(VENV)/dev test-programs
@@ -75,6 +75,7 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/truth.py
 	$(BIN)/python -m benchmarks.curves
 	$(BIN)/python -m benchmarks.console
+	$(BIN)/python -m benchmarks.rules
 
 # A million alerts and as many notifications, and 100,000 alerts one after the other: about ten minutes.
 bench-history: $(VENV)/dev test-programs

@@ -17,7 +17,7 @@ from cloudpulse.names import definitions
 
 ROOT = Path(__file__).parent.parent
 PAGES = tuple(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", *PAGES)
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", *PAGES, "docs/runbooks/README.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

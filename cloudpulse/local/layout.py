@@ -55,6 +55,9 @@ def parts(found: Programs, taken: Mapping[str, int], data_dir: Path, with_demo: 
         f"--storage.tsdb.path={storage}",
         "--storage.tsdb.retention.time=30d",
         f"--web.listen-address=127.0.0.1:{taken['prometheus']}",
+        # Its own guess is the host's name, where nothing listens: links in alerts would lead nowhere.
+        f"--web.external-url=http://localhost:{taken['prometheus']}",
+        f"--web.user-assets={share.path('docs')}",  # the runbooks, at /user/runbooks/
     ]
     alertmanager = [
         found.alertmanager,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import promql_parser
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -21,7 +22,13 @@ from scaler.config import ScalerSettings
 ROOT = Path(__file__).parents[2]
 RULE_FILES = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
 TEST_FILES = sorted(Path(__file__).parent.glob("*_test.yml"))
+RUNBOOKS = ROOT / "docs" / "runbooks"
+RUNBOOK_BASE = "http://localhost:9090/user/runbooks/"
+"""Where the Prometheus of `cloudpulse up` shows them; docs/runbooks/README.md says how to change it."""
 EXAMPLE = ROOT / "examples" / "cloudpulse.yaml"
+RECORDED = {
+    name: f"cloudpulse:{name}_usage:ratio" for name in ("node_cpu", "node_memory", "node_filesystem", "node_inodes")
+}
 DEMO_THRESHOLD = re.compile(r"cloudpulse_demo_requests_per_minute > (\S+)")
 
 
@@ -41,8 +48,32 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "alert" in rule]
 
 
-def unit_tests(file: Path) -> list[dict[str, Any]]:
-    return [case for group in yaml.safe_load(file.read_text())["tests"] for case in group.get("alert_rule_test", [])]
+def minutes(moment: str) -> float:
+    return Duration.parse(moment) / 60
+
+
+def unit_tests(alert: str) -> list[list[dict[str, Any]]]:
+    """The cases about an alert, of each group of cases that share their series, in the order of their time."""
+    groups = [group for file in TEST_FILES for group in yaml.safe_load(file.read_text())["tests"]]
+    cases = [[case for case in group.get("alert_rule_test", []) if case["alertname"] == alert] for group in groups]
+    return [sorted(one, key=lambda case: minutes(case["eval_time"])) for one in cases if one]
+
+
+def severities(case: dict[str, Any]) -> set[str]:
+    """Those of the alerts that fire then."""
+    return {expected["exp_labels"]["severity"] for expected in case.get("exp_alerts", [])}
+
+
+def runbook_queries() -> list[tuple[str, str]]:
+    return [
+        (page.stem, query)
+        for page in sorted(RUNBOOKS.glob("*.md"))
+        for query in re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+
+
+def normal(expression: str) -> str:
+    return str(promql_parser.parse(expression))
 
 
 def example_forecast(name: str) -> Target:
@@ -99,11 +130,81 @@ def test_an_alert_has_a_severity_a_static_summary_and_a_description_with_values(
     assert "{{" in alert["annotations"]["description"] or alert["expr"].startswith("absent(")
 
 
-@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: str(alert["alert"]))
-def test_an_alert_has_unit_tests_of_firing_and_of_staying_silent(alert: dict[str, Any]) -> None:
-    cases = [case for file in TEST_FILES for case in unit_tests(file) if case["alertname"] == alert["alert"]]
-    assert any(case.get("exp_alerts") for case in cases)
-    assert any(not case.get("exp_alerts") for case in cases)
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
+def test_an_alert_has_unit_tests_of_firing_of_staying_silent_and_of_resolving(alert: dict[str, Any]) -> None:
+    severity, groups = alert["labels"]["severity"], unit_tests(alert["alert"])
+    fires = [[severity in severities(case) for case in group] for group in groups]
+    assert any(True in group for group in fires), "fires"
+    assert any(False in group and True not in group[: group.index(False)] for group in fires), (
+        "silent before, or always"
+    )
+    assert any(True in group and not all(group[group.index(True) :]) for group in fires), "resolves"
+
+
+def test_every_unit_test_is_of_an_alert_that_exists() -> None:
+    groups = [group for file in TEST_FILES for group in yaml.safe_load(file.read_text())["tests"]]
+    tested = {case["alertname"] for group in groups for case in group.get("alert_rule_test", [])}
+    assert tested == {alert["alert"] for alert in alerts()}
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
+def test_an_alert_has_a_runbook_that_is_about_it(alert: dict[str, Any]) -> None:
+    name = alert["alert"]
+    assert re.fullmatch(r"(?:[A-Z]+[a-z]+)+", name)
+    assert alert["annotations"]["runbook_url"] == f"{RUNBOOK_BASE}{name}.md"
+    page = (RUNBOOKS / f"{name}.md").read_text()
+    assert page.startswith(f"# {name}\n")
+    for part in ("Means", "Impact", "Look", "Do", "When it is wrong"):
+        assert f"**{part}.**" in page
+    assert page.count("```promql\n") >= 1
+
+
+def test_every_runbook_is_of_an_alert_and_names_alerts_that_exist() -> None:
+    known = {alert["alert"] for alert in alerts()}
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"} == known
+    prefixes = (
+        "Forecast|AlertBridge|Scaler|Filesystem|Inodes|Memory|CPU|Demand|Threshold|Series|Host|CloudPulse|Exporter"
+    )
+    for page in RUNBOOKS.glob("*.md"):
+        named = set(re.findall(rf"\b(?:{prefixes})[a-z]*[A-Z]\w+", page.read_text()))
+        assert named <= known, page.name
+
+
+@pytest.mark.parametrize(("page", "query"), runbook_queries(), ids=lambda text: text[:40])
+def test_the_queries_of_runbooks_are_promql_over_series_that_exist(page: str, query: str) -> None:
+    normal(query)
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    assert set(re.findall(r"\bcloudpulse_\w+", query)) <= exported(), page
+    assert set(re.findall(r"\bcloudpulse:[\w:]+", query)) <= recorded, page
+
+
+def test_no_anomaly_wakes_anybody() -> None:
+    found = [alert for alert in alerts() if "anomal" in alert["expr"]]
+    assert found
+    assert {alert["labels"]["severity"] for alert in found} == {"info", "warning"}
+
+
+def test_every_alert_on_a_forecast_waits_and_is_kept_for_longer_than_a_round() -> None:
+    """So that a forecast that wavers around its threshold makes one message, not one a round."""
+    ahead = [alert for alert in alerts() if alert["alert"].endswith("Ahead")]
+    assert ahead
+    for alert in ahead:
+        assert Duration.parse(alert["for"]) >= 120
+        assert Duration.parse(alert["keep_firing_for"]) >= 600
+
+
+def test_what_is_forecast_by_the_example_config_is_announced_once() -> None:
+    """ThresholdCrossingAhead is for forecasts that have no alert of their own."""
+    own = {name for alert in alerts() for name in re.findall(r'forecast="(\w+)"', alert["expr"])}
+    (excluded,) = {
+        regex
+        for alert in alerts()
+        if alert["alert"] in ("ThresholdCrossingAhead", "ThresholdCrossed")
+        for regex in re.findall(r'forecast!~"([^"]+)"', alert["expr"])
+    }
+    forecasts = config.read(EXAMPLE).section("forecaster", ForecasterSettings).forecasts
+    assert own == {target.name for target in forecasts}
+    assert all(re.fullmatch(excluded, name) for name in own)
 
 
 def test_the_example_config_is_valid_and_shows_every_service() -> None:
@@ -117,9 +218,15 @@ def test_the_alerts_have_the_thresholds_of_the_example_config() -> None:
     reactive = DEMO_THRESHOLD.search(expressions["DemandOverCapacity"])
     assert reactive is not None
     assert example_forecast("demand").thresholds == (float(reactive[1]),)
-    (cpu,) = example_forecast("node_cpu").thresholds
-    for name in ("CPUSaturated", "CPUSaturationAhead"):
-        assert f"> {cpu:g}" in expressions[name]
+    for forecast, names_of in {
+        "node_cpu": ("CPUSaturated", "CPUSaturationAhead"),
+        "node_memory": ("MemoryExhausted", "MemoryFillingUp"),
+        "node_filesystem": ("FilesystemFull", "FilesystemFillingUp"),
+        "node_inodes": ("InodesExhausted", "InodesFillingUp"),
+    }.items():
+        (threshold,) = example_forecast(forecast).thresholds
+        for name in names_of:
+            assert f"> {threshold:g}" in expressions[name]
 
 
 def test_the_alerts_ask_for_levels_and_horizons_that_the_example_config_forecasts() -> None:
@@ -140,9 +247,10 @@ def test_the_scaler_serves_a_level_and_a_horizon_that_the_example_config_forecas
         assert rule.fixed_horizon in target.horizons
 
 
-def test_the_forecast_of_the_cpu_is_of_what_the_recording_rule_calls_its_usage() -> None:
-    (rule,) = [rule for rule in rules() if rule.get("record") == "cloudpulse:node_cpu_usage:ratio"]
-    assert example_forecast("node_cpu").query == rule["expr"]
+@pytest.mark.parametrize(("forecast", "recorded"), RECORDED.items())
+def test_a_forecast_is_of_what_the_recording_rule_calls_its_usage(forecast: str, recorded: str) -> None:
+    (rule,) = [rule for rule in rules() if rule.get("record") == recorded]
+    assert normal(example_forecast(forecast).query) == normal(rule["expr"])
 
 
 def test_the_demo_demand_is_whole_days_without_gaps_and_crosses_its_threshold_every_day() -> None:
