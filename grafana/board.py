@@ -116,8 +116,7 @@ def _placed(rows: Sequence[Row]) -> Iterator[Panel | RowPanel]:
         x = tallest = 0
         for panel in row.panels:
             place = panel.grid_pos
-            if place is None or place.w > COLUMNS:
-                raise ValueError(f'panel "{panel.title}": expected a width of at most {COLUMNS}')
+            assert place is not None, "every panel of grafana.panels has a size"
             if x + place.w > COLUMNS:
                 x, y, tallest = 0, y + tallest, 0
             place.x, place.y = x, y

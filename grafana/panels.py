@@ -64,6 +64,8 @@ class Column:
         values: dict[str, object | None] = {
             "unit": self.unit,
             "decimals": self.decimals,
+            # Grafana writes the panel's own `no_value`, which is of no row at all, into every empty cell otherwise.
+            "noValue": None if self.unit is None else "–",
             "custom.width": self.width,
             "links": [{"title": link.title, "url": link.url} for link in self.links] or None,
         }

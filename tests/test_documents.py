@@ -16,7 +16,14 @@ from cloudpulse.cli import COMMANDS, cloudpulse
 from cloudpulse.names import definitions
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/scaling.md", "docs/alerts.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/scaling.md",
+    "docs/alerts.md",
+    "docs/dashboards.md",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -36,7 +43,7 @@ def test_the_readme_has_every_command() -> None:
     assert [name for name in COMMANDS if f"`cloudpulse {name}" not in text] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md", "docs/alerts.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md", "docs/alerts.md", "docs/dashboards.md"])
 def test_the_series_of_documents_exist(document: str) -> None:
     named = set(re.findall(r"cloudpulse_[a-z0-9_]+", (ROOT / document).read_text()))
     known = {definition.name for definition in definitions()}

@@ -109,17 +109,18 @@ def test_a_panel_has_a_title_a_description_a_unit_and_the_chosen_data_source(pan
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_tables_numbers_have_units_of_their_own(panel: dict[str, Any]) -> None:
+def test_a_tables_numbers_have_units_of_their_own_and_a_mark_where_there_is_none(panel: dict[str, Any]) -> None:
     if panel["type"] != "table":
         return
     (renamed,) = [step["options"]["renameByName"] for step in panel["transformations"] if step["id"] == "organize"]
     numbers = {title for field, title in renamed.items() if field.startswith("Value")}
-    units_of = {
-        override["matcher"]["options"]
-        for override in panel["fieldConfig"]["overrides"]
-        if any(one["id"] == "unit" for one in override["properties"])
-    }
-    assert numbers <= units_of
+    for wanted in ("unit", "noValue"):
+        having = {
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"]["overrides"]
+            if any(one["id"] == wanted for one in override["properties"])
+        }
+        assert numbers <= having
     assert panel["options"]["sortBy"][0]["displayName"] in renamed.values()
 
 
