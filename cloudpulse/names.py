@@ -185,6 +185,7 @@ FORECASTER_QUERY_DURATION = _histogram("forecaster_query_duration_seconds", "Tim
 FORECASTER_READ_DURATION = _histogram(
     "forecaster_read_duration_seconds", "Time of one remote read, up to the first byte of the answer.", "code"
 )
+FORECASTER_STREAMS = _gauge("forecaster_streams", "Clients that listen to /api/v1/stream.")
 FORECASTER_ERRORS = _counter(
     "forecaster_errors_total",
     "Failures, by reason; a round whose models fail is forecast by seasonal naive.",

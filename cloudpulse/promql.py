@@ -39,6 +39,9 @@ MOST_PACES = 1000
 SHORT_READ = 60
 """A range of at most so many points is a round's own reading, and waits for no longer one."""
 
+_CONFIG_SECONDS = 5.0
+"""How long a server's own config is waited for: only hints depend on it."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -68,6 +71,14 @@ class MetricSource(Protocol):
 
     def range(self, query: str, start: float, end: float, step: float) -> list[Series]:
         """The samples at start, start + step, …, up to end (Unix seconds, both ends included)."""
+
+
+class _ConfigText(msgspec.Struct):
+    yaml: str
+
+
+class _Configuration(msgspec.Struct):
+    data: _ConfigText
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,20 @@ class Prometheus:
             pieces.append(piece.series)
             left -= points
         return _joined(pieces[::-1])
+
+    def configuration(self) -> str:
+        """The server's own config as YAML, secrets hidden; nothing from one that doesn't tell (Thanos, Mimir, …).
+
+        Source: https://prometheus.io/docs/prometheus/latest/querying/api/#config. Raises nothing.
+        """
+        limit = min(float(self._settings.timeout), _CONFIG_SECONDS)
+        try:
+            answer = self._session.get(
+                f"{self._url}/api/v1/status/config", headers=self._authorization(), timeout=limit
+            )
+            return msgspec.json.decode(answer.content, type=_Configuration).data.yaml if answer.ok else ""
+        except (requests.RequestException, msgspec.MsgspecError):
+            return ""
 
     def close(self) -> None:
         """Close the connections."""

@@ -77,6 +77,9 @@ def query_api(source: FakeSource) -> WsgiApp:
     """Prometheus' query API over `source`; the `error` of the source is a refusal, 400."""
 
     def answer(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        if environ["REQUEST_METHOD"] != "POST":
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
         form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
         asked = {key: values[0] for key, values in form.items()}
         headers = [("Content-Type", "application/json")]

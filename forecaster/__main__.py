@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -17,17 +18,23 @@ from cloudpulse.folders import claim
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Collects
+from cloudpulse.streaming import Streams
+from cloudpulse.websocket import WebSocket
 from forecaster import executors
 from forecaster.app import face
 from forecaster.config import ForecasterSettings, Target
 from forecaster.curves import Curves
+from forecaster.earlier import Earlier, impatient
 from forecaster.exporting import ForecastCollector
+from forecaster.live import opener
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
+from forecaster.relay import Relay
 from forecaster.remoteread import app as remoteread
 from forecaster.rounds import Rounds
 from forecaster.shard import Shard
 from forecaster.store import ForecastStore
+from forecaster.stream import Stream
 from forecaster.training import Trainer
 
 
@@ -56,7 +63,8 @@ def command(
     shard = Shard.parse(shard_text)
     file = config.read(config_path)
     settings = file.section("forecaster", ForecasterSettings)
-    source = Prometheus(file.section("prometheus", PrometheusSettings))
+    asked = file.section("prometheus", PrometheusSettings)
+    source = Prometheus(asked)
     claim(settings.data_dir, "forecaster")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -70,23 +78,46 @@ def command(
 
     rounds = Rounds(make, store, meters, time.time)
 
+    streams = Streams(settings.stream.most)
+    stream = Stream(time.time, streams.wake)
+    store.listen(stream.changed)
+    meters.streams(lambda: streams.count)
+    relay = Relay(settings.alert_bridge, lambda: streams.count > 0, stream.alert)
+    socket = WebSocket(streams, opener(stream, lambda: [target.name for target in rounds.targets()]), lambda _: None)
+
     def apply() -> None:
         anew = config.read(config_path).section("forecaster", ForecasterSettings)
-        for key in ("data_dir", "max_series", "workers", "executor"):
+        for key in ("data_dir", "max_series", "workers", "executor", "stream"):
             if getattr(anew, key) != getattr(settings, key):
                 raise ConfigError(f"forecaster.{key} needs a restart to change")
         rounds.apply(anew.forecasts)
+        relay.apply(anew.alert_bridge)
+
+    def leave() -> None:
+        streams.close()
+        relay.close()
+
+    def stop() -> None:
+        leaving = threading.Thread(target=leave, name="leaving", daemon=True)
+        leaving.start()
+        rounds.close()
+        leaving.join()
 
     reload = Reload(apply, time.time)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
     web = options.WebOptions(listen, web_config, lifecycle)
+    reloading = reload if lifecycle else None
+    asking = Earlier(impatient(asked))
     parts = [remoteread.blueprint(Curves(store), meters.read)]
-    server = options.serve(face(store, rounds, time.time, metrics, reload if lifecycle else None, parts), web)
+    shown = face(store, rounds, time.time, metrics, reloading, asking, parts, socket, lambda: relay.state)
+    server = options.serve(shown, web)
     try:
+        streams.start()
+        relay.start()
         rounds.apply(settings.forecasts)
-        options.run(server, "forecaster", reload, rounds.close)
+        options.run(server, "forecaster", reload, stop)
     finally:
-        rounds.close()
+        stop()
         trainer.close()
         source.close()
 

@@ -9,21 +9,44 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Flask, Response, jsonify, request
 from numpy.typing import NDArray
+from werkzeug.exceptions import MethodNotAllowed
 
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
-from cloudpulse.serving import Collects, Face, Health, Link
-from forecaster.demotion import Demoted
+from cloudpulse.serving import Collects, Face, Health, Link, WsgiApp
+from forecaster.consolepages import console
+from forecaster.earlier import Earlier
+from forecaster.live import Live
+from forecaster.overview import Overview, Page, demotions, paged
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
+from forecaster.story import Stories
 from forecaster.thresholds import time_to_threshold
 
+DEFAULT_PAST = Duration.parse("24h")
+"""Of a series, unless `past` says how much."""
 
-def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequence[Blueprint] = ()) -> Flask:
-    """`GET /api/v1/forecasts` and `/api/v1/forecasts/<name>`, and these parts."""
+
+def create_app(
+    store: ForecastStore,
+    rounds: Rounds,
+    clock: Clock,
+    earlier: Earlier | None = None,
+    parts: Sequence[Blueprint] = (),
+) -> Flask:
+    """`GET /api/v1/forecasts` and below, for programs, `/api/v1/overview`, for the console, and these parts.
+
+    `earlier`, where given, is asked what was forecast of a series before.
+    """
     app = Flask("cloudpulse.forecaster")
-    for part in parts:
+    for part in (console(), *parts):
         app.register_blueprint(part)
+    overview = Overview(store, rounds, clock)
+    stories = Stories(overview, earlier, clock)
+
+    @app.get("/api/v1/overview")
+    def glance() -> Response:
+        return _sent(overview.page())
 
     @app.get("/api/v1/forecasts")
     def forecasts() -> Response:
@@ -33,17 +56,55 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequen
     def forecast(name: str) -> Response | tuple[Response, int]:
         issue = store.get(name)
         if issue is None:
-            state = rounds.states().get(name)
-            why = f"{name} has no fresh forecast: {state}" if state else f"no forecast is named {name}"
-            return jsonify({"error": why}), 404
+            return absent(name)
         wanted = request.args.to_dict()
         return jsonify({**_summary(issue), "series": _series(issue, wanted, clock())})
+
+    @app.get("/api/v1/forecasts/<name>/series/<series>")
+    def story(name: str, series: str) -> Response | tuple[Response, int]:
+        try:
+            past = Duration.parse(request.args["past"]) if "past" in request.args else DEFAULT_PAST
+        except ValueError as error:
+            return jsonify({"error": f"past: {error}"}), 400
+        issue = store.get(name)
+        if issue is None:
+            return absent(name)
+        told = stories.of(issue, series, past)
+        if told is None:
+            return jsonify({"error": f"{name} has no series with the id {series}: see /api/v1/overview"}), 404
+        return _sent(paged(told))
+
+    def absent(name: str) -> tuple[Response, int]:
+        state = rounds.states().get(name)
+        why = f"{name} has no fresh forecast: {state}" if state else f"no forecast is named {name}"
+        return jsonify({"error": why}), 404
 
     @app.errorhandler(404)
     def not_found(_: Exception) -> tuple[Response, int]:
         return jsonify({"error": f"{request.path} is not here; see / for what is"}), 404
 
+    @app.errorhandler(405)
+    def not_taken(error: MethodNotAllowed) -> Response:
+        allowed = sorted({*(error.valid_methods or ())} - {"OPTIONS"})
+        response = jsonify({"error": f"{request.path} takes {' and '.join(allowed)}"})
+        response.status_code = 405
+        response.headers["Allow"] = ", ".join(allowed)
+        return response
+
     return app
+
+
+def _sent(page: Page) -> Response:
+    """As the client takes it: compressed, or not at all where it has it already."""
+    gzip = request.accept_encodings["gzip"] > 0
+    response = Response(page.gzipped if gzip else page.body, mimetype="application/json")
+    if gzip:
+        response.content_encoding = "gzip"
+    response.vary.add("Accept-Encoding")
+    response.cache_control.no_cache = True
+    response.set_etag(page.tag + ("-gzip" if gzip else ""))
+    response.make_conditional(request)
+    return response
 
 
 def face(
@@ -52,23 +113,32 @@ def face(
     clock: Clock,
     metrics: list[Collects],
     reload: Callable[[], None] | None,
+    earlier: Earlier | None = None,
     parts: Sequence[Blueprint] = (),
+    socket: WsgiApp | None = None,
+    relayed: Callable[[], str | None] = lambda: None,
 ) -> Face:
-    """The forecaster's whole WSGI app."""
+    """The forecaster's whole WSGI app; `socket` answers at `/api/v1/stream`, and `relayed` says how the relay does."""
+    app = create_app(store, rounds, clock, earlier, parts).wsgi_app
     return Face(
         "CloudPulse forecaster",
         metrics,
-        lambda: _health(store, rounds),
-        links=[Link("/api/v1/forecasts", "Forecasts (JSON)")],
-        app=create_app(store, rounds, clock, parts).wsgi_app,
+        lambda: _health(store, rounds, relayed()),
+        links=[
+            Link("/console", "Console"),
+            Link("/api/v1/forecasts", "Forecasts (JSON)"),
+            Link("/api/v1/overview", "Overview (JSON)"),
+        ],
+        app=app if socket is None else Live(socket, app),
         reload=reload,
     )
 
 
-def _health(store: ForecastStore, rounds: Rounds) -> Health:
-    """Ready with a fresh forecast of any target (or none to make): one broken query is no outage."""
+def _health(store: ForecastStore, rounds: Rounds, relayed: str | None) -> Health:
+    """Ready with a fresh forecast of any target (or none to make): one broken query is no outage, nor is the bridge."""
     states = rounds.states()
-    return Health(bool(store.fresh()) or not states, {f"forecast {name}": state for name, state in states.items()})
+    facts = {f"forecast {name}": state for name, state in states.items()}
+    return Health(bool(store.fresh()) or not states, facts | ({} if relayed is None else {"alert bridge": relayed}))
 
 
 def _summary(issue: Issue) -> dict[str, Any]:
@@ -105,7 +175,7 @@ def _series(issue: Issue, wanted: dict[str, str], now: float) -> list[dict[str, 
                 "mase": {
                     str(horizon): _number(issue.scores.mase[i, h]) for h, horizon in enumerate(issue.target.horizons)
                 },
-                "demoted": _demoted(issue.demoted, i),
+                "demoted": demotions(issue.demoted, i),
                 "seconds_to_threshold": {
                     threshold: {f"{level:g}": _number(seconds[i, k]) for k, level in levels}
                     for threshold, seconds in crossing.items()
@@ -116,23 +186,6 @@ def _series(issue: Issue, wanted: dict[str, str], now: float) -> list[dict[str, 
                 },
             }
         )
-    return answer
-
-
-def _demoted(demoted: Demoted, row: int) -> dict[str, dict[str, Any]]:
-    """The models that have no say in a series: how far ahead, since when and why."""
-    answer = {}
-    for model, since in demoted.since.items():
-        out = np.flatnonzero(~np.isnan(since[row])).tolist()
-        if out:
-            first = min(out, key=lambda h: since[row, h])
-            ratio = float(demoted.ratio[model][row, first])
-            answer[model] = {
-                "horizons": [str(Duration(demoted.leads[h])) for h in out],
-                "since": float(since[row, first]),
-                "error_ratio": _number(ratio),
-                "why": f"its error was {ratio:.2g} times that of seasonal naive",
-            }
     return answer
 
 

@@ -39,7 +39,7 @@ class _Stored:
 class Columns:
     """What is known of one query, from column `first` up to, not including, `end`: without a hole, in any order.
 
-    `save` may be called by another thread than the one that calls the rest.
+    `save` and `of` may be called by other threads than the one that calls the rest.
     """
 
     def __init__(self, step: float, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -110,6 +110,22 @@ class Columns:
             values[place[block.rows[seen]], column : column + piece.shape[1]] = piece
         labels = tuple(self._labels[row] for row in np.flatnonzero(alive))
         return Frame(first * self._step, self._step, labels, values)
+
+    def of(self, labels: Labels, first: int, end: int) -> NDArray[np.float64]:
+        """One series in the columns from `first` up to `end`, NaN where nothing is known. For any thread."""
+        values = np.full(end - first, np.nan)
+        with self._lock:
+            row = self._rows.get(label_key(labels), -1)
+            blocks = [item for item in self._blocks.items() if item[0] * COLUMNS < end]
+        for number, block in blocks:
+            begin, stop = max(first - number * COLUMNS, 0), min(end - number * COLUMNS, COLUMNS)
+            place = int(np.searchsorted(block.rows, row))
+            if begin < stop and place < len(block.rows) and block.rows[place] == row:
+                at = number * COLUMNS + begin - first
+                values[at : at + stop - begin] = (
+                    block.values[place, begin:stop].astype(np.float64) + block.offsets[place]
+                )
+        return values
 
     def save(self) -> None:
         """Write the blocks that changed, each whole or not at all; a crash costs those not yet written.

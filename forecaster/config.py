@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from cloudpulse import ahead
-from cloudpulse.config import Section
+from cloudpulse.config import ClientTls, Secret, Section
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
 from forecaster.localtime import Calendar
@@ -152,6 +153,40 @@ class Dask(Section, frozen=True):
             raise ValueError(f'dask: expected a scheduler such as tcp://host:8786, got "{self.dask}"')
 
 
+class AlertBridge(Section, frozen=True):
+    """The alert bridge whose alerts `/api/v1/stream` tells as well; the key of a reader, where it asks for one."""
+
+    url: str
+    api_key: Secret | None = None
+    api_key_file: Path | None = None
+    tls_config: ClientTls = ClientTls()
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("url: expected a URL such as http://localhost:9812")  # it may hold a password
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("url: expected no user and password in it: a key goes under api_key_file")
+        if parts.query or parts.fragment:
+            raise ValueError("url: expected nothing after the path, such as ?… or #…")
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("api_key and api_key_file can't both be set: keep one")
+
+
+class StreamSettings(Section, frozen=True):
+    """`/api/v1/stream`: how many clients at the same time."""
+
+    most: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most <= 10_000:
+            raise ValueError(f"most: expected 0 to 10000, got {self.most}")
+
+
 class ForecasterSettings(Section, frozen=True):
     """The whole section. `workers` parts are trained at a time, on processes of this machine or on `executor`."""
 
@@ -159,6 +194,8 @@ class ForecasterSettings(Section, frozen=True):
     max_series: int = 20_000
     workers: int = 1
     executor: str | Dask = "processes"
+    stream: StreamSettings = StreamSettings()
+    alert_bridge: AlertBridge | None = None
     forecasts: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:

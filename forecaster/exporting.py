@@ -15,6 +15,7 @@ from cloudpulse.clock import Clock
 from cloudpulse.exposition import ColumnFamily, label_block
 from cloudpulse.names import Definition
 from cloudpulse.promql import Labels
+from forecaster.anomaly import anomaly_score
 from forecaster.store import ForecastStore, Issue
 from forecaster.thresholds import time_to_threshold
 
@@ -95,6 +96,10 @@ def _observed(issue: Issue, _: float) -> Iterator[Column]:
     yield {}, issue.observed
 
 
+def _anomalies(issue: Issue, _: float) -> Iterator[Column]:
+    yield {}, anomaly_score(issue)
+
+
 def _crossings(issue: Issue, now: float) -> Iterator[Column]:
     for threshold in issue.target.crossings:
         for own, column in _by_level(issue, time_to_threshold(issue, threshold, now)):
@@ -145,6 +150,7 @@ def _by_horizon(issue: Issue, values: NDArray[np.float64]) -> Iterator[Column]:
 _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
     names.FORECAST_VALUE: _values,
     names.FORECAST_OBSERVED: _observed,
+    names.FORECAST_ANOMALY_SCORE: _anomalies,
     names.FORECAST_TIME_TO_THRESHOLD: _crossings,
     names.FORECAST_THRESHOLD_PROBABILITY: _chances,
     names.FORECAST_MASE: _mase,

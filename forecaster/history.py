@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloudpulse.promql import MetricSource
+from cloudpulse.promql import Labels, MetricSource
 from forecaster.blocks import COLUMNS
 from forecaster.columns import Columns
 from forecaster.config import Target
@@ -53,6 +53,12 @@ class History:
         self._frame = kept = None  # before the next is made: two are much memory
         self._frame = self._columns.frame(start, end)
         return self._frame
+
+    def of(self, labels: Labels, last: float, length: int) -> Frame:
+        """One series in the `length` columns up to Unix time `last`, out of what is in memory anyway."""
+        end = round(last / self._step) + 1
+        values = self._columns.of(labels, end - length, end)
+        return Frame((end - length) * self._step, self._step, (labels,), values[None])
 
     def load(self) -> None:
         """Take up what an earlier process saved, if it fits the target. What is corrupt is logged and read anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry
@@ -26,6 +26,11 @@ class Meters:
         self._backlog = names.FORECASTER_TRAINING_BACKLOG.gauge(registry)
         self._shed = names.FORECASTER_TRAINING_SHED.counter(registry)
         self._rounds_skipped = names.FORECASTER_ROUNDS_SKIPPED.counter(registry)
+        self._streams = names.FORECASTER_STREAMS.gauge(registry)
+
+    def streams(self, count: Callable[[], float]) -> None:
+        """Show how many clients listen, asked at every scrape."""
+        self._streams.set_function(count)
 
     def query_duration(self, name: str) -> AbstractContextManager[object]:
         """Times a `with` block that asks Prometheus."""

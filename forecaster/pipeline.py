@@ -19,6 +19,7 @@ from cloudpulse.clock import Clock
 from cloudpulse.errors import AnswerUnusable, CloudPulseError, SourceUnavailable, StoreError
 from cloudpulse.promql import MetricSource, Sample, Series
 from forecaster import fallback, storage
+from forecaster.background import Background, background
 from forecaster.config import Target
 from forecaster.counters import look_like_counters
 from forecaster.demotion import Demoted, log_changes
@@ -273,6 +274,7 @@ class Pipeline:
                 for threshold in self.target.crossings
             },
             demoted=demoted.among(spoken.parts),
+            background=self._background(frame, predictor),
         )
         if self._last is None:
             log.info("first forecast", forecast=self.target.name, series=len(forecast.labels))
@@ -307,6 +309,10 @@ class Pipeline:
         row = {key: i for i, key in enumerate(self._last_keys)}
         rows = np.array([row.get(key, len(values)) for key in keys], np.intp)
         return np.concatenate([values, np.full((1, values.shape[1]), np.nan)])[rows]
+
+    def _background(self, frame: Frame, predictor: PartedPredictor) -> Background:
+        answered = self._named.at(np.array(list(self._rows.values()), np.intp)).answered
+        return background(frame, answered, self.target.columns, self.target.steps, self._history, predictor)
 
     def _same_version(self) -> bool:
         """Whether the last forecast came of the models that are in use now."""

@@ -12,7 +12,7 @@ from cloudpulse import progress
 from cloudpulse.durations import format_duration
 from cloudpulse.errors import SourceError
 from cloudpulse.findings import Examined, Finding
-from cloudpulse.promql import MetricSource, Sample
+from cloudpulse.promql import MetricSource, Prometheus, Sample
 from forecaster import cost, reading, traits
 from forecaster.config import ForecasterSettings, Target
 from forecaster.cost import Cost
@@ -22,6 +22,7 @@ from forecaster.model import label_key
 from forecaster.picture import promql_name
 from forecaster.pipeline import OWN_LABELS
 from forecaster.reading import NoSeries
+from forecaster.remoteread import advice
 from forecaster.traits import Traits
 
 _MOST_CELLS = 4_000_000
@@ -32,12 +33,18 @@ _TWO_DAYS = 2 * 86400
 
 
 def examine(settings: ForecasterSettings, source: MetricSource) -> Iterator[Examined]:
-    """A Probe: each forecast in turn."""
+    """A Probe: each forecast in turn, and whether Prometheus itself sees them."""
     costs: dict[tuple[object, ...], Cost] = {}
     for i, target in enumerate(settings.forecasts):
         with progress.shown(f"asking about {target.name}"):
             findings = tuple(_findings(target, source, settings.max_series, costs))
         yield Examined(f"forecaster.forecasts[{i}] {target.name}", findings)
+    if (
+        settings.forecasts
+        and isinstance(source, Prometheus)
+        and (told := tuple(advice.findings(source.configuration())))
+    ):
+        yield Examined("prometheus remote_read", told)
 
 
 def _findings(

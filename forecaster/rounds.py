@@ -121,6 +121,11 @@ class Rounds:
                 saver.start()
             _join(savers, deadline)
 
+    def targets(self) -> list[Target]:
+        """What is forecast or tried to be, by name."""
+        with self._lock:
+            return sorted((one.pipeline.target for one in self._running.values()), key=lambda target: target.name)
+
     def states(self) -> dict[str, str]:
         """`ok`, `starting` or the newest error, by target."""
         with self._lock:

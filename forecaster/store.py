@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from cloudpulse.clock import Clock
 from forecaster.accuracy import Scores
+from forecaster.background import Background
 from forecaster.config import Target
 from forecaster.demotion import NONE_DEMOTED, Demoted
 from forecaster.forecast import Forecast
@@ -35,6 +37,7 @@ class Issue:
     trained_at: float  # Unix seconds; NaN if never
     chances: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # threshold's label -> [series, horizons]
     demoted: Demoted = NONE_DEMOTED
+    background: Background | None = None  # None: nothing but the Issue is known
 
     def ahead(self, seconds: float, now: float) -> NDArray[np.float64]:
         """Quantiles `seconds` after Unix time `now`, [series, levels], between the steps on a straight line."""
@@ -55,6 +58,10 @@ def at(values: NDArray[np.float64], position: float) -> NDArray[np.float64]:
     return values[:, low] * (1 - part) + values[:, low + 1] * part
 
 
+Listener = Callable[[str, Issue | None, bool], None]
+"""Told a forecast's name, its Issue (None: it is no more) and whether that was made anew or still holds."""
+
+
 class ForecastStore:
     """The newest Issue of each target. For several threads."""
 
@@ -62,22 +69,31 @@ class ForecastStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._issues: dict[str, Issue] = {}
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` at every change from now on, in the thread that makes it; it must neither wait nor raise."""
+        self._listeners.append(listener)
 
     def put(self, issue: Issue) -> None:
         """Replace what was there, whatever the clock said then: it may have been set back since."""
         with self._lock:
             self._issues[issue.target.name] = issue
+        self._tell(issue.target.name, issue, anew=True)
 
     def refresh(self, name: str, issued_at: float) -> None:
         """The forecast of `name` still is the newest possible: no new grid point since."""
         with self._lock:
-            if name in self._issues:
-                self._issues[name] = replace(self._issues[name], issued_at=issued_at)
+            if name not in self._issues:
+                return
+            issue = self._issues[name] = replace(self._issues[name], issued_at=issued_at)
+        self._tell(name, issue, anew=False)
 
     def drop(self, name: str) -> None:
         """Forget a target: it is no longer configured, or has nothing to forecast."""
         with self._lock:
             self._issues.pop(name, None)
+        self._tell(name, None, anew=False)
 
     def fresh(self) -> list[Issue]:
         """The issues that are young enough to be shown, by name."""
@@ -89,6 +105,10 @@ class ForecastStore:
     def get(self, name: str) -> Issue | None:
         """One fresh issue, or None."""
         return next((issue for issue in self.fresh() if issue.target.name == name), None)
+
+    def _tell(self, name: str, issue: Issue | None, *, anew: bool) -> None:
+        for listener in self._listeners:
+            listener(name, issue, anew)
 
 
 def max_age(target: Target) -> float:

@@ -28,6 +28,9 @@ def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Pa
     tree.setdefault("prometheus", {})["url"] = f"http://localhost:{taken['prometheus']}"
     for section in ("forecaster", "alert_bridge", "scaler"):
         tree.setdefault(section, {})["data_dir"] = str(data_dir / section)
+    # The bridge of this stack; a key that the file names stays, and is one of those that its own bridge asks for.
+    relayed = tree["forecaster"].get("alert_bridge") or {}
+    tree["forecaster"]["alert_bridge"] = {**relayed, "url": f"http://localhost:{taken['alert-bridge']}"}
     bridge = tree["alert_bridge"]
     bridge["external_url"] = f"http://localhost:{taken['alert-bridge']}"
     bridge["alertmanager"] = {

@@ -57,7 +57,7 @@ def _samples(block: Block, numbers: NDArray[np.intp]) -> list[bytes]:
     table = np.broadcast_to(_records(block.times), values.shape).copy()
     table["value"] = values
     seen = ~np.isnan(values)
-    whole = seen.all(1).tolist()
+    whole = np.atleast_1d(seen.all(1))
     return [(table[i] if whole[i] else table[i][seen[i]]).tobytes() for i in range(len(values))]
 
 

@@ -10,11 +10,12 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from cloudpulse import webconfig
-from cloudpulse.reception import HEADERS
+from cloudpulse.reception import HEADERS, TAKE_OVER
 from cloudpulse.serving import Environ, Face, Health, Server, StartResponse, WsgiApp
 
 from .conftest import Certificates
@@ -192,3 +193,27 @@ def test_an_app_that_says_close_is_taken_at_its_word() -> None:
         response.read()
         with contextlib.suppress(ConnectionError):
             assert client.recv(1000) == b""
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_no_answer_waits_for_the_clients_acknowledgement(secure: bool, certificates: Certificates) -> None:
+    """Head and body are two writes: with Nagle's algorithm the second waits for a delayed acknowledgement, 40 ms."""
+    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    seen: list[int] = []
+
+    def heir(connection: Any, _: bytes) -> None:
+        seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        connection.close()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        environ[TAKE_OVER](heir)
+        return _echo(environ, start_response)
+
+    with _running(context if secure else None, app=app) as server, contextlib.ExitStack() as clients:
+        client = clients.enter_context(_connect(server))
+        if secure:
+            client = clients.enter_context(certificates.context().wrap_socket(client, server_hostname="127.0.0.1"))
+        client.sendall(REQUEST)
+        assert _answer(client)[0] == 200
+        assert client.recv(1000) == b""  # the heir has closed
+    assert [bool(one) for one in seen] == [True]

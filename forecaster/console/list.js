@@ -1,0 +1,126 @@
+// The list: a listbox of which only what is seen is in the page, so that thousands of series cost as much as ten.
+
+import { el, say } from "./dom.js";
+import { odd } from "./rows.js";
+import { spark } from "./spark.js";
+import { number, span, TRUST } from "./words.js";
+
+const BEYOND = 6; // rows kept above and below what is seen
+
+// `on.choose(row)`: chosen by arrow or click; `on.open(row)`: by Enter or click, to go and look at.
+export function makeList(box, on) {
+  const sheet = el("div", { class: "sheet", role: "presentation" });
+  box.append(sheet);
+  let items = [], selected = null, elapsed = 0, height = 0;
+  const drawn = new Map(); // index -> element
+
+  const index = () => items.findIndex(({ row }) => row.id === selected);
+  const rowHeight = () => (height ||= parseFloat(getComputedStyle(box).getPropertyValue("--row")) || 60);
+
+  function draw() {
+    const first = Math.max(0, Math.floor(box.scrollTop / rowHeight()) - BEYOND);
+    const last = Math.min(items.length, Math.ceil((box.scrollTop + box.clientHeight) / rowHeight()) + BEYOND);
+    for (const [i, element] of drawn) {
+      if (i < first || i >= last) { element.remove(); drawn.delete(i); }
+    }
+    for (let i = first; i < last; i += 1) {
+      if (drawn.has(i)) continue;
+      const element = option(items[i], elapsed);
+      element.style.transform = `translateY(${i * rowHeight()}px)`;
+      element.setAttribute("aria-posinset", i + 1);
+      element.setAttribute("aria-setsize", items.length);
+      element.setAttribute("aria-selected", items[i].row.id === selected);
+      sheet.append(element);
+      drawn.set(i, element);
+    }
+    const active = drawn.get(index());
+    if (active) box.setAttribute("aria-activedescendant", active.id);
+    else box.removeAttribute("aria-activedescendant");
+  }
+
+  function redraw() {
+    for (const element of drawn.values()) element.remove();
+    drawn.clear();
+    sheet.style.height = `${items.length * rowHeight()}px`;
+    draw();
+  }
+
+  function reveal() {
+    const [top, i] = [box.scrollTop, index()];
+    if (i < 0) return;
+    const above = i * rowHeight(), below = above + rowHeight() - box.clientHeight;
+    box.scrollTop = Math.min(above, Math.max(below, top));
+  }
+
+  function go(to) {
+    if (!items.length) return;
+    const { row } = items[Math.max(0, Math.min(items.length - 1, to))];
+    select(row.id);
+    on.choose(row);
+  }
+
+  function select(id) {
+    selected = id;
+    for (const [i, element] of drawn) element.setAttribute("aria-selected", items[i].row.id === id);
+    reveal();
+    draw();
+  }
+
+  box.addEventListener("scroll", draw, { passive: true });
+  new ResizeObserver(() => { height = 0; redraw(); }).observe(box);
+  box.addEventListener("click", (event) => {
+    const element = event.target.closest("[role=option]");
+    const place = [...drawn].find(([, one]) => one === element);
+    if (place) { go(place[0]); on.open(items[place[0]].row); }
+  });
+  box.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const page = Math.max(1, Math.floor(box.clientHeight / rowHeight()) - 1);
+    const i = index();
+    const moves = { ArrowDown: i + 1, ArrowUp: i - 1, PageDown: i + page, PageUp: i - page, Home: 0, End: items.length - 1 };
+    if (event.key in moves) { event.preventDefault(); go(moves[event.key]); }
+    else if (event.key === "Enter" && i >= 0) { event.preventDefault(); on.open(items[i].row); }
+  });
+
+  return {
+    // `seconds` since the data were made: what is left until a crossing is less by that.
+    show(next, seconds) { items = next; elapsed = seconds; redraw(); },
+    select,
+    first: () => items[0]?.row,
+  };
+}
+
+// One row; what it says to a screen reader is one sentence.
+function option({ row, title }, elapsed) {
+  const state = outlook(row, elapsed);
+  return el("div", { class: "row", role: "option", id: `row-${row.id}`, "aria-label": sentence(row, title, state) },
+    el("span", { class: "name" }, title),
+    el("span", { class: "of" }, row.forecast),
+    spark(row.spark),
+    el("span", { class: "value" }, number(row.observed)),
+    el("span", { class: `outlook ${state.kind}` }, mark(state.kind), state.word),
+    el("span", { class: `trust ${row.trust}` }, mark(row.trust), TRUST[row.trust].word));
+}
+
+// The most urgent thing to say of a row: odd now, or about to cross, or nothing.
+export function outlook(row, elapsed) {
+  if (odd(row)) return { kind: "odd", word: "odd now" };
+  if (row.crossing) {
+    const { threshold, seconds } = row.crossing;
+    const left = seconds - elapsed;
+    return { kind: "crossing", word: seconds <= 0 ? `beyond ${number(threshold)}` : left > 0 ? `${number(threshold)} in ${span(left)}` : `${number(threshold)} about now` };
+  }
+  return row.observed === null ? { kind: "absent", word: "no value now" } : { kind: "calm", word: row.score === null ? "" : "as expected" };
+}
+
+function sentence(row, title, state) {
+  const word = state.kind === "crossing" && !state.word.startsWith("beyond") ? `expected to cross ${state.word}` : state.word;
+  return [title, row.forecast, `now ${number(row.observed)}`, word, `trust ${TRUST[row.trust].word}`].filter(Boolean).join(", ");
+}
+
+// A shape for each verdict, so that colour is never all there is; drawn by the style sheet.
+export const mark = (kind) => el("i", { class: `mark ${kind}`, "aria-hidden": "true" });
+
+export function count(element, shown, all) {
+  say(element, shown === all ? `${all} series` : `${shown} of ${all} series`);
+}

@@ -1,0 +1,44 @@
+// Which rows are shown, and in what order. No page: functions of data alone.
+
+import { named } from "./words.js";
+
+const TRUST = { poor: 0, fair: 1, unknown: 2, good: 3 };
+const LAST = Number.MAX_VALUE;
+
+const name = (a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : 0);
+const rising = (of) => (a, b) => of(a.row) - of(b.row) || name(a, b);
+const crossing = (row) => (row.crossing ? row.crossing.seconds : LAST);
+const score = (row) => row.score ?? -1;
+const error = (row) => Math.max(-1, ...Object.values(row.mase).filter((value) => value !== null));
+
+const ORDERS = {
+  crossing: rising(crossing),
+  trust: (a, b) => TRUST[a.row.trust] - TRUST[b.row.trust] || error(b.row) - error(a.row) || name(a, b),
+  odd: rising((row) => -score(row)),
+  name,
+};
+
+// Odd: outside of the band by its own account (0 as expected, 1 at the band's edge).
+export const odd = (row) => row.score !== null && row.score > 1;
+
+// [{row, title, text}] of an overview: what is searched and sorted by is made once.
+export function prepared(rows) {
+  const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+  const items = rows.map((row) => {
+    const title = named(row.labels);
+    const pairs = Object.entries(row.labels).map(([label, value]) => `${label}=${value}`).join(" ");
+    return { row, title, search: `${row.forecast} ${title} ${pairs}`.toLowerCase() };
+  });
+  items.sort((a, b) => collator.compare(a.title, b.title) || collator.compare(a.row.forecast, b.row.forecast));
+  items.forEach((item, place) => { item.text = place; });
+  return items;
+}
+
+// Those that hold every word of `search` and belong to `forecast` ("" is any), in that order.
+export function chosen(items, { search, forecast, sort }) {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  return items
+    .filter(({ row }) => !forecast || row.forecast === forecast)
+    .filter((item) => words.every((word) => item.search.includes(word)))
+    .sort(ORDERS[sort] || ORDERS.crossing);
+}

@@ -1,0 +1,177 @@
+"""What is happening, as it happens: what every client of the forecaster's `/api/v1/stream` is told.
+
+Of forecasts only the newest counts: a slow client misses older ones. Anomalies and alerts are told one after the other.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from cloudpulse import __version__, logs
+from cloudpulse.clock import Clock
+from cloudpulse.streaming import StreamEnded
+from forecaster.episodes import Episodes, Turn
+from forecaster.overview import series_id
+from forecaster.store import Issue
+
+KINDS = ("forecast", "anomaly", "alert")
+KEPT = 10_000
+"""Anomalies and alerts in memory; a client that falls behind by more is disconnected: what it shows is not so now."""
+LAST_ALERTS = 50
+"""Told to a client when it comes, the newest of those that were heard."""
+TRY_AGAIN_LATER = 1013
+"""A close code of IANA's registry."""
+
+log = logs.get(__name__)
+_encode = msgspec.json.Encoder().encode  # NaN becomes null
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client asked for; with `forecasts`, forecasts and anomalies of these alone."""
+
+    kinds: frozenset[str] = frozenset(KINDS)
+    forecasts: frozenset[str] = frozenset()
+
+    def takes(self, event: Event) -> bool:
+        """Whether the client wants to hear it."""
+        heard = event.forecast is None or not self.forecasts or event.forecast in self.forecasts
+        return event.kind in self.kinds and heard
+
+
+@dataclass(frozen=True)
+class Event:
+    """One message. Numbers rise, across all kinds."""
+
+    number: int
+    kind: str
+    forecast: str | None  # None: of no single one
+    text: str
+
+
+class Stream:
+    """Takes what happens from any thread and keeps it for the feeds; `wake` is called when there is something new."""
+
+    def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
+        self._clock = clock
+        self._wake = wake
+        self._episodes = Episodes()
+        self._lock = threading.Lock()
+        self._number = 0
+        self._newest: dict[str, Event] = {}  # of each forecast
+        self._kept: deque[Event] = deque()
+        self._alerts: deque[Event] = deque(maxlen=LAST_ALERTS)
+        self._forgotten = 0  # up to which number anomalies and alerts may be gone
+
+    def changed(self, name: str, issue: Issue | None, anew: bool) -> None:
+        """The store has an issue: one made `anew`, or the same that still holds; None when the forecast is no more.
+
+        A bug in here must not end a round, which calls it.
+        """
+        try:
+            self._changed(name, issue, anew)
+        except Exception:
+            log.exception("change not told", forecast=name)
+        self._wake()
+
+    def alert(self, told: bytes) -> None:
+        """Something that the alert bridge's stream has told, JSON."""
+        text = _encode({"kind": "alert", "at": self._clock(), "alert": msgspec.Raw(told)}).decode()
+        with self._lock:
+            self._alerts.append(self._keep("alert", None, text))
+        self._wake()
+
+    def feed(self, wish: Wish) -> EventFeed:
+        """For a new client: what there is from now on, after a hello and the newest alerts."""
+        hello = _encode({"kind": "hello", "now": self._clock(), "version": __version__}).decode()
+        with self._lock:
+            alerts = [event.text for event in self._alerts] if "alert" in wish.kinds else []
+            return EventFeed(self, wish, [hello, *alerts], self._number)
+
+    def next(self, after: int, wish: Wish) -> Event | None:
+        """The first event after that number which is wished for. Raises StreamEnded where one may be gone."""
+        with self._lock:
+            if after < self._forgotten and wish.kinds - {"forecast"}:
+                raise StreamEnded("too slow: come back and look at /api/v1/overview", TRY_AGAIN_LATER)
+            place = bisect.bisect_right(self._kept, after, key=lambda event: event.number)
+            later = (event for event in itertools.islice(self._kept, place, None) if wish.takes(event))
+            newest = (event for event in self._newest.values() if event.number > after and wish.takes(event))
+            found = [event for event in (next(later, None), *newest) if event is not None]
+            return min(found, key=lambda event: event.number, default=None)
+
+    def _changed(self, name: str, issue: Issue | None, anew: bool) -> None:
+        if issue is None:
+            turns = self._episodes.dropped(name, self._clock())
+        else:
+            turns = self._episodes.turns(issue) if anew else []
+        told = [_anomaly(turn) for turn in turns]
+        with self._lock:
+            if issue is None:
+                self._newest.pop(name, None)
+            else:
+                self._number += 1
+                self._newest[name] = Event(self._number, "forecast", name, _forecast(issue))
+            for text in told:
+                self._keep("anomaly", name, text)
+
+    def _keep(self, kind: str, forecast: str | None, text: str) -> Event:
+        """With the lock held."""
+        self._number += 1
+        event = Event(self._number, kind, forecast, text)
+        self._kept.append(event)
+        while len(self._kept) > KEPT:
+            self._forgotten = self._kept.popleft().number
+        return event
+
+
+class EventFeed:
+    """What one client is sent; a Feed."""
+
+    def __init__(self, stream: Stream, wish: Wish, first: Iterable[str], after: int) -> None:
+        self._stream = stream
+        self._wish = wish
+        self._first = deque(first)
+        self._after = after
+
+    def pull(self) -> str | None:
+        """See Feed."""
+        if self._first:
+            return self._first.popleft()
+        event = self._stream.next(self._after, self._wish)
+        if event is None:
+            return None
+        self._after = event.number
+        return event.text
+
+
+def _forecast(issue: Issue) -> str:
+    told = {
+        "kind": "forecast",
+        "forecast": issue.target.name,
+        "issued_at": issue.issued_at,
+        "series_count": len(issue.forecast.labels),
+    }
+    return _encode(told).decode()
+
+
+def _anomaly(turn: Turn) -> str:
+    told: dict[str, Any] = {
+        "kind": "anomaly",
+        "forecast": turn.forecast,
+        "id": series_id(turn.forecast, turn.labels),
+        "labels": turn.labels,
+        "score": turn.score,
+        "observed": turn.observed,
+        "expected": turn.expected,
+        "at": turn.at,
+        "state": turn.state,
+    }
+    return _encode(told).decode()

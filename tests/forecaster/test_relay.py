@@ -1,0 +1,165 @@
+"""The relay: what a real alert bridge's stream tells reaches the forecaster's clients, through kills and refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from websockets.sync.client import connect
+
+from alert_bridge.testing import BridgeProcess, eventually, free_port, webhook_body
+from cloudpulse.config import Secret
+from cloudpulse.testing import query_api, serving
+from forecaster import relay
+from forecaster.config import AlertBridge
+from forecaster.relay import Relay
+from tests.forecaster.process import ForecasterProcess, Playing
+from tests.forecaster.test_live import hear
+
+KEY = "k-0123456789"
+
+
+def post(bridge: BridgeProcess, fingerprint: str) -> None:
+    body = webhook_body((fingerprint, "firing"), key=fingerprint)
+    requests.post(f"{bridge.url}/api/v1/alerts", data=body, timeout=10).raise_for_status()
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
+    process = BridgeProcess(tmp_path / "bridge", "", "--web.listen-address", f"127.0.0.1:{free_port()}")
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+@contextmanager
+def relaying(url: str, **more: Any) -> Iterator[tuple[Relay, list[Any]]]:
+    """A relay to which somebody listens, and what it has told."""
+    told: list[Any] = []
+    made = Relay(AlertBridge(url=url, **more), lambda: True, lambda text: told.append(json.loads(text)))
+    made.start()
+    try:
+        yield made, told
+    finally:
+        made.close()
+
+
+def fingerprints(told: list[Any]) -> list[str]:
+    return [alert["fingerprint"] for one in told if one["kind"] == "alerts" for alert in one["alerts"]]
+
+
+def test_through_a_kill_each_alert_is_told_once(bridge: BridgeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "FIRST_PAUSE_SECONDS", 0.1)
+    post(bridge, "before")
+    with relaying(bridge.url) as (made, told):
+        eventually(lambda: fingerprints(told) == ["before"])
+        assert made.state == "connected"
+        bridge.kill()
+        eventually(lambda: (made.state or "").startswith("not connected"))
+        bridge.start()
+        post(bridge, "after")
+        eventually(lambda: fingerprints(told) == ["before", "after"], 30)
+        assert not any(one["kind"] in ("hello", "delivered", "pending") for one in told)
+
+
+def test_nothing_is_asked_while_nobody_listens(bridge: BridgeProcess) -> None:
+    listening: list[int] = []
+    told: list[bytes] = []
+    made = Relay(AlertBridge(url=bridge.url), lambda: bool(listening), told.append)
+    made.start()
+    try:
+        post(bridge, "a")
+        assert made.state == "not tried: nobody listens"
+        listening.append(1)
+        eventually(lambda: len(told) == 1)
+    finally:
+        made.close()
+
+
+def test_a_key_is_shown_to_a_bridge_that_asks_for_one_and_to_nobody_else(tmp_path: Path) -> None:
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    bridge = BridgeProcess(tmp_path, f"  api_keys: [{{name: forecaster, sha256: {digest}}}]\n")
+    try:
+        with relaying(bridge.url, api_key=Secret(KEY)) as (made, _):
+            eventually(lambda: made.state == "connected")
+        with relaying(bridge.url) as (made, _):
+            wanted = "not connected: it answered 401: set forecaster.alert_bridge.api_key_file"
+            eventually(lambda: made.state == wanted)
+        with relaying(bridge.url, api_key=Secret("wrong")) as (made, _):
+            eventually(lambda: made.state == wanted)
+    finally:
+        bridge.kill()
+
+
+def test_a_redirect_is_not_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would take the key to another host."""
+    asked: list[str] = []
+
+    def elsewhere(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        asked.append("elsewhere")
+        start_response("404 Not Found", [("Content-Length", "0")])
+        return []
+
+    with serving(elsewhere) as target:
+
+        def redirect(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+            asked.append(environ["HTTP_X_API_KEY"])
+            start_response("302 Found", [("Location", f"{target}/api/v1/stream"), ("Content-Length", "0")])
+            return []
+
+        with serving(redirect) as url, relaying(url, api_key=Secret(KEY)) as (made, _):
+            eventually(lambda: (made.state or "").startswith("not connected"))
+    assert asked[0] == KEY
+    assert "elsewhere" not in asked
+    assert KEY not in (made.state or "")
+    assert KEY not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [("404 Not Found", b"", "it answered 404"), ("200 OK", b"hello", "it answered 200")],
+)
+def test_a_server_that_is_no_bridge_is_a_fact_and_no_error(status: str, body: bytes, state: str) -> None:
+    def answer(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        start_response(status, [("Content-Length", str(len(body)))])
+        return [body]
+
+    with serving(answer) as url, relaying(url) as (made, told):
+        eventually(lambda: made.state == f"not connected: {state}")
+    assert not told
+
+
+def test_a_bridge_that_is_absent_is_told_in_health_and_logged_once(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(query_api(Playing().source)) as prometheus:
+        lines = f"  alert_bridge: {{url: 'http://127.0.0.1:{port}'}}\n"
+        forecaster = ForecasterProcess(tmp_path / "forecaster", prometheus, lines)
+        bridge = None
+        try:
+            with connect(forecaster.stream("?kinds=alert")) as client:
+                hear(client, "hello")
+                wanted = "not connected: Connection refused"
+                eventually(lambda: forecaster.get("/health")["alert bridge"] == wanted)
+                time.sleep(2.5)  # it is tried again
+                assert forecaster.log.count("alerts not relayed") == 1
+                eventually(lambda: forecaster.get("/health")["ready"])
+                # It comes: the newest alerts first, then what happens.
+                bridge = BridgeProcess(tmp_path / "bridge", "", "--web.listen-address", f"127.0.0.1:{port}")
+                post(bridge, "early")
+                assert hear(client, "alert")["alert"]["alerts"][0]["fingerprint"] == "early"
+                with connect(forecaster.stream()) as late:
+                    assert hear(late, "alert")["alert"]["alerts"][0]["fingerprint"] == "early"
+                post(bridge, "live")
+                assert hear(client, "alert")["alert"]["alerts"][0]["fingerprint"] == "live"
+        finally:
+            forecaster.kill()
+            if bridge is not None:
+                bridge.kill()
