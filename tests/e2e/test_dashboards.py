@@ -31,14 +31,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/demand_ahead"
 SECONDS = 120.0
-PICKED = {"forecast": "shop"}
-"""Where one forecast is to be picked: the one whose predictions come true within seconds."""
+PICKED = {"forecast": "shop", "horizon": "5s"}
+"""Where one is to be picked: the forecast and the horizon whose predictions come true within seconds."""
 PAST_SECONDS, INTERVAL = 120, 15
-ROUND: dict[str, Any] = {"step": "10s", "every": "2s", "horizons": ["10s", "1h"], "models": ["seasonal_naive"]}
+ROUND: dict[str, Any] = {"step": "5s", "every": "1s", "horizons": ["5s", "1h"], "models": ["seasonal_naive"]}
 BY_HOST = "max by (instance) (cloudpulse_node_memory_{0}_bytes)"
 BY_MOUNT = "max by (instance, device, mountpoint, fstype) (cloudpulse_node_filesystem_{0}_bytes{1})"
 FORECASTS: dict[str, dict[str, Any]] = {
-    "shop": {"query": "shop_requests", "history": "2d", "thresholds": [160]},
+    "shop": {"query": "shop_requests", "history": "2d", "thresholds": [160], "train_every": "10s"},
     "node_memory": {"query": f"1 - {BY_HOST.format('available')} / {BY_HOST.format('total')}", "history": "1h"},
     "node_filesystem": {
         "query": f"1 - {BY_MOUNT.format('available', '')} / {BY_MOUNT.format('size', ' > 0')}",
