@@ -13,7 +13,7 @@ ANY = ".+"
 
 def datasource() -> VariableModel:
     """Which Prometheus; its default unless another is picked. Every board has it."""
-    return builders.DatasourceVariable("datasource").label("Data source").type("prometheus").build()
+    return _plain(builders.DatasourceVariable("datasource").label("Data source").type("prometheus").build())
 
 
 def label_values(
@@ -37,4 +37,10 @@ def label_values(
         made = made.all_value(ANY)
     if description is not None:
         made = made.description(description)
-    return made.build()
+    return _plain(made.build())
+
+
+def _plain(variable: VariableModel) -> VariableModel:
+    """Without what only variables of intervals have, which the SDK writes into all."""
+    variable.auto = variable.auto_min = variable.auto_count = None
+    return variable
