@@ -27,7 +27,7 @@ STATE = [
         "Waiting",
         "Notifications that wait to be delivered, all chosen receivers.",
         "short",
-        Query(f"sum(cloudpulse_alert_bridge_pending{{{TOLD}}})"),
+        Query(f"sum(max by (receiver) (cloudpulse_alert_bridge_pending{{{TOLD}}}))"),
         sparkline=True,
     ),
     stat(
@@ -41,7 +41,7 @@ STATE = [
         "Given up",
         "Dead letters: notifications that nobody got, kept for a person to send again or to discard.",
         "short",
-        Query(f"sum(cloudpulse_alert_bridge_dead_letters{{{TOLD}}})"),
+        Query(f"sum(max by (receiver) (cloudpulse_alert_bridge_dead_letters{{{TOLD}}}))"),
         steps=NONE_IS_GOOD,
     ),
     stat(
@@ -147,9 +147,9 @@ OUT = [
         "Waiting and given up, by receiver",
         "What waits goes down by itself once the receiver answers; what was given up waits for a person.",
         "short",
-        Query(f"sum by (receiver) (cloudpulse_alert_bridge_pending{{{TOLD}}})", "{{receiver}} waiting"),
+        Query(f"max by (receiver) (cloudpulse_alert_bridge_pending{{{TOLD}}})", "{{receiver}} waiting"),
         Query(
-            f"sum by (receiver) (cloudpulse_alert_bridge_dead_letters{{{TOLD}}})",
+            f"max by (receiver) (cloudpulse_alert_bridge_dead_letters{{{TOLD}}})",
             "{{receiver}} given up",
             Look(width=2),
         ),
@@ -174,8 +174,8 @@ OUT = [
     ),
     timeseries(
         "Insight: did messages get what Prometheus knows?",
-        "Questions of messages to Prometheus in the dashboard's interval, by result; without an answer the message goes "
-        "without a picture.",
+        "Questions of messages to Prometheus in the dashboard's interval, by result; without an answer the message "
+        "goes without a picture.",
         "short",
         Query(
             none_without(f"sum by (result) (increase(cloudpulse_alert_bridge_insights_total{RATE}))", "result", BRIDGE),
@@ -202,7 +202,7 @@ OUT = [
 BOARD = Board(
     name="alerts",
     title="CloudPulse / Alerts",
-    description="From Prometheus over Alertmanager and the alert bridge to people: is anything stuck or lost?",
+    description="From Prometheus over Alertmanager and the alert bridge to people, and where one is stuck or lost.",
     variables=[label_values("receiver", "Receiver", "cloudpulse_alert_bridge_pending", "receiver", many=True)],
     alerts='alertname=~"AlertBridge.*|Alertmanager.*"',
     rows=[

@@ -11,18 +11,15 @@ from grafana.variables import label_values
 RATE = "[$__rate_interval]"
 CHOSEN = 'job=~"$job"'
 OURS = "and on (job, instance) cloudpulse_build_info"
-FORECASTER = "cloudpulse_forecaster_predict_duration_seconds_count"
-"""A series that every forecaster has after its first round."""
+VERSIONED = f"* on (job, instance) group_left (version, revision) cloudpulse_build_info{{{CHOSEN}}}"
+FORECASTER = "cloudpulse_forecaster_training_backlog"
+"""A series that every forecaster has."""
 NONE_IS_GOOD: Steps = ((None, "green"), (1, "red"))
 OF_FORECAST = "by (forecast)"
 
 
 def _slowest(metric: str, by: str = "forecast") -> str:
     return f"histogram_quantile(0.95, sum by ({by}, le) (rate({metric}_bucket{RATE})))"
-
-
-def _of_services(name: str) -> str:
-    return f"max by (job, instance) ({name}{{{CHOSEN}}})"
 
 
 STATE = [
@@ -70,24 +67,26 @@ STATE = [
 SERVICES = table(
     "Services",
     "One row a process. CPU is cores in use; files is the share of file descriptors that may be open.",
-    Query(f"max by (job, instance) (up{{{CHOSEN}}} {OURS})"),
-    Query(f"max by (job, instance, version, revision) (cloudpulse_build_info{{{CHOSEN}}})"),
-    Query(f"time() - max by (job, instance) (process_start_time_seconds{{{CHOSEN}}} {OURS})"),
-    Query(f"max by (job, instance) (process_resident_memory_bytes{{{CHOSEN}}} {OURS})"),
-    Query(f"max by (job, instance) (rate(process_cpu_seconds_total{{{CHOSEN}}}{RATE}) {OURS})"),
-    Query(f"max by (job, instance) (process_open_fds{{{CHOSEN}}} / process_max_fds{{{CHOSEN}}} {OURS})"),
-    Query(f"min by (job, instance) (cloudpulse_config_last_reload_successful{{{CHOSEN}}})"),
+    *(
+        Query(f"max by (job, instance, version, revision) ({figure} {VERSIONED})")
+        for figure in (
+            f"(time() - process_start_time_seconds{{{CHOSEN}}})",
+            f"process_resident_memory_bytes{{{CHOSEN}}}",
+            f"rate(process_cpu_seconds_total{{{CHOSEN}}}{RATE})",
+            f"process_open_fds{{{CHOSEN}}} / process_max_fds{{{CHOSEN}}}",
+            f"cloudpulse_config_last_reload_successful{{{CHOSEN}}}",
+        )
+    ),
     columns=[
         Column("job", "Service"),
         Column("instance", "At"),
         Column("version", "Version"),
         Column("revision", "Revision"),
-        Column(VALUES[0], "Up", "short", ((None, "red"), (1, "green"))),
-        Column(VALUES[2], "Runs for", "dtdurations"),
-        Column(VALUES[3], "Memory", "bytes"),
-        Column(VALUES[4], "CPU", "none", decimals=3),
-        Column(VALUES[5], "Files", "percentunit", ((None, "transparent"), (0.8, "red"))),
-        Column(VALUES[6], "Config taken", "short", ((None, "red"), (1, "green"))),
+        Column(VALUES[0], "Runs for", "dtdurations"),
+        Column(VALUES[1], "Memory", "bytes"),
+        Column(VALUES[2], "CPU", "none", decimals=3),
+        Column(VALUES[3], "Files", "percentunit", ((None, "transparent"), (0.8, "red"))),
+        Column(VALUES[4], "Config taken", "short", ((None, "red"), (1, "green"))),
     ],
     sort="Service",
     width=24,
@@ -176,7 +175,7 @@ ROUNDS = [
     ),
     timeseries(
         "Errors of the forecaster, by reason",
-        "In the dashboard's interval; source_unavailable is Prometheus not answering, store a disk that can't be written.",
+        "In the dashboard's interval. source_unavailable: Prometheus doesn't answer; store: the disk can't be written.",
         "short",
         Query(
             none_without(f"sum by (reason) (increase(cloudpulse_forecaster_errors_total{RATE}))", "reason", FORECASTER),
@@ -217,8 +216,8 @@ COST = [
     ),
     timeseries(
         "Series that CloudPulse adds",
-        "Samples in each scrape of its services, which is how many series each adds. Forecasts grow with series, horizons "
-        "and levels.",
+        "Samples in each scrape of its services, which is how many series each adds. Forecasts grow with series, "
+        "horizons and levels.",
         "short",
         Query(f"sum by (job) (scrape_samples_post_metric_relabeling{{{CHOSEN}}} {OURS})", "{{job}}"),
         stacked=True,
@@ -259,7 +258,7 @@ COST = [
 BOARD = Board(
     name="itself",
     title="CloudPulse / Itself",
-    description="Do CloudPulse's services run, keep up and know what they need, and what do they cost the Prometheus?",
+    description="Whether CloudPulse's services run and keep up, and what they cost the Prometheus.",
     variables=[label_values("job", "Service", "cloudpulse_build_info", "job", many=True)],
     alerts='alertname=~"CloudPulse.*|Forecast.*|Exporter.*|AlertBridge.*|Scaler.*"',
     rows=[

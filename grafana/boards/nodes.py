@@ -1,4 +1,4 @@
-"""*Nodes*: each host by the USE method, utilisation, saturation and errors of each resource, and where it is heading."""
+"""*Nodes*: each host by the USE method (utilisation, saturation, errors of each resource), and where it is heading."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from grafana.variables import label_values
 
 CHOSEN = 'job=~"$job", instance=~"$instance"'
 RATE = "[$__rate_interval]"
+OUTSIDE = f'device!="lo", {CHOSEN}'
 SHARES: Steps = ((None, "transparent"), (0.8, "orange"), (0.9, "red"))
 SOON: Steps = ((None, "red"), (14400, "orange"), (86400, "transparent"))
 """Seconds that are left: 4 hours, a day, as the alerts have it."""
@@ -84,7 +85,7 @@ CPU = Row(
     [
         timeseries(
             "CPU utilisation, and ahead",
-            "Busy share of all CPUs. Dashed: the forecast node_cpu, the median and what stays under it in 9 of 10 cases.",
+            "Busy share of all CPUs. Dashed: the forecast node_cpu, its median and what holds in 9 of 10 cases.",
             "percentunit",
             Query(CPU_USED, "{{instance}}"),
             Query(_ahead("node_cpu", "0.5"), "{{instance}} expected", EXPECTED),
@@ -232,13 +233,12 @@ NETWORK = Row(
             "Network throughput",
             "Bytes a second, all interfaces but the loopback.",
             "Bps",
-            Query(
-                f'sum by (instance) (rate(cloudpulse_node_network_receive_bytes_total{{device!="lo", {CHOSEN}}}{RATE}))',
-                "{{instance}} received",
-            ),
-            Query(
-                f'sum by (instance) (rate(cloudpulse_node_network_transmit_bytes_total{{device!="lo", {CHOSEN}}}{RATE}))',
-                "{{instance}} sent",
+            *(
+                Query(
+                    f"sum by (instance) (rate(cloudpulse_node_network_{way}_bytes_total{{{OUTSIDE}}}{RATE}))",
+                    f"{{{{instance}}}} {verb}",
+                )
+                for way, verb in (("receive", "received"), ("transmit", "sent"))
             ),
             minimum=0,
         ),

@@ -10,6 +10,7 @@ from grafana.variables import label_values
 
 RATE = "[$__rate_interval]"
 METRIC = 'metric=~"$metric"'
+SERVICE = 'service=~"$service"'
 HPA = 'namespace=~"$namespace", horizontalpodautoscaler=~"$hpa"'
 OF_HPA = "by (namespace, horizontalpodautoscaler)"
 NAMED = "{{namespace}}/{{horizontalpodautoscaler}}"
@@ -19,7 +20,7 @@ BOUND = Look(dashed=True, width=0.5)
 
 
 def _part(name: str) -> str:
-    return f'sum by (metric) (cloudpulse_scaler_part_value{{part="{name}", {METRIC}}})'
+    return f'max by (metric) (cloudpulse_scaler_part_value{{part="{name}", {METRIC}}})'
 
 
 def _hpa(name: str) -> str:
@@ -28,12 +29,13 @@ def _hpa(name: str) -> str:
 
 RULES = table(
     "What each rule does now",
-    "Summed over the rule's series. Ahead is what the rule makes of demand and forecast; gated series are scaled on "
+    "Summed over the rule's series, and the largest of the scaler's replicas, which see the same. "
+    "Ahead is what the rule makes of demand and forecast; gated series are scaled on "
     "what is measured now, since their forecast isn't good enough.",
     *(Query(_part(part)) for part in ("measured", "forecast", "ahead")),
     Query(f"max by (metric) (cloudpulse_scaler_horizon_seconds{{{METRIC}}})"),
-    Query(f"sum by (metric) (cloudpulse_scaler_series{{{METRIC}}})"),
-    Query(f"sum by (metric) (cloudpulse_scaler_gated_series{{{METRIC}}})"),
+    Query(f"max by (metric) (cloudpulse_scaler_series{{{METRIC}}})"),
+    Query(f"max by (metric) (cloudpulse_scaler_gated_series{{{METRIC}}})"),
     Query(f"max by (metric) (cloudpulse_scaler_value_age_seconds{{{METRIC}}})"),
     columns=[
         Column("metric", "Metric"),
@@ -67,7 +69,7 @@ DEMAND = [
         "Gated: the forecast has been wrong too often. By reason: series that fell back to what is measured now, for "
         "each second; a rule in good order has none.",
         "short",
-        Query(f"sum by (metric) (cloudpulse_scaler_gated_series{{{METRIC}}})", "{{metric}} gated"),
+        Query(f"max by (metric) (cloudpulse_scaler_gated_series{{{METRIC}}})", "{{metric}} gated"),
         Query(
             none_without(
                 f"sum by (reason) (rate(cloudpulse_scaler_fallback_total{{{METRIC}}}{RATE}))", "reason", ANY_RULE
@@ -122,7 +124,7 @@ DOCKER = [
         "What was decided, what the Engine was told, and what is ready to serve.",
         "short",
         *(
-            Query(f'max by (service) (cloudpulse_scaler_docker_{name}{{service=~"$service"}})', legend, look)
+            Query(f"max by (service) (cloudpulse_scaler_docker_{name}{{{SERVICE}}})", legend, look)
             for name, legend, look in (
                 ("desired_replicas", "{{service}} decided", Look(dashed=True)),
                 ("replicas", "{{service}} told", Look(width=2)),
@@ -137,7 +139,7 @@ DOCKER = [
         "In the dashboard's interval, by direction.",
         "short",
         Query(
-            f'sum by (service, direction) (increase(cloudpulse_scaler_docker_changes_total{{service=~"$service"}}{RATE}))',
+            f"sum by (service, direction) (increase(cloudpulse_scaler_docker_changes_total{{{SERVICE}}}{RATE}))",
             "{{service}} {{direction}}",
         ),
         minimum=0,
@@ -149,7 +151,7 @@ DOCKER = [
         "short",
         Query(
             none_without(
-                f'sum by (reason) (increase(cloudpulse_scaler_docker_errors_total{{service=~"$service"}}{RATE}))',
+                f"sum by (reason) (increase(cloudpulse_scaler_docker_errors_total{{{SERVICE}}}{RATE}))",
                 "reason",
                 "cloudpulse_scaler_docker_replicas",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -119,14 +120,26 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Everything up, with quick intervals: scrapes and rounds every second or two instead of 15 and 60."""
-    data_dir = tmp_path_factory.mktemp("stack")
+    """Everything up, with quick intervals."""
+    with started(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@contextlib.contextmanager
+def started(
+    data_dir: Path, prepare: Callable[[Path, dict[str, int]], None] = lambda data_dir, taken: None
+) -> Iterator[Running]:
+    """Everything up: scrapes and rounds every second or two instead of 15 and 60.
+
+    `prepare` may change the configs and the Prometheus data in `data_dir` before anything starts; it gets the ports.
+    """
     taken = dict(zip(ports.DEFAULTS, free_ports(len(ports.DEFAULTS)), strict=True))
     pager = Pager()
     layout.write_files(_config(data_dir, pager.url), taken, data_dir)
     _quicken(data_dir)
     found = programs.find()
     replay = demo.prepare(data_dir / "demo", found, demo.load(), f"localhost:{taken['demo']}", time.time())
+    prepare(data_dir, taken)
     with (
         serving(demo.face(replay, time.time), f"127.0.0.1:{taken['demo']}"),
         Stack(data_dir / "logs", layout.environment()) as stack,

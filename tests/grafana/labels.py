@@ -15,7 +15,35 @@ SCRAPE = frozenset({"job", "instance"})
 """What a scrape adds to each series."""
 FOREIGN = {
     "up": frozenset[str](),
-    "ALERTS": frozenset({"alertname", "alertstate", "severity", "forecast"}),
+    "ALERTS": frozenset({"alertname", "alertstate", "severity", "forecast", "instance"}),
+    "ALERTS_FOR_STATE": frozenset({"alertname", "severity", "forecast", "instance"}),
+    **dict.fromkeys(("scrape_duration_seconds", "scrape_samples_post_metric_relabeling"), frozenset[str]()),
+    **dict.fromkeys(
+        (
+            "process_cpu_seconds_total",
+            "process_max_fds",
+            "process_open_fds",
+            "process_resident_memory_bytes",
+            "process_start_time_seconds",
+        ),
+        frozenset[str](),
+    ),
+    "prometheus_http_requests_total": frozenset({"handler", "code"}),
+    "prometheus_tsdb_head_series": frozenset(),
+    "alertmanager_alerts": frozenset({"state"}),
+    "alertmanager_notifications_total": frozenset({"integration"}),
+    "alertmanager_notifications_failed_total": frozenset({"integration"}),
+    # github.com/kubernetes/kube-state-metrics: docs/metrics/workload/horizontalpodautoscaler-metrics.md
+    **{
+        f"kube_horizontalpodautoscaler_{name}": frozenset({"namespace", "horizontalpodautoscaler", *more})
+        for name, more in {
+            "spec_min_replicas": (),
+            "spec_max_replicas": (),
+            "status_current_replicas": (),
+            "status_desired_replicas": (),
+            "status_condition": ("condition", "status"),
+        }.items()
+    },
 }
 """Series of others that dashboards may use, with their labels."""
 RULES = Path(__file__).parents[2] / "prometheus" / "rules"
