@@ -14,6 +14,8 @@ from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
 from cloudpulse.serving import Collects, Face, Health, Link
 from forecaster.demotion import Demoted
+from forecaster.queryapi import views as queryapi
+from forecaster.queryapi.catalogue import Catalogue
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
 from forecaster.thresholds import time_to_threshold
@@ -22,6 +24,7 @@ from forecaster.thresholds import time_to_threshold
 def create_app(store: ForecastStore, rounds: Rounds, clock: Clock) -> Flask:
     """`GET /api/v1/forecasts` and `/api/v1/forecasts/<name>`."""
     app = Flask("cloudpulse.forecaster")
+    app.register_blueprint(queryapi.blueprint(Catalogue(store, clock), clock))
 
     @app.get("/api/v1/forecasts")
     def forecasts() -> Response:
