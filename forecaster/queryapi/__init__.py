@@ -1,1 +1,1 @@
-"""The Prometheus query API over the forecaster's own series: PromQL's subset of `docs/query-api.md`, on numpy arrays."""
+"""The Prometheus query API over the forecaster's own series: the subset of PromQL that `docs/query-api.md` lists."""

@@ -13,10 +13,13 @@ from forecaster.queryapi.refusals import Refused
 from forecaster.queryapi.values import NAME, Bools, Floats, Key, Vector, empty, vector
 
 PICKING = ("topk", "bottomk")
+_OVERFLOW = 2.0**63
 
 
 def aggregate(operator: str, of: Vector, parameter: Floats | None, labels: frozenset[str], without: bool) -> Vector:
     """`operator by (labels) (of)`; `parameter` is topk's number or quantile's level at each time. Raises Refused."""
+    if operator in PICKING and parameter is not None and not (np.abs(parameter) < _OVERFLOW).all():
+        raise Refused(f"Scalar value {parameter[~(np.abs(parameter) < _OVERFLOW)][0]:g} overflows int64")
     if not of.keys:
         return empty(of.values.shape[1])
     groups = _Groups(of, labels, without)
@@ -68,8 +71,6 @@ class _Groups:
 
         At a single time they are in that order.
         """
-        if not (np.abs(numbers) < 2.0**63).all():
-            raise Refused(f"Scalar value {numbers[~(np.abs(numbers) < 2.0**63)][0]:g} overflows int64")
         values, present = self.of.values, np.zeros_like(self.of.present)
         arranged: list[int] = []
         for rows in self._rows():

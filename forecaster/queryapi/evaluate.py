@@ -155,7 +155,7 @@ class Evaluator:
         what: Callable[[Raw, Times], Floats] | None,
         name: Callable[[Key], Key] | None,
     ) -> Vector:
-        """Each series' newest sample of the look-back before each time, by label sets; `what` of it, its value if None."""
+        """Each series' newest sample that isn't too old at each time, by labels; `what` of it, its value if None."""
         looked = self._looked(node.shift, times)
         raws = self._load(node.matchers, int(looked.min()) - LOOK_BACK, int(looked.max()))
         if not raws:

@@ -38,11 +38,11 @@ class Evaluates(Protocol):
         """Of a function of a range."""
 
 
-def _time(evaluator: Evaluates, call: nodes.Call, times: Times) -> Scalar:
+def _time(_: Evaluates, __: nodes.Call, times: Times) -> Scalar:
     return Scalar(times / 1000.0)
 
 
-def _pi(evaluator: Evaluates, call: nodes.Call, times: Times) -> Scalar:
+def _pi(_: Evaluates, __: nodes.Call, times: Times) -> Scalar:
     return Scalar(np.full(len(times), np.pi))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.queryapi.nodes import Matching
-from forecaster.queryapi.operators import ARITHMETIC, COMPARISONS, SETS
+from forecaster.queryapi.operators import ARITHMETIC, COMPARISONS, DROPPING, SETS
 from forecaster.queryapi.refusals import Refused
 from forecaster.queryapi.values import (
     NAME,
@@ -52,8 +52,10 @@ def _computed(operator: str, left: Floats, right: Floats) -> tuple[Floats, Bools
 
 
 def _with_number(operator: str, of: Vector, values: Floats, holds: Bools, as_bool: bool) -> Vector:
-    if operator in ARITHMETIC or as_bool:
+    if operator in DROPPING or as_bool:
         return without_names(of, values)
+    if operator in ARITHMETIC:
+        return Vector(of.keys, values, of.present)
     return vector(of.keys, of.values, of.present & holds)
 
 
@@ -113,7 +115,7 @@ class _Pairs:
             # What is compared stands, of the left; Prometheus lets it be the left also with group_right.
             values, present = left, present & holds
         self._check_many_side(present)
-        return vector(self._results(operator in ARITHMETIC or as_bool), values, present)
+        return vector(self._results(operator in DROPPING or as_bool), values, present)
 
     def _results(self, drop_name: bool) -> list[Key]:
         return [

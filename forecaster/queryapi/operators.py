@@ -24,6 +24,8 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": np.greater_equal,
     "<=": np.less_equal,
 }
+DROPPING = frozenset(ARITHMETIC) - {"atan2"}
+"""Operators whose result has no name any more; Prometheus forgot atan2 here."""
 SETS = ("and", "or", "unless")
 BINARY = (*ARITHMETIC, *COMPARISONS, *SETS)
 AGGREGATIONS = (

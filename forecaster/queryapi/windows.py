@@ -69,15 +69,16 @@ def _variance(window: Window) -> Floats:
     return variance
 
 
-def _resets(window: Window) -> Floats:
-    """What a counter had when it fell, summed."""
+def _risen(window: Window, change: Floats) -> Floats:
+    """`change` and what a counter had each time it fell: one after the other, or large ones swallow the rest."""
     position = np.maximum.accumulate(np.where(window.present, np.arange(window.present.shape[1]), 0), axis=1)
     before = np.take_along_axis(window.values, position[:, :-1], 1)
     now = window.values[:, 1:]
     after_first = np.arange(1, window.present.shape[1]) > window.first[:, None]
     fell = window.present[:, 1:] & after_first & (now < before)
-    fallen: Floats = np.where(fell, before, 0.0).sum(1)
-    return fallen
+    terms = np.concatenate([change[:, None], np.where(fell, before, 0.0)], axis=1)
+    risen: Floats = np.cumsum(terms, axis=1)[:, -1]
+    return risen
 
 
 def _extrapolated(window: Window, counter: bool) -> Floats:
@@ -85,7 +86,7 @@ def _extrapolated(window: Window, counter: bool) -> Floats:
     first = window.pick(window.first)
     change = window.pick(window.last) - first
     if counter:
-        change = change + _resets(window)
+        change = _risen(window, change)
     begins, ends = window.times[window.first], window.times[window.last]
     to_start, to_end = (begins - window.start) / 1000.0, (window.end - ends) / 1000.0
     sampled = (ends - begins) / 1000.0
@@ -104,7 +105,7 @@ def _rate(window: Window) -> Floats:
 
 
 def _line(window: Window) -> tuple[Floats, Floats, Floats]:
-    """Least squares: slope a second, mean value, and mean Unix seconds; flat lines are exactly flat."""
+    """Least squares: slope a second, mean value, and mean seconds after the end; flat lines are exactly flat."""
     seconds = np.where(window.present, (window.times - window.end) / 1000.0, 0.0)
     middle = seconds.sum(1) / window.counts
     mean = _mean(window)
@@ -114,12 +115,12 @@ def _line(window: Window) -> tuple[Floats, Floats, Floats]:
     first = window.pick(window.first)
     flat = np.where(window.present, window.values == first[:, None], True).all(1)
     slope = np.where(flat, np.where(np.isinf(first), np.nan, 0.0), slope)
-    return slope, np.where(flat & ~np.isinf(first), first, mean), middle + window.end / 1000.0
+    return slope, np.where(flat & ~np.isinf(first), first, mean), middle
 
 
 def _predicted(window: Window, ahead: Any) -> Floats:
     slope, mean, middle = _line(window)
-    return mean + slope * (window.at / 1000.0 - middle + ahead)
+    return mean + slope * ((window.at - window.end) / 1000.0 - middle + ahead)
 
 
 WINDOWS: dict[str, Reduction] = {
