@@ -93,10 +93,19 @@ def _falling(values: Floats, present: Bools) -> NDArray[np.intp]:
     return np.lexsort((np.where(np.isnan(values), 0.0, -values), rank), axis=0)
 
 
+def _mean(groups: _Groups) -> Floats:
+    """From the least on, so that of equal numbers it is exactly that number."""
+    least = groups.reduce(np.fmin, groups.filled(np.nan))
+    least = np.where(np.isfinite(least), least, 0.0)
+    away = np.where(groups.of.present, groups.of.values - groups.spread(least), 0.0)
+    mean: Floats = least + groups.reduce(np.add, away) / np.maximum(groups.counts, 1)
+    return mean
+
+
 def _variance(groups: _Groups) -> Floats:
     """Of a single sample 0, whatever it is."""
     counts = np.maximum(groups.counts, 1)
-    mean = groups.reduce(np.add, groups.filled(0.0)) / counts
+    mean = _mean(groups)
     away = np.where(groups.of.present, groups.of.values - groups.spread(mean), 0.0)
     return np.where(groups.counts == 1, 0.0, groups.reduce(np.add, away**2) / counts)
 
@@ -105,7 +114,7 @@ _REDUCTIONS: dict[str, Callable[[_Groups], Floats]] = {
     "sum": lambda groups: groups.reduce(np.add, groups.filled(0.0)),
     "min": lambda groups: groups.reduce(np.fmin, groups.filled(np.nan)),
     "max": lambda groups: groups.reduce(np.fmax, groups.filled(np.nan)),
-    "avg": lambda groups: groups.reduce(np.add, groups.filled(0.0)) / np.maximum(groups.counts, 1),
+    "avg": _mean,
     "count": lambda groups: groups.counts.astype(np.float64),
     "group": lambda groups: np.ones(groups.counts.shape),
     "stddev": lambda groups: np.sqrt(_variance(groups)),

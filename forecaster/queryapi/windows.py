@@ -59,7 +59,11 @@ class Reduction:
 
 
 def _mean(window: Window) -> Floats:
-    mean: Floats = window.filled(0.0).sum(1) / window.counts
+    """From the first sample on, so that of equal numbers it is exactly that number."""
+    first = window.pick(window.first)
+    first = np.where(np.isfinite(first), first, 0.0)
+    away = np.where(window.present, window.values - first[:, None], 0.0)
+    mean: Floats = first + away.sum(1) / window.counts
     return mean
 
 

@@ -41,7 +41,8 @@ def invented() -> list[Block]:
         return Block([{"__name__": name, **one} for one in labels], when, np.asarray(values, np.float64))
 
     grid = [{"job": job, "instance": instance} for job in ("api", "web") for instance in ("0", "1", "2")]
-    load = random.normal(10, 5, (6, COUNT))
+    # Eighths add up exactly in any order: comparisons aren't decided by the last bit.
+    load = np.round(random.normal(10, 5, (6, COUNT)) * 8) / 8
     load[1, 5:12] = np.nan
     load[2, ::3] = np.nan
     load[4, :30] = np.nan
@@ -100,7 +101,7 @@ def store_of_the_past() -> tuple[ForecastStore, FakeClock]:
     clock = FakeClock(START + 60)
     store = ForecastStore(clock)
     random = np.random.default_rng(3)
-    values = np.sort(random.normal(50, 10, (4, 40, 3)), axis=2)
+    values = np.round(np.sort(random.normal(50, 10, (4, 40, 3)), axis=2) * 8) / 8
     values[2, 10:20] = np.nan
     labels = [{"instance": f"host{i}", "zone": "ab"[i % 2]} for i in range(4)]
     store.put(issue("web", labels, values, start=START, step=30.0))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.forecaster.queryapi import expressions
 from tests.forecaster.queryapi.conftest import START, Ask, compare
 
+CASES = int(os.environ.get("CLOUDPULSE_QUERY_CASES", "200"))
 NOW: dict[str, Any] = {"time": START + 600}
 LATE: dict[str, Any] = {"time": START + 1500.5}
 SPAN: dict[str, Any] = {"start": START - 120, "end": START + 1300, "step": 47}
@@ -107,7 +108,7 @@ LEAVES = st.one_of(
 
 
 @settings(
-    max_examples=int(os.environ.get("CLOUDPULSE_QUERY_CASES", "200")),
+    max_examples=CASES,
     deadline=None,
     database=None,
     derandomize=True,
