@@ -51,10 +51,10 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
     pages = Blueprint("queryapi", __name__, url_prefix="/api/v1")
     queries = Queries(catalogue.select)
 
-    def route(path: str, *methods: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    def route(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
         def registered(view: Callable[..., Response]) -> Callable[..., Response]:
             guarded = _refusing(view)
-            pages.add_url_rule(f"/{path}", view.__name__, guarded, methods=methods or ("GET", "POST"))
+            pages.add_url_rule(f"/{path}", view.__name__, guarded, methods=("GET", "POST"))
             return guarded
 
         return registered
@@ -89,13 +89,13 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
         }
         return _list([msgspec.json.encode(name) for name in sorted(found)], form)
 
-    @route("label/<name>/values", "GET")
+    @route("label/<name>/values")
     def label_values(name: str) -> Response:
         form = _form()
         found = {one.get(name, "") for block in _listed(catalogue, form) for one in block.labels} - {""}
         return _list([msgspec.json.encode(value) for value in sorted(found)], form)
 
-    @route("metadata", "GET")
+    @route("metadata")
     def metadata() -> Response:
         form = _form()
         found = {
@@ -110,15 +110,15 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
     def query_exemplars() -> Response:
         return _success(b"[]")
 
-    @route("rules", "GET")
+    @route("rules")
     def rules() -> Response:
         return _success(b'{"groups":[]}')
 
-    @route("alerts", "GET")
+    @route("alerts")
     def alerts() -> Response:
         return _success(b'{"alerts":[]}')
 
-    @route("status/buildinfo", "GET")
+    @route("status/buildinfo")
     def buildinfo() -> Response:
         facts = {
             "version": f"{LANGUAGE}+cloudpulse.{__version__}",
