@@ -60,7 +60,8 @@ class _Groups:
 
     def spread(self, grouped: Floats) -> Floats:
         """[row, time]: each row's group's."""
-        return grouped[self._number]
+        spread: Floats = grouped[self._number]
+        return spread
 
     def quantiles(self, levels: Floats) -> Vector:
         values = [quantile(self.of.values[rows].T, self.of.present[rows].T, levels) for rows in self._rows()]

@@ -76,8 +76,10 @@ class Evaluator:
                 left, right = self._operand(node.left, times), self._operand(node.right, times)
                 return combine(node.operator, left, right, node.matching, node.as_bool, self.budget)
             case nodes.Negation(inner):
-                of = self._operand(inner, times)
-                return Scalar(-of.values) if isinstance(of, Scalar) else without_names(of, -of.values, apart=True)
+                operand = self._operand(inner, times)
+                if isinstance(operand, Scalar):
+                    return Scalar(-operand.values)
+                return without_names(operand, -operand.values, apart=True)
         raise BadQuery("a range has no value at a time: put it into a function such as max_over_time()")
 
     def vector(self, node: nodes.Node, times: Times) -> Vector:

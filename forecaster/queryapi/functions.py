@@ -89,7 +89,7 @@ def _missing(matchers: tuple[Matcher, ...], of: Vector) -> Vector:
             seen.add(one.name)
         else:
             labels.pop(one.name, None)
-    missing = ~of.present.any(0)[None]
+    missing = ~of.present.any(0, keepdims=True)
     key = tuple(sorted((name, value) for name, value in labels.items() if value))
     return vector([key], np.ones(missing.shape), missing)
 

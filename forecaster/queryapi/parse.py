@@ -115,12 +115,13 @@ class _Reading:
             return self._selector(tree)
         if kind == "MatrixSelector":
             return nodes.Range(self._selector(tree.vector_selector), _milliseconds(tree.range))
-        return {
+        compound: dict[str, Callable[[Any, int], nodes.Node]] = {
             "SubqueryExpr": self._subquery,
             "Call": self._call,
             "AggregateExpr": self._aggregate,
             "BinaryExpr": self._binary,
-        }[kind](tree, depth + 1)
+        }
+        return compound[kind](tree, depth + 1)
 
     def _text(self, text: str) -> str:
         return self._masked.restored(text)

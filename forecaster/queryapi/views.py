@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
 
+import cramjam
 import msgspec
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
@@ -194,6 +194,6 @@ def _response(body: bytes, status: int) -> Response:
     response = Response(body, status, mimetype="application/json")
     response.vary.add("Accept-Encoding")
     if len(body) > _WORTH_PACKING and request.accept_encodings["gzip"] > 0:
-        response.set_data(gzip.compress(body, 1, mtime=0))
+        response.set_data(bytes(cramjam.gzip.compress(body, level=1)))
         response.headers["Content-Encoding"] = "gzip"
     return response

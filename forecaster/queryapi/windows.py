@@ -28,17 +28,20 @@ class Window:
     @cached_property
     def counts(self) -> NDArray[np.intp]:
         """Samples of each series."""
-        return self.present.sum(1)
+        counts: NDArray[np.intp] = self.present.sum(1)
+        return counts
 
     @cached_property
     def first(self) -> NDArray[np.intp]:
         """Position of each series' first sample; 0 without one."""
-        return np.argmax(self.present, axis=1)
+        first: NDArray[np.intp] = np.argmax(self.present, axis=1)
+        return first
 
     @cached_property
     def last(self) -> NDArray[np.intp]:
         """Position of each series' last sample."""
-        return self.present.shape[1] - 1 - np.argmax(self.present[:, ::-1], axis=1)
+        last: NDArray[np.intp] = self.present.shape[1] - 1 - np.argmax(self.present[:, ::-1], axis=1)
+        return last
 
     def pick(self, positions: NDArray[np.intp]) -> Floats:
         """Each series' value at its position."""
@@ -124,7 +127,8 @@ def _line(window: Window) -> tuple[Floats, Floats, Floats]:
 
 def _predicted(window: Window, ahead: Any) -> Floats:
     slope, mean, middle = _line(window)
-    return mean + slope * ((window.at - window.end) / 1000.0 - middle + ahead)
+    predicted: Floats = mean + slope * ((window.at - window.end) / 1000.0 - middle + ahead)
+    return predicted
 
 
 WINDOWS: dict[str, Reduction] = {
