@@ -12,7 +12,7 @@ from cloudpulse.matcher import Matcher, compiled
 from forecaster.queryapi import nodes
 from forecaster.queryapi.elementwise import DATES, ELEMENTWISE
 from forecaster.queryapi.refusals import Refused
-from forecaster.queryapi.values import Key, Result, Scalar, Times, Vector, vector, without_names
+from forecaster.queryapi.values import Bools, Key, Result, Scalar, Times, Vector, vector, without_names
 from forecaster.queryapi.windows import WINDOWS
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
@@ -89,7 +89,7 @@ def _missing(matchers: tuple[Matcher, ...], of: Vector) -> Vector:
             seen.add(one.name)
         else:
             labels.pop(one.name, None)
-    missing = ~of.present.any(0, keepdims=True)
+    missing: Bools = ~np.logical_or.reduce(of.present, axis=0, keepdims=True)
     key = tuple(sorted((name, value) for name, value in labels.items() if value))
     return vector([key], np.ones(missing.shape), missing)
 

@@ -96,13 +96,13 @@ class _Pairs:
         by_signature: dict[Key, list[int]] = defaultdict(list)
         for row, key in enumerate(self._one.keys):
             by_signature[_signature(key, matching)].append(row)
+        self._check_one_side(by_signature)
         signatures = [_signature(key, matching) for key in self._many.keys]
         budget.hold(sum(len(by_signature.get(one, ())) for one in signatures), left.values.shape[1])
         found = [(i, j, one) for i, one in enumerate(signatures) for j in by_signature.get(one, ())]
         self._rows = np.array([i for i, _, _ in found], np.intp)
         self._partners = np.array([j for _, j, _ in found], np.intp)
         self._signatures = [one for _, _, one in found]
-        self._check_one_side(by_signature)
 
     def combine(self, operator: str, as_bool: bool) -> Vector:
         if not len(self._rows):

@@ -38,6 +38,13 @@ class NotFound(Refused):
     status = 404
 
 
+class Broken(Refused):
+    """A fault of ours."""
+
+    kind = "internal"
+    status = 500
+
+
 def unsupported(thing: str) -> Refused:
     """For valid PromQL that the subset leaves out."""
     return Refused(f"cloudpulse: {thing} is not supported here; supported: see {DOCS}")

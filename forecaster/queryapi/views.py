@@ -12,8 +12,9 @@ import cramjam
 import msgspec
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import HTTPException
 
-from cloudpulse import __version__, names
+from cloudpulse import __version__, logs, names
 from cloudpulse.build import REVISION_VARIABLE
 from cloudpulse.clock import Clock
 from cloudpulse.matcher import Matcher
@@ -22,9 +23,11 @@ from forecaster.queryapi import asking
 from forecaster.queryapi.catalogue import Catalogue
 from forecaster.queryapi.parse import selector
 from forecaster.queryapi.query import Queries
-from forecaster.queryapi.refusals import DOCS, BadQuery, NotFound, Refused
+from forecaster.queryapi.refusals import DOCS, BadQuery, Broken, NotFound, Refused
 from forecaster.queryapi.values import key_of
 from forecaster.queryapi.wording import labels as worded
+
+log = logs.get(__name__)
 
 LANGUAGE = "2.42.0"
 """The Prometheus whose semantics these are: clients choose what they ask by the version."""
@@ -131,9 +134,18 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
         }
         return _success(msgspec.json.encode(facts))
 
+    pages.register_error_handler(Exception, _failed)
     for path in _ELSEWHERE:
         pages.add_url_rule(f"/{path}", "elsewhere", _elsewhere, methods=("GET", "POST"))
     return pages
+
+
+def _failed(error: Exception) -> Response | HTTPException:
+    """A fault of ours: in Prometheus' shape, too, with the cause in the log only."""
+    if isinstance(error, HTTPException):
+        return error
+    log.error("query failed", path=request.path, exc_info=error)
+    return _failure(Broken("cloudpulse: the query could not be answered; the forecaster's log says why"))
 
 
 def _elsewhere(_: str = "") -> Response:

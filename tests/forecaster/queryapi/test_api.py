@@ -261,6 +261,16 @@ def test_a_form_that_is_too_large_is_refused(site: Site) -> None:
     assert json.loads(answer.data)["errorType"] == "bad_data"
 
 
+def test_a_fault_of_ours_is_internal_and_tells_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(Catalogue, "listed", broken)
+    answer = site.get("labels", 500)
+    assert answer["errorType"] == "internal"
+    assert "secret" not in answer["error"]
+
+
 def test_prometheus_api_client_reads_it(url: str) -> None:
     client = PrometheusConnect(url=url)
     assert CURVE in client.all_metrics()
