@@ -70,6 +70,7 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/scaler.py
 	$(BIN)/python -m benchmarks.keda
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python -m benchmarks.queryapi
 	$(BIN)/python benchmarks/forecast.py
 	$(BIN)/python benchmarks/cold.py
 	$(BIN)/python benchmarks/truth.py

@@ -28,7 +28,7 @@ class Matcher:
 
     def __post_init__(self) -> None:
         if self.operator in ("=~", "!~"):
-            object.__setattr__(self, "_pattern", _compiled(self.value))
+            object.__setattr__(self, "_pattern", compiled(self.value))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a set of labels fulfils it."""
@@ -41,7 +41,8 @@ class Matcher:
         return f"{name}{self.operator}{_quote(self.value)}"
 
 
-def _compiled(expression: str) -> Any:
+def compiled(expression: str) -> Any:
+    """RE2's pattern that the whole of a text must match. Raises ValueError."""
     if _ANY_BYTE.search(expression):
         raise ValueError(r"\C is not known to Go's regular expressions")
     options = re2.Options()

@@ -18,6 +18,8 @@ from forecaster.consolepages import console
 from forecaster.earlier import Earlier
 from forecaster.live import Live
 from forecaster.overview import Overview, Page, demotions, paged
+from forecaster.queryapi import views as queryapi
+from forecaster.queryapi.catalogue import Catalogue
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
 from forecaster.story import Stories
@@ -39,7 +41,7 @@ def create_app(
     `earlier`, where given, is asked what was forecast of a series before.
     """
     app = Flask("cloudpulse.forecaster")
-    for part in (console(), *parts):
+    for part in (console(), queryapi.blueprint(Catalogue(store, clock), clock), *parts):
         app.register_blueprint(part)
     overview = Overview(store, rounds, clock)
     stories = Stories(overview, earlier, clock)

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from cloudpulse import names
 from cloudpulse.matcher import Matcher
 from cloudpulse.promql import Labels
+from forecaster.labelindex import LabelIndex
 from forecaster.store import ForecastStore, Issue
 
 NAME = names.FORECAST_CURVE.name
 LOOK_BACK_SECONDS = 300.0
 """Prometheus' default: a query that falls further behind a sample than this finds nothing."""
-_MOST_REMEMBERED = 32
-"""Regular expressions whose answer is kept for each label: dashboards and rules ask the same ones again and again."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Curves:
     def __init__(self, store: ForecastStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._indexes: dict[str, _Index] = {}
+        self._indexes: dict[str, LabelIndex] = {}
 
     def select(self, matchers: Sequence[Matcher], start: float, end: float) -> list[Block]:
         """Paths that fulfil every matcher, from Unix time `start` to `end`, both included.
@@ -60,17 +59,17 @@ class Curves:
         issues = self._store.fresh()
         return [block for issue in issues for block in self._blocks(issue, self._index_of(issue), matchers, start, end)]
 
-    def _index_of(self, issue: Issue) -> _Index:
+    def _index_of(self, issue: Issue) -> LabelIndex:
         name, labels = issue.target.name, issue.forecast.labels
         with self._lock:
             kept = self._indexes.get(name)
             if kept is None or (kept.labels is not labels and kept.labels != labels):
-                kept = self._indexes[name] = _Index(labels)
+                kept = self._indexes[name] = LabelIndex(labels)
             kept.labels = labels  # the same by value: the next look need not compare
             return kept
 
     def _blocks(
-        self, issue: Issue, index: _Index, matchers: Sequence[Matcher], start: float, end: float
+        self, issue: Issue, index: LabelIndex, matchers: Sequence[Matcher], start: float, end: float
     ) -> Iterator[Block]:
         name = issue.target.name
         if not _fulfilled(matchers, "forecast", name):
@@ -135,53 +134,3 @@ class _Grid:
         rest = part[between]
         values[:, between] = values[:, between] * (1 - rest) + path[:, low[between] + 1] * rest
         return values
-
-
-class _Index:
-    """Which series of a target have which labels."""
-
-    def __init__(self, labels: Sequence[Labels]) -> None:
-        self.labels = labels
-        self._columns: dict[str, _Column] = {}
-
-    def rows(self, matchers: Sequence[Matcher]) -> NDArray[np.intp]:
-        """Positions of the series that fulfil every matcher."""
-        fits = np.ones(len(self.labels), bool)
-        for matcher in matchers:
-            column = self._columns.get(matcher.name)
-            if column is None:
-                column = _Column(self.labels, matcher.name)
-                if column.present:  # names that nobody has are anybody's: they would pile up
-                    self._columns[matcher.name] = column
-            fits &= column.fits(matcher)
-        return np.flatnonzero(fits)
-
-
-class _Column:
-    """One label of all series: its distinct values, and which of them each series has."""
-
-    def __init__(self, labels: Sequence[Labels], name: str) -> None:
-        self._name = name
-        self._numbers: dict[str, int] = {}
-        number = self._numbers.setdefault
-        self._series = np.array([number(one.get(name, ""), len(self._numbers)) for one in labels], np.intp)
-        self._remembered: dict[Matcher, NDArray[np.bool_]] = {}
-
-    @property
-    def present(self) -> bool:
-        """Whether any series has the label."""
-        return self._numbers.keys() != {""}
-
-    def fits(self, matcher: Matcher) -> NDArray[np.bool_]:
-        """For each series, whether it fulfils the matcher."""
-        if matcher.operator in ("=", "!="):
-            same: NDArray[np.bool_] = self._series == self._numbers.get(matcher.value, -1)
-            return same if matcher.operator == "=" else ~same
-        fits = self._remembered.get(matcher)
-        if fits is None:
-            values = np.array([matcher.matches({self._name: value}) for value in self._numbers], bool)
-            fits = values[self._series]
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered = {}
-            self._remembered[matcher] = fits
-        return fits

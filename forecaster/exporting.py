@@ -60,6 +60,22 @@ class ForecastCollector:
         return kept
 
 
+def columns(
+    issue: Issue, now: float, wanted: Callable[[Definition], bool]
+) -> Iterator[tuple[Definition, Labels, NDArray[np.float64]]]:
+    """The wanted series of an issue at Unix time `now`, as the page shows them then; NaN is no sample."""
+    for definition, column in _COLUMNS.items():
+        if wanted(definition):
+            yield from ((definition, own, values) for own, values in column(issue, now))
+
+
+def facts(issue: Issue) -> Iterator[tuple[Definition, Labels, float]]:
+    """What is shown once for a target, whatever its series."""
+    yield names.FORECAST_SERIES, {}, float(len(issue.forecast.labels))
+    for threshold in issue.target.crossings:
+        yield names.FORECAST_THRESHOLD, {"threshold": threshold.label}, threshold.value
+
+
 @dataclass
 class _Texts:
     """Label sets of a target's series, rendered once for each set of labels of our own."""
@@ -162,15 +178,11 @@ _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
 
 
 def _about_targets(issues: Sequence[Issue]) -> Iterator[Metric]:
-    counts, thresholds = names.FORECAST_SERIES.family(), names.FORECAST_THRESHOLD.family()
+    families = {one: one.family() for one in (names.FORECAST_SERIES, names.FORECAST_THRESHOLD)}
     for issue in issues:
-        labels = {"forecast": issue.target.name}
-        counts.add_sample(names.FORECAST_SERIES.name, labels, len(issue.forecast.labels))
-        for threshold in issue.target.crossings:
-            own = {**labels, "threshold": threshold.label}
-            thresholds.add_sample(names.FORECAST_THRESHOLD.name, own, threshold.value)
-    yield counts
-    yield thresholds
+        for definition, own, value in facts(issue):
+            families[definition].add_sample(definition.name, {"forecast": issue.target.name, **own}, value)
+    yield from families.values()
 
 
 def _about_models(issues: Sequence[Issue]) -> Iterator[Metric]:
