@@ -88,7 +88,9 @@ def test_no_text_becomes_markup_and_nothing_is_inline() -> None:
     page = (FOLDER / "index.html").read_text()
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
     for path in FOLDER.glob("*.js"):
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", path.read_text())
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", path.read_text()
+        )
 
 
 def test_a_wheel_has_all_of_it(tmp_path: Path) -> None:
