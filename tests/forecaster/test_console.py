@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -359,7 +360,11 @@ def test_a_restart_of_the_forecaster_is_survived(browser: Browser, tmp_path: Pat
     """The real process, killed and started again: the page says so, comes back by itself, and shows what is new."""
     with serving(query_api(Playing().source)) as prometheus:
         process = ForecasterProcess(tmp_path, prometheus)
-        port = int(process.url.rsplit(":", 1)[1])
+        process.kill()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        # Named from the start, as people do: cheroot lets a port that the system chose not be bound again at once.
+        process.start(port)
         try:
             with watched(browser, process.url) as one:
                 page = one.open()
