@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
 .PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast bench-history pretrain proto dashboards programs test-programs clean
+.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast bench-history pretrain proto programs test-programs screenshots clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -32,6 +33,10 @@ unit: $(VENV)/dev test-programs
 
 e2e: $(VENV)/dev test-programs
 	$(BIN)/pytest -q -m e2e
+
+# The pictures of the console in docs/, made by its end-to-end test.
+screenshots: $(VENV)/dev test-programs
+	CLOUDPULSE_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_console.py
 
 # What `unit` tries with few cases, with many: nothing that a client sends may break the scaler or open it.
 fuzz: $(VENV)/dev
@@ -67,6 +72,7 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.insight
+	$(BIN)/python -m benchmarks.console_page
 	$(BIN)/python benchmarks/scaler.py
 	$(BIN)/python -m benchmarks.keda
 	$(BIN)/python benchmarks/reading.py

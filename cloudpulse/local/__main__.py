@@ -57,6 +57,7 @@ def command(with_demo: bool, data_dir: Path, config_path: Path | None, port_opti
             stack.wait_ready(part, READY_SECONDS)
             console.print(f"  {part.name} is up")
         console.print(_addresses(parts))
+        console.print(f"Console: http://localhost:{taken['forecaster']}/console", highlight=False)
         outlook = Outlook(f"http://localhost:{taken['forecaster']}", console)
         console.print(f"Logs: {data_dir / 'logs'}. Ctrl-C stops everything. Forecasts come next.")
         while not stop.wait(1.0):

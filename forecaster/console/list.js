@@ -90,16 +90,16 @@ export function makeList(box, on) {
   };
 }
 
-// One row; what it says to a screen reader is one sentence.
+// One row. A screen reader hears it as one sentence, with words that the eye doesn't need.
 function option({ row, title }, elapsed) {
   const state = outlook(row, elapsed);
-  return el("div", { class: "row", role: "option", id: `row-${row.id}`, "aria-label": sentence(row, title, state) },
+  return el("div", { class: "row", role: "option", id: `row-${row.id}` },
     el("span", { class: "name" }, title),
     el("span", { class: "of" }, row.forecast),
     spark(row.spark),
-    el("span", { class: "value" }, number(row.observed)),
-    el("span", { class: `outlook ${state.kind}` }, mark(state.kind), state.word),
-    el("span", { class: `trust ${row.trust}` }, mark(row.trust), TRUST[row.trust].word));
+    el("span", { class: "value" }, heard("now "), number(row.observed)),
+    el("span", { class: `outlook ${state.kind}` }, mark(state.kind), heard(state.kind === "crossing" ? "threshold " : ""), state.word),
+    el("span", { class: `trust ${row.trust}` }, mark(row.trust), heard("trust "), TRUST[row.trust].word));
 }
 
 // The most urgent thing to say of a row: odd now, or about to cross, or nothing.
@@ -113,10 +113,7 @@ export function outlook(row, elapsed) {
   return row.observed === null ? { kind: "absent", word: "no value now" } : { kind: "calm", word: row.score === null ? "" : "as expected" };
 }
 
-function sentence(row, title, state) {
-  const word = state.kind === "crossing" && !state.word.startsWith("beyond") ? `expected to cross ${state.word}` : state.word;
-  return [title, row.forecast, `now ${number(row.observed)}`, word, `trust ${TRUST[row.trust].word}`].filter(Boolean).join(", ");
-}
+const heard = (text) => (text ? el("span", { class: "unseen" }, text) : null);
 
 // A shape for each verdict, so that colour is never all there is; drawn by the style sheet.
 export const mark = (kind) => el("i", { class: `mark ${kind}`, "aria-hidden": "true" });

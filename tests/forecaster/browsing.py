@@ -56,7 +56,7 @@ def watched(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     """A page of its own, in Berlin; what went wrong in it is the reader's to assert."""
     wide = {"viewport": {"width": 1280, "height": 800}, "timezone_id": "Europe/Berlin", "locale": "en-GB"}
     context = browser.new_context(**{**wide, **options})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(10_000)
     try:
         yield Watched(context.new_page(), url)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -59,7 +60,7 @@ def _remembered(now: float) -> list[Series]:
 
 
 def choose(page: Page, name: str) -> None:
-    page.get_by_role("option", name=re.compile(f"^{re.escape(name)}")).click()
+    page.get_by_role("option", name=re.compile(f"^{re.escape(name)}.* rps now ")).click()
     expect(page.locator(".u-over")).to_be_visible()
 
 
@@ -67,7 +68,7 @@ def titles(page: Page) -> list[str]:
     """The rows, from top to bottom."""
     found: list[str] = page.evaluate(
         "[...document.querySelectorAll('.row')].sort((a, b) => a.ariaPosInSet - b.ariaPosInSet)"
-        ".map(row => row.querySelector('.name').textContent)"
+        ".map(row => row.querySelector('.name').firstChild.textContent)"
     )
     return found
 
@@ -76,12 +77,10 @@ def test_the_list_shows_every_series_with_value_state_and_trust(seen: Watched, s
     page = seen.open()
     expect(page.locator("#found")).to_have_text("14 series")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    row = page.get_by_role("option", name=re.compile("^app00,"))
+    row = page.get_by_role("option", name=re.compile("^app00 rps "))
     expect(row).to_be_visible()
-    said = row.get_attribute("aria-label") or ""
     value = page.evaluate("value => Number(value.toPrecision(3)).toString()", float(stage.issue.observed[0]))
-    assert f"rps, now {value}," in said
-    assert re.search(r"trust (good|fair|poor|unknown)$", said)
+    expect(row).to_have_accessible_name(re.compile(f"app00 rps now {value} .*trust (good|fair|poor|unknown)$"))
     assert row.locator("svg path.past").get_attribute("d")
     assert row.locator("svg path.ahead").get_attribute("d")
 
@@ -152,7 +151,7 @@ def test_everything_can_be_done_with_the_keyboard(seen: Watched) -> None:
     expect(page.locator(".story h2")).to_have_text("app00")
     page.keyboard.press("ArrowDown")
     expect(page.locator(".story h2")).to_have_text("app01")
-    expect(page.locator('[aria-selected="true"] .name')).to_have_text("app01")
+    expect(page.locator('[aria-selected="true"] .name')).to_contain_text("app01")
     page.keyboard.press("End")
     expect(page.locator(".story h2")).to_have_text("app09")
     page.keyboard.press("Enter")
@@ -191,7 +190,8 @@ def test_a_screen_reader_meets_names_and_landmarks(seen: Watched) -> None:
     for line in (
         "- banner",
         '- navigation "Forecasts"',
-        '- main "The chosen series"',
+        "- main",
+        '- region "The chosen series"',
         "- contentinfo",
         '- searchbox "Search by name or label"',
         '- combobox "Forecast"',
@@ -200,7 +200,7 @@ def test_a_screen_reader_meets_names_and_landmarks(seen: Watched) -> None:
         '- heading "app00" [level=2]',
         '- group "Back and ahead"',
         '- radio "24 h" [checked]',
-        '- button "Copy: The series itself"',
+        'button "Copy: The series itself"',
         '- region "Accuracy"',
     ):
         assert line in tree, line
@@ -225,14 +225,15 @@ def test_every_text_has_enough_contrast(browser: Browser, stage: Stage, scheme: 
 def test_no_width_makes_anything_overflow(browser: Browser, stage: Stage, width: int) -> None:
     with watched(browser, stage.url, viewport={"width": width, "height": 740}) as one:
         page = one.open()
-        for _ in range(2):
+        for step in ("list", "story"):
+            if step == "story":
+                choose(page, "<img")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             outside = page.evaluate(
                 "[...document.querySelectorAll('.story, .tools, .top, .row, .foot, .card')]"
                 ".filter(e => e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.className)"
             )
             assert outside == []
-            choose(page, "<img")
         assert one.wrong == []
 
 
@@ -359,7 +360,11 @@ def test_a_restart_of_the_forecaster_is_survived(browser: Browser, tmp_path: Pat
     """The real process, killed and started again: the page says so, comes back by itself, and shows what is new."""
     with serving(query_api(Playing().source)) as prometheus:
         process = ForecasterProcess(tmp_path, prometheus)
-        port = int(process.url.rsplit(":", 1)[1])
+        process.kill()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        # Named from the start, as people do: cheroot lets a port that the system chose not be bound again at once.
+        process.start(port)
         try:
             with watched(browser, process.url) as one:
                 page = one.open()
@@ -395,7 +400,8 @@ CONTRAST = """
     return { r, g, b, a };
   };
   const light = ({ r, g, b }) => {
-    const [x, y, z] = [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    const [x, y, z] = [r, g, b].map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
   const ground = (element) => {
