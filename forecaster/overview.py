@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +62,7 @@ class Overview:
         self._clock = clock
         self._lock = threading.Lock()
         self._tables: dict[str, Table] = {}
-        self._made_of: object = None
+        self._made_of: _MadeOf | None = None
         self._page = Page(b"", b"", "")
 
     def page(self) -> Page:
@@ -71,8 +72,8 @@ class Overview:
         """
         with self._lock:
             issues, states, targets = self._store.fresh(), self._rounds.states(), self._rounds.targets()
-            made_of = (issues, states, targets)
-            if not _same(self._made_of, made_of):
+            made_of = _MadeOf(issues, states, targets)
+            if self._made_of is None or not self._made_of.same(made_of):
                 self._page = self._render(issues, states, targets)
                 self._made_of = made_of
             return self._page
@@ -85,7 +86,7 @@ class Overview:
     def _table(self, issue: Issue) -> Table:
         name = issue.target.name
         kept = self._tables.get(name)
-        if kept is None or kept.issue.forecast is not issue.forecast:
+        if kept is None or not kept.shows(issue):
             kept = self._tables[name] = Table(issue, ids(name, issue.forecast.labels, kept))
         return kept
 
@@ -101,25 +102,33 @@ class Overview:
         return paged(body)
 
 
-def _same(before: Any, now: tuple[list[Issue], Mapping[str, str], list[Target]]) -> bool:
-    if before is None or before[1:] != now[1:] or len(before[0]) != len(now[0]):
-        return False
-    return all(one is other for one, other in zip(before[0], now[0], strict=True))
+class _MadeOf:
+    """What an answer was made of. It keeps no Issue alive, which is large: nobody may ask again for days."""
+
+    def __init__(self, issues: Sequence[Issue], states: Mapping[str, str], targets: Sequence[Target]) -> None:
+        self._issues = [weakref.ref(issue) for issue in issues]
+        self._rest = (states, targets)
+
+    def same(self, other: _MadeOf) -> bool:
+        """Whether it is still so."""
+        if self._rest != other._rest or len(self._issues) != len(other._issues):
+            return False
+        pairs = zip(self._issues, other._issues, strict=True)
+        return all(one() is not None and one() is another() for one, another in pairs)
 
 
 class Table:
     """The rows of one Issue, encoded once; only the seconds until a crossing are filled in when they are shown."""
 
     def __init__(self, issue: Issue, names: Ids) -> None:
-        self.issue = issue
+        self._forecast = weakref.ref(issue.forecast)  # which is let go with its Issue
         self.ids = names
         self._threshold, self._crossing_at = _crossings(issue)
         self._rows = list(_rows(issue, names.of_row))
 
-    @property
-    def labels(self) -> tuple[Labels, ...]:
-        """Of the series, by row."""
-        return self.issue.forecast.labels
+    def shows(self, issue: Issue) -> bool:
+        """Whether these are the rows of `issue`, whose time may have moved on."""
+        return self._forecast() is issue.forecast
 
     def row(self, number: int, now: float) -> bytes:
         """One row as JSON, at Unix time `now`."""

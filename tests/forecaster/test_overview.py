@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -188,6 +190,24 @@ def test_several_clients_at_once_cost_no_more_than_one(running: Running, monkeyp
     running.bench.pipeline.round()
     running.overview()
     assert len(made) == 2
+    # Other models, the same time: an Issue of its own.
+    issue = running.bench.store.get("rps")
+    assert issue is not None
+    running.bench.store.put(replace(issue, forecast=replace(issue.forecast, values=issue.forecast.values + 1)))
+    running.overview()
+    assert len(made) == 3
+
+
+def test_an_issue_that_was_shown_is_let_go_when_the_next_one_is_there(running: Running) -> None:
+    """At 20,000 series it is a gigabyte, and nobody may ask again for days."""
+    running.story("0000")
+    shown = weakref.ref(running.bench.store.get("rps").forecast)  # type: ignore[union-attr]
+    assert shown() is not None
+    for _ in range(2):
+        running.bench.clock.advance(300)
+        running.bench.pipeline.round()
+    gc.collect()
+    assert shown() is None
 
 
 def test_an_answer_is_compressed_for_who_takes_it_and_not_sent_again_to_who_has_it(running: Running) -> None:
