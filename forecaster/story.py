@@ -15,8 +15,9 @@ from cloudpulse import logs, names
 from cloudpulse.clock import Clock
 from forecaster.earlier import POINTS, Earlier, Remembered, selector
 from forecaster.forecast import Forecast
-from forecaster.overview import Overview, Table, demotions
+from forecaster.overview import Overview
 from forecaster.store import Issue
+from forecaster.table import Table, demotions
 
 KEPT = 64
 """Series whose models' own forecasts are kept until their next Issue: those that someone looks at."""
