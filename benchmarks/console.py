@@ -122,7 +122,7 @@ def main() -> None:
         ]
         path = f"/api/v1/forecasts/web/series/{rows[count // 2]['id']}"
         told = client.get(path).get_json()
-        assert told["ahead"]["models"].keys() == set(MODELS)
+        assert set() < told["ahead"]["models"].keys() <= set(MODELS)
         story = timed(lambda client=client, rows=rows: client.get(f"/api/v1/forecasts/web/series/{rows[0]['id']}"))
         again = timed(lambda client=client, rows=rows: client.get(f"/api/v1/forecasts/web/series/{rows[0]['id']}"))
         score = sorted(timed(lambda one=one: anomaly_score(one)) for _ in range(5))[2]

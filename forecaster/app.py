@@ -17,12 +17,13 @@ from cloudpulse.serving import GUARDS, Collects, Face, Health, Link, WsgiApp
 from forecaster.consolepages import console
 from forecaster.earlier import Earlier
 from forecaster.live import Live
-from forecaster.overview import Overview, Page, demotions, paged
+from forecaster.overview import Overview, Page, paged
 from forecaster.queryapi import views as queryapi
 from forecaster.queryapi.catalogue import Catalogue
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
 from forecaster.story import Stories
+from forecaster.table import demotions
 from forecaster.thresholds import time_to_threshold
 
 DEFAULT_PAST = Duration.parse("24h")

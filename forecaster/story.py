@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from typing import Any
 
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
 from forecaster.earlier import POINTS, Earlier, Remembered, selector
-from forecaster.overview import Overview, Table, demotions
+from forecaster.forecast import Forecast
+from forecaster.overview import Overview
 from forecaster.store import Issue
+from forecaster.table import Table, demotions
 
 KEPT = 64
 """Series whose models' own forecasts are kept until their next Issue: those that someone looks at."""
@@ -31,17 +34,16 @@ class Stories:
         self._earlier = earlier
         self._clock = clock
         self._lock = threading.Lock()  # of the models: one series at a time, and for two clients once
-        self._medians: OrderedDict[str, tuple[Issue, dict[str, list[float]]]] = OrderedDict()
+        self._medians: OrderedDict[str, tuple[weakref.ref[Forecast], dict[str, list[float]]]] = OrderedDict()
 
     def of(self, issue: Issue, name: str, past_seconds: float) -> bytes | None:
         """The series that is called `name`, with so much of its past; None where `issue` has none of that name."""
         table = self._overview.table(issue)
         row = table.ids.row_of.get(name)
-        return None if row is None else _encode(self._story(table, row, past_seconds))
+        return None if row is None else _encode(self._story(issue, table, row, past_seconds))
 
-    def _story(self, table: Table, row: int, past_seconds: float) -> dict[str, Any]:
-        issue = table.issue
-        labels, target = table.labels[row], issue.target
+    def _story(self, issue: Issue, table: Table, row: int, past_seconds: float) -> dict[str, Any]:
+        labels, target = issue.forecast.labels[row], issue.target
         last = issue.forecast.start - issue.forecast.step
         stride, length = _grid(issue, past_seconds)
         step = stride * issue.forecast.step
@@ -88,7 +90,7 @@ class Stories:
             return {}
         with self._lock:
             kept = self._medians.get(name)
-            if kept is None or kept[0].forecast is not issue.forecast:
+            if kept is None or kept[0]() is not issue.forecast:
                 last = issue.forecast.start - issue.forecast.step
                 try:
                     said = issue.background.medians(row, issue.forecast.labels[row], last, issue.forecast.horizon)
@@ -96,7 +98,10 @@ class Stories:
                     log.debug("models not asked one by one", forecast=issue.target.name, error=repr(error))
                     said = {}
                 # One that the ensemble didn't ask is silent throughout.
-                kept = issue, {name: _short(path) for name, path in said.items() if np.isfinite(path).any()}
+                kept = (
+                    weakref.ref(issue.forecast),
+                    {name: _short(path) for name, path in said.items() if np.isfinite(path).any()},
+                )
             self._medians[name] = kept
             self._medians.move_to_end(name)
             while len(self._medians) > KEPT:

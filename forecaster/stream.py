@@ -19,8 +19,8 @@ from cloudpulse import __version__, logs
 from cloudpulse.clock import Clock
 from cloudpulse.streaming import StreamEnded
 from forecaster.episodes import Episodes, Turn
-from forecaster.overview import series_id
 from forecaster.store import Issue
+from forecaster.table import series_id
 
 KINDS = ("forecast", "anomaly", "alert")
 KEPT = 10_000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,19 +15,20 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from cloudpulse.durations import Duration
 from cloudpulse.errors import SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeSource
-from forecaster import overview
+from forecaster import table
 from forecaster.accuracy import Scores
 from forecaster.app import create_app
 from forecaster.config import Target, Threshold
 from forecaster.demotion import Demoted
 from forecaster.earlier import Earlier
 from forecaster.frame import Frame
-from forecaster.overview import rounded
 from forecaster.rounds import Rounds
 from forecaster.store import Issue
+from forecaster.table import rounded
 from forecaster.trust import trust
 from tests.forecaster.conftest import Bench, daily
 
@@ -110,7 +113,7 @@ def test_a_forecast_that_has_nothing_yet_is_there_without_rows(bench: Bench) -> 
 def test_a_sparkline_is_the_past_up_to_now_and_the_median_ahead_at_one_distance(
     make_bench: Callable[..., Bench],
 ) -> None:
-    bench = make_bench(horizons=(overview.Duration(4 * 3600),))
+    bench = make_bench(horizons=(Duration(4 * 3600),))
     bench.rounds(2)
     issue = bench.store.get("rps")
     assert issue is not None
@@ -130,7 +133,7 @@ def test_ids_stay_the_same_for_the_same_series_and_differ_otherwise(running: Run
     running.bench.pipeline.round()
     after = {app: row["id"] for app, row in Running(running.bench).rows().items()}
     assert {app: after[app] for app in before} == before
-    assert overview.series_id("other", {"app": "0000"}) != before["0000"]
+    assert table.series_id("other", {"app": "0000"}) != before["0000"]
 
 
 def test_the_seconds_to_a_crossing_count_from_the_now_of_the_answer(make_bench: Callable[..., Bench]) -> None:
@@ -161,13 +164,13 @@ def test_the_seconds_to_a_crossing_count_from_the_now_of_the_answer(make_bench: 
 
 def test_several_clients_at_once_cost_no_more_than_one(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    real = overview._rows
+    real = table._rows
 
     def counted(issue: Issue, names: Sequence[str]) -> Any:
         made.append(issue)
         return real(issue, names)
 
-    monkeypatch.setattr(overview, "_rows", counted)
+    monkeypatch.setattr(table, "_rows", counted)
     answers: list[bytes] = []
 
     def ask() -> None:
@@ -188,6 +191,24 @@ def test_several_clients_at_once_cost_no_more_than_one(running: Running, monkeyp
     running.bench.pipeline.round()
     running.overview()
     assert len(made) == 2
+    # Other models, the same time: an Issue of its own.
+    issue = running.bench.store.get("rps")
+    assert issue is not None
+    running.bench.store.put(replace(issue, forecast=replace(issue.forecast, values=issue.forecast.values + 1)))
+    running.overview()
+    assert len(made) == 3
+
+
+def test_an_issue_that_was_shown_is_let_go_when_the_next_one_is_there(running: Running) -> None:
+    """At 20,000 series it is a gigabyte, and nobody may ask again for days."""
+    running.story("0000")
+    shown = weakref.ref(running.bench.store.get("rps").forecast)  # type: ignore[union-attr]
+    assert shown() is not None
+    for _ in range(2):
+        running.bench.clock.advance(300)
+        running.bench.pipeline.round()
+    gc.collect()
+    assert shown() is None
 
 
 def test_an_answer_is_compressed_for_who_takes_it_and_not_sent_again_to_who_has_it(running: Running) -> None:

@@ -11,8 +11,8 @@ from cloudpulse import __version__
 from cloudpulse.streaming import StreamEnded
 from cloudpulse.testing import FakeClock
 from forecaster import stream
-from forecaster.overview import series_id
 from forecaster.stream import EventFeed, Stream, Wish
+from forecaster.table import series_id
 from tests.forecaster.test_anomaly import BAND, issue
 
 
