@@ -34,6 +34,7 @@ async function fetchOverview() {
     const answer = await api.overview();
     [data, received, failure] = [answer, performance.now(), ""];
     items = prepared(data.rows);
+    if (!fetching) tell();
   } catch (error) {
     failure = error.name === "TimeoutError" ? "it doesn't answer" : error instanceof TypeError ? "it can't be reached" : error.message;
   }
@@ -52,7 +53,7 @@ function show() {
   list.show(shown, elapsed());
   count(byId("found"), shown.length, items.length);
   const strange = items.filter(({ row }) => odd(row)).length;
-  say(byId("totals"), items.length ? `${items.length} series · ${strange} odd now · ${items.filter(({ row }) => row.crossing).length} about to cross` : "");
+  say(byId("totals"), items.length ? `${items.length} series · ${strange} odd now · ${items.filter(({ row }) => row.crossing?.seconds > 0).length} about to cross` : "");
   if (items.length && !performance.getEntriesByName("cloudpulse-rows").length) performance.mark("cloudpulse-rows");
   document.title = strange ? `(${strange}) CloudPulse` : "CloudPulse";
 }
@@ -87,7 +88,7 @@ function choose(row, open) {
   [at.id, at.forecast] = [row.id, row.forecast];
   place.write(at, { step });
   if (open) read();
-  pane.waiting(row);
+  pane.waiting(row, title(row));
   fetchStory();
 }
 
@@ -126,8 +127,10 @@ async function fetchStory() {
   }
 }
 
+const title = (row) => items.find((item) => item.row.id === row.id)?.title ?? named(row.labels);
+
 function tell() {
-  if (story) pane.show(story, { past: at.past, earlier: at.earlier, models: at.models ? at.models.split(",") : [] }, api.now(), alerts.of(story.row));
+  if (story) pane.show(story, title(story.row), { past: at.past, earlier: at.earlier, models: at.models ? at.models.split(",") : [] }, api.now(), alerts.of(story.row));
 }
 
 // -- live ----------------------------------------------------------------------------------------------------------

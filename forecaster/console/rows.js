@@ -24,14 +24,26 @@ export const odd = (row) => row.score !== null && row.score > 1;
 // [{row, title, text}] of an overview: what is searched and sorted by is made once.
 export function prepared(rows) {
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+  const same = shared(rows);
   const items = rows.map((row) => {
-    const title = named(row.labels);
+    const title = named(row.labels, same.get(row.forecast));
     const pairs = Object.entries(row.labels).map(([label, value]) => `${label}=${value}`).join(" ");
     return { row, title, search: `${row.forecast} ${title} ${pairs}`.toLowerCase() };
   });
   items.sort((a, b) => collator.compare(a.title, b.title) || collator.compare(a.row.forecast, b.row.forecast));
   items.forEach((item, place) => { item.text = place; });
   return items;
+}
+
+// By forecast, the labels that all of its series have with the same value: they tell nothing apart.
+function shared(rows) {
+  const found = new Map();
+  for (const { forecast, labels } of rows) {
+    if (!found.has(forecast)) { found.set(forecast, { ...labels }); continue; }
+    const kept = found.get(forecast);
+    for (const name of Object.keys(kept)) if (kept[name] !== labels[name]) delete kept[name];
+  }
+  return found;
 }
 
 // Those that hold every word of `search` and belong to `forecast` ("" is any), in that order.

@@ -7,7 +7,7 @@ import { layers } from "./layers.js";
 import { outlook } from "./list.js";
 import { PASTS } from "./place.js";
 import { queries } from "./promql.js";
-import { named, number, seconds, selector, spaced, span, time } from "./words.js";
+import { number, seconds, selector, spaced, span, time } from "./words.js";
 
 // `on.change({past | earlier | models})`: a switch was used; `on.back()`: the reader wants the list; `on.told(text)`.
 export function makeStory(box, on) {
@@ -38,11 +38,11 @@ export function makeStory(box, on) {
     body.replaceChildren(table(content));
   }
 
-  // `story` as the forecaster tells it, `wish` the reader's switches, `now` the forecaster's clock, `alerts` begun.
-  function show(story, wish, now, alerts) {
+  // `story` as the forecaster tells it, `title` what tells the series apart, `wish` the reader's switches, `now` the forecaster's clock, `alerts` begun.
+  function show(story, title, wish, now, alerts) {
     const { row } = story;
     if (!parts.root.isConnected) box.replaceChildren(parts.root);
-    say(parts.title, named(row.labels));
+    say(parts.title, title);
     say(parts.of, row.forecast);
     say(parts.labels, selector(row.labels));
     say(parts.summary, summary(story, now));
@@ -50,7 +50,7 @@ export function makeStory(box, on) {
     parts.root.dataset.state = state.kind;
     switches(parts, story, wish, on);
     content = { ...layers(story, wish, now), id: row.id, past: wish.past, thresholds: story.thresholds.map(threshold), alerts };
-    parts.canvas.setAttribute("aria-label", `Chart of ${named(row.labels)}, ${row.forecast}. ${summary(story, now)}`);
+    parts.canvas.setAttribute("aria-label", `Chart of ${title}, ${row.forecast}. ${summary(story, now)}`);
     chart.draw(content);
     if (!parts.canvas.hasAttribute("aria-valuenow") || last !== row.id) chart.step(0);
     last = row.id;
@@ -68,8 +68,8 @@ export function makeStory(box, on) {
     show,
     repaint: () => chart.repaint(),
     focus: () => parts.canvas.focus(),
-    waiting(row) {
-      if (row && last !== row.id && parts.root.isConnected) { say(parts.title, named(row.labels)); say(parts.of, row.forecast); }
+    waiting(row, title) {
+      if (row && last !== row.id && parts.root.isConnected) { say(parts.title, title); say(parts.of, row.forecast); }
       box.setAttribute("aria-busy", "true");
     },
     ready: () => box.removeAttribute("aria-busy"),

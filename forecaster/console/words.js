@@ -54,8 +54,8 @@ export function zone() {
 }
 
 // What tells a series apart, without what every series has; the whole set of labels is `selector`.
-export function named(labels) {
-  const pairs = Object.entries(labels).filter(([name]) => name !== "job" && name !== "__name__");
+export function named(labels, same = {}) {
+  const pairs = Object.entries(labels).filter(([name]) => !(name in same) && name !== "job" && name !== "__name__");
   const shown = pairs.length ? pairs : Object.entries(labels);
   return shown.map(([name, value]) => value || `${name}=""`).join(" · ") || "the only series";
 }
