@@ -64,9 +64,9 @@ STATE = [
     ),
     stat(
         "Bridge",
-        "Whether Prometheus reaches the bridge.",
+        "Whether Prometheus reaches every bridge that it reached within the last day.",
         "none",
-        Query(f'max(up and on (job, instance) {BRIDGE}) or on () max(up{{job="alert-bridge"}})'),
+        Query(f"min(up and on (job, instance) last_over_time({BRIDGE}[1d]))"),
         steps=((None, "red"), (1, "green")),
         words={"0": "down", "1": "up"},
         no_value="unknown",

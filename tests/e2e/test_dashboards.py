@@ -130,13 +130,14 @@ def choices(running: Running, board: Mapping[str, Any]) -> dict[str, str]:
         if variable["type"] != "query":
             continue
         name = variable["name"]
-        if variable["multi"]:
+        if variable.get("multi"):
             filled[name] = variable["allValue"]
             continue
         query, _, label = variable["query"]["query"].removeprefix("label_values(").removesuffix(")").rpartition(", ")
         selector = Expression(board["uid"], f"${name}", query).filled(filled)
         found = _label_values(running, label, selector)
-        ordered = sorted(found, key=float if variable["sort"] in (3, 4) else str, reverse=variable["sort"] in (2, 4))
+        sort = variable["sort"]  # odd numbers rise, even ones fall; from 3 on they sort numbers
+        ordered = sorted(found, key=float if sort in (3, 4) else str, reverse=sort in (2, 4))
         filled[name] = PICKED[name] if PICKED.get(name) in ordered else next(iter(ordered), "")
     return filled
 
