@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from google.protobuf import descriptor_pb2
-
 from forecaster.remoteread import remote_pb2 as generated
-
-ROOT = Path(generated.__file__).parents[2]
-PROTO = "forecaster/remoteread/remote.proto"
-
-
-def _described() -> descriptor_pb2.FileDescriptorProto:
-    described = descriptor_pb2.FileDescriptorProto()
-    generated.DESCRIPTOR.CopyToProto(described)
-    return described
+from tests import protos
 
 
 def test_the_committed_module_is_what_the_proto_generates(tmp_path: Path) -> None:
-    """`make proto` makes it anew."""
-    out = tmp_path / "set"
-    argv = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--descriptor_set_out={out}", PROTO]
-    subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
-    (anew,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
-    described = _described()
-    # protoc writes the names of JSON fields, too; the module leaves them to the runtime.
-    for message in (*anew.message_type, *described.message_type):
-        for field in message.field:
-            field.ClearField("json_name")
-    assert described == anew
+    assert protos.is_as_its_proto_says(generated, tmp_path)
 
 
 def test_names_numbers_and_types_are_those_of_prometheus() -> None:
     """As in prometheus/prometheus, prompb/remote.proto and prompb/types.proto."""
-    described = _described()
-    kinds = descriptor_pb2.FieldDescriptorProto.Type.Name
-    fields = {
-        f"{message.name}.{field.name}": (field.number, kinds(field.type).removeprefix("TYPE_").lower())
-        for message in described.message_type
-        for field in message.field
-    }
+    described = protos.described(generated)
     assert described.package == "prometheus"
-    assert fields == {
+    assert protos.fields(described) == {
         "ReadRequest.queries": (1, "message"),
         "ReadRequest.accepted_response_types": (2, "enum"),
         "Query.start_timestamp_ms": (1, "int64"),

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from google.protobuf import descriptor_pb2
-
 from scaler.keda import externalscaler_pb2 as generated
-
-ROOT = Path(generated.__file__).parents[2]
-PROTO = "scaler/keda/externalscaler.proto"
-
-
-def _described() -> descriptor_pb2.FileDescriptorProto:
-    described = descriptor_pb2.FileDescriptorProto()
-    generated.DESCRIPTOR.CopyToProto(described)
-    return described
+from tests import protos
 
 
 def test_the_committed_module_is_what_the_proto_generates(tmp_path: Path) -> None:
-    """`make proto` makes it anew."""
-    out = tmp_path / "set"
-    argv = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--descriptor_set_out={out}", PROTO]
-    subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
-    (anew,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
-    described = _described()
-    # protoc writes the names of JSON fields, too; the module leaves them to the runtime.
-    for message in (*anew.message_type, *described.message_type):
-        for field in [*message.field, *(field for nested in message.nested_type for field in nested.field)]:
-            field.ClearField("json_name")
-    assert described == anew
+    assert protos.is_as_its_proto_says(generated, tmp_path)
 
 
 def test_names_numbers_and_types_are_those_of_keda() -> None:
     """As in kedacore/keda, pkg/scalers/externalscaler/externalscaler.proto."""
-    described = _described()
-    kinds = descriptor_pb2.FieldDescriptorProto.Type.Name
-    fields = {
-        f"{message.name}.{field.name}": (field.number, kinds(field.type).removeprefix("TYPE_").lower())
-        for message in described.message_type
-        for field in message.field
-    }
+    described = protos.described(generated)
     assert described.package == "externalscaler"
-    assert fields == {
+    assert protos.fields(described) == {
         "ScaledObjectRef.name": (1, "string"),
         "ScaledObjectRef.namespace": (2, "string"),
         "ScaledObjectRef.scalerMetadata": (3, "message"),
@@ -68,10 +40,3 @@ def test_names_numbers_and_types_are_those_of_keda() -> None:
         "GetMetricSpec": False,
         "GetMetrics": False,
     }
-
-
-def test_the_package_asks_for_a_protobuf_that_can_load_the_module() -> None:
-    source = Path(generated.__file__).read_text(encoding="utf-8")
-    version = source.partition("Protobuf Python Version: ")[2].partition("\n")[0]
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'"protobuf>={version}"' in pyproject
