@@ -57,7 +57,7 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequen
     @app.errorhandler(405)
     def not_taken(error: MethodNotAllowed) -> Response:
         allowed = sorted({*(error.valid_methods or ())} - {"OPTIONS"})
-        response = jsonify({"error": f"{request.path} takes {' and '.join(allowed)}"})
+        response = jsonify({"error": f"{request.path} takes {' and '.join(one for one in allowed if one != 'HEAD')}"})
         response.status_code = 405
         response.headers["Allow"] = ", ".join(allowed)
         return response

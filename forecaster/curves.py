@@ -169,4 +169,7 @@ class _Grid:
     def _steps(self, rows: NDArray[np.intp], first: int, last: int, level: int) -> NDArray[np.float64]:
         """Whole steps, the newest value being the first where it is known: at all levels, since it is certain."""
         path = self._paths[rows, max(0, first - self._before) : last - self._before, level]
-        return path if first >= self._before else np.column_stack((self._newest[rows], path))
+        if first >= self._before:
+            return path
+        leads_on = ~np.isnan(self._paths[rows, 0, level])
+        return np.column_stack((np.where(leads_on, self._newest[rows], np.nan), path))

@@ -185,7 +185,7 @@ def with_newest(store: ForecastStore, newest: list[float], **changes: Any) -> li
     """The blocks of the median, when these are the newest values."""
     values = paths(3)
     values[2] = np.nan
-    store.put(replace(issue("web", APPS, values, start=NOW + 60, **changes), observed=np.array(newest)))
+    store.put(replace(issue("web", APPS, values, start=NOW + 60, issued_at=NOW, **changes), observed=np.array(newest)))
     return Curves(store).select([Matcher("level", "=", "0.5")], *EVER)
 
 

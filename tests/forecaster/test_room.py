@@ -20,7 +20,7 @@ def test_who_waits_in_vain_is_told_and_leaves() -> None:
     room = Room(places=1, waiting=1)
     with room.place(10):
         for _ in range(3):
-            with pytest.raises(Full, match="no place within 0.01s"), room.place(0.01):
+            with pytest.raises(Full, match="no place within"), room.place(0.01):
                 pytest.fail("two in a room for one")
 
 
