@@ -21,7 +21,7 @@ from cloudpulse.durations import Duration
 from cloudpulse.testing import FakeClock
 from forecaster.accuracy import Scores
 from forecaster.anomaly import anomaly_score
-from forecaster.app import create_app
+from forecaster.app import console_data, create_app
 from forecaster.background import background
 from forecaster.config import Target
 from forecaster.demotion import Demoted
@@ -106,7 +106,7 @@ def main() -> None:
         store = ForecastStore(clock)
         rounds = Rounds(lambda _: sys.exit("nothing to run"), store, None, clock)  # type: ignore[arg-type]
         one = issue(count)
-        client = create_app(store, rounds, clock).test_client()
+        client = create_app(store, rounds, clock, [console_data(store, rounds, None, clock)]).test_client()
         client.get("/api/v1/overview")
 
         def ask(client=client) -> object:  # type: ignore[no-untyped-def]

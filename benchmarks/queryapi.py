@@ -13,6 +13,7 @@ import numpy as np
 from flask import Flask
 
 from benchmarks import machine
+from forecaster.curves import Curves
 from forecaster.queryapi import views
 from forecaster.queryapi.catalogue import Catalogue
 from forecaster.store import ForecastStore
@@ -31,7 +32,7 @@ def asking(series: int) -> Callable[..., bytes]:
     values = np.sort(np.random.default_rng(1).normal(50, 10, (series, STEPS, 3)), axis=2)
     store.put(issue("node_cpu", labels, values, start=NOW, step=STEP))
     app = Flask("benchmark")
-    app.register_blueprint(views.blueprint(Catalogue(store, lambda: NOW), lambda: NOW))
+    app.register_blueprint(views.blueprint(Catalogue(store, Curves(store), lambda: NOW), lambda: NOW))
     client = app.test_client()
 
     def ask(path: str, packed: bool = False, **form: object) -> bytes:

@@ -17,18 +17,21 @@ from cloudpulse.errors import ConfigError
 from cloudpulse.folders import claim
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
-from cloudpulse.serving import Collects
+from cloudpulse.serving import Collects, Face
 from cloudpulse.streaming import Streams
 from cloudpulse.websocket import WebSocket
 from forecaster import executors
-from forecaster.app import face
+from forecaster.app import LINKS, console_data, create_app, health
 from forecaster.config import ForecasterSettings, Target
+from forecaster.consolepages import console
 from forecaster.curves import Curves
 from forecaster.earlier import Earlier, impatient
 from forecaster.exporting import ForecastCollector
-from forecaster.live import opener
+from forecaster.live import Live, opener
 from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
+from forecaster.queryapi import views as queryapi
+from forecaster.queryapi.catalogue import Catalogue
 from forecaster.relay import Relay
 from forecaster.remoteread import app as remoteread
 from forecaster.rounds import Rounds
@@ -36,6 +39,9 @@ from forecaster.shard import Shard
 from forecaster.store import ForecastStore
 from forecaster.stream import Stream
 from forecaster.training import Trainer
+
+THREADS = 32
+"""Of the server: reads and queries (10 of each at most) and clients that wait for one leave some for a scrape."""
 
 
 @click.command("forecaster")
@@ -105,12 +111,23 @@ def command(
 
     reload = Reload(apply, time.time)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
-    web = options.WebOptions(listen, web_config, lifecycle)
-    reloading = reload if lifecycle else None
-    asking = Earlier(impatient(asked))
-    parts = [remoteread.blueprint(Curves(store), meters.read)]
-    shown = face(store, rounds, time.time, metrics, reloading, asking, parts, socket, lambda: relay.state)
-    server = options.serve(shown, web)
+    curves = Curves(store)
+    parts = (
+        console(),
+        console_data(store, rounds, Earlier(impatient(asked)), time.time),
+        remoteread.blueprint(curves, meters.read),
+        queryapi.blueprint(Catalogue(store, curves, time.time), time.time),
+    )
+    app = Live(socket, create_app(store, rounds, time.time, parts).wsgi_app)
+    face = Face(
+        "CloudPulse forecaster",
+        metrics,
+        lambda: health(store, rounds, relay.state),
+        links=LINKS,
+        app=app,
+        reload=reload if lifecycle else None,
+    )
+    server = options.serve(face, options.WebOptions(listen, web_config, lifecycle), threads=THREADS)
     try:
         streams.start()
         relay.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,9 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
-from cloudpulse.serving import GUARDS, Collects, Face, Health, Link, WsgiApp
-from forecaster.consolepages import console
+from cloudpulse.serving import GUARDS, Health, Link
 from forecaster.earlier import Earlier
-from forecaster.live import Live
 from forecaster.overview import Overview, Page, paged
-from forecaster.queryapi import views as queryapi
-from forecaster.queryapi.catalogue import Catalogue
 from forecaster.rounds import Rounds
 from forecaster.store import ForecastStore, Issue
 from forecaster.story import Stories
@@ -30,26 +26,11 @@ DEFAULT_PAST = Duration.parse("24h")
 """Of a series, unless `past` says how much."""
 
 
-def create_app(
-    store: ForecastStore,
-    rounds: Rounds,
-    clock: Clock,
-    earlier: Earlier | None = None,
-    parts: Sequence[Blueprint] = (),
-) -> Flask:
-    """`GET /api/v1/forecasts` and below, for programs, `/api/v1/overview`, for the console, and these parts.
-
-    `earlier`, where given, is asked what was forecast of a series before.
-    """
+def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequence[Blueprint] = ()) -> Flask:
+    """`GET /api/v1/forecasts` and `/api/v1/forecasts/<name>`, for programs, and these parts."""
     app = Flask("cloudpulse.forecaster")
-    for part in (console(), queryapi.blueprint(Catalogue(store, clock), clock), *parts):
+    for part in parts:
         app.register_blueprint(part)
-    overview = Overview(store, rounds, clock)
-    stories = Stories(overview, earlier, clock)
-
-    @app.get("/api/v1/overview")
-    def glance() -> Response:
-        return _sent(overview.page())
 
     @app.get("/api/v1/forecasts")
     def forecasts() -> Response:
@@ -59,28 +40,9 @@ def create_app(
     def forecast(name: str) -> Response | tuple[Response, int]:
         issue = store.get(name)
         if issue is None:
-            return absent(name)
+            return _absent(rounds, name)
         wanted = request.args.to_dict()
         return jsonify({**_summary(issue), "series": _series(issue, wanted, clock())})
-
-    @app.get("/api/v1/forecasts/<name>/series/<series>")
-    def story(name: str, series: str) -> Response | tuple[Response, int]:
-        try:
-            past = Duration.parse(request.args["past"]) if "past" in request.args else DEFAULT_PAST
-        except ValueError as error:
-            return jsonify({"error": f"past: {error}"}), 400
-        issue = store.get(name)
-        if issue is None:
-            return absent(name)
-        told = stories.of(issue, series, past)
-        if told is None:
-            return jsonify({"error": f"{name} has no series with the id {series}: see /api/v1/overview"}), 404
-        return _sent(paged(told))
-
-    def absent(name: str) -> tuple[Response, int]:
-        state = rounds.states().get(name)
-        why = f"{name} has no fresh forecast: {state}" if state else f"no forecast is named {name}"
-        return jsonify({"error": why}), 404
 
     @app.after_request
     def guarded(response: Response) -> Response:
@@ -95,12 +57,42 @@ def create_app(
     @app.errorhandler(405)
     def not_taken(error: MethodNotAllowed) -> Response:
         allowed = sorted({*(error.valid_methods or ())} - {"OPTIONS"})
-        response = jsonify({"error": f"{request.path} takes {' and '.join(allowed)}"})
+        response = jsonify({"error": f"{request.path} takes {' and '.join(one for one in allowed if one != 'HEAD')}"})
         response.status_code = 405
         response.headers["Allow"] = ", ".join(allowed)
         return response
 
     return app
+
+
+def console_data(store: ForecastStore, rounds: Rounds, earlier: Earlier | None, clock: Clock) -> Blueprint:
+    """What the console shows: `GET /api/v1/overview`, and one series' whole story.
+
+    `earlier`, where given, is asked what was forecast of a series before.
+    """
+    pages = Blueprint("console_data", __name__, url_prefix="/api/v1")
+    overview = Overview(store, rounds, clock)
+    stories = Stories(overview, earlier, clock)
+
+    @pages.get("/overview")
+    def glance() -> Response:
+        return _sent(overview.page())
+
+    @pages.get("/forecasts/<name>/series/<series>")
+    def story(name: str, series: str) -> Response | tuple[Response, int]:
+        try:
+            past = Duration.parse(request.args["past"]) if "past" in request.args else DEFAULT_PAST
+        except ValueError as error:
+            return jsonify({"error": f"past: {error}"}), 400
+        issue = store.get(name)
+        if issue is None:
+            return _absent(rounds, name)
+        found = stories.of(issue, series, past)
+        if found is None:
+            return jsonify({"error": f"{name} has no series with the id {series}: see /api/v1/overview"}), 404
+        return _sent(paged(found))
+
+    return pages
 
 
 def _sent(page: Page) -> Response:
@@ -116,34 +108,21 @@ def _sent(page: Page) -> Response:
     return response
 
 
-def face(
-    store: ForecastStore,
-    rounds: Rounds,
-    clock: Clock,
-    metrics: list[Collects],
-    reload: Callable[[], None] | None,
-    earlier: Earlier | None = None,
-    parts: Sequence[Blueprint] = (),
-    socket: WsgiApp | None = None,
-    relayed: Callable[[], str | None] = lambda: None,
-) -> Face:
-    """The forecaster's whole WSGI app; `socket` answers at `/api/v1/stream`, and `relayed` says how the relay does."""
-    app = create_app(store, rounds, clock, earlier, parts).wsgi_app
-    return Face(
-        "CloudPulse forecaster",
-        metrics,
-        lambda: _health(store, rounds, relayed()),
-        links=[
-            Link("/console", "Console"),
-            Link("/api/v1/forecasts", "Forecasts (JSON)"),
-            Link("/api/v1/overview", "Overview (JSON)"),
-        ],
-        app=app if socket is None else Live(socket, app),
-        reload=reload,
-    )
+def _absent(rounds: Rounds, name: str) -> tuple[Response, int]:
+    state = rounds.states().get(name)
+    why = f"{name} has no fresh forecast: {state}" if state else f"no forecast is named {name}"
+    return jsonify({"error": why}), 404
 
 
-def _health(store: ForecastStore, rounds: Rounds, relayed: str | None) -> Health:
+LINKS = (
+    Link("/console", "Console"),
+    Link("/api/v1/forecasts", "Forecasts (JSON)"),
+    Link("/api/v1/overview", "Overview (JSON)"),
+)
+"""Of the landing page."""
+
+
+def health(store: ForecastStore, rounds: Rounds, relayed: str | None) -> Health:
     """Ready with a fresh forecast of any target (or none to make): one broken query is no outage, nor is the bridge."""
     states = rounds.states()
     facts = {f"forecast {name}": state for name, state in states.items()}

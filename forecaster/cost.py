@@ -12,6 +12,7 @@ import psutil
 
 from cloudpulse import names
 from cloudpulse.names import Definition
+from forecaster import exporting
 from forecaster.config import Target
 from forecaster.frame import Frame
 from forecaster.models import MODELS, fit
@@ -58,14 +59,8 @@ def exported(target: Target) -> int:
     models = len(MODELS) if target.models == "auto" else len({*target.models, "seasonal_naive"})
     if target.models != "auto" and len(target.models) == 1:
         models = 1
-    sizes = {"level": len(target.levels), "threshold": len(target.thresholds), "model": models}
-    return sum(_size(one, sizes, len(target.horizons)) for one in names.definitions() if _by_series(one))
-
-
-def _by_series(one: Definition) -> bool:
-    """Whether it is exported for each source series; the curve is only read, never scraped."""
-    prefix = f"{names.PREFIX}forecast_"
-    return one.name.startswith(prefix) and one not in (names.FORECAST_CURVE, names.FORECAST_SERIES)
+    sizes = {"level": len(target.levels), "threshold": len(target.thresholds), "model": models, "matchers": 1}
+    return sum(_size(one, sizes, len(target.horizons)) for one in exporting.BY_SERIES)
 
 
 def _size(one: Definition, sizes: dict[str, int], horizons: int) -> int:

@@ -60,13 +60,14 @@ class ForecastCollector:
         return kept
 
 
-def columns(
-    issue: Issue, now: float, wanted: Callable[[Definition], bool]
-) -> Iterator[tuple[Definition, Labels, NDArray[np.float64]]]:
-    """The wanted series of an issue at Unix time `now`, as the page shows them then; NaN is no sample."""
-    for definition, column in _COLUMNS.items():
-        if wanted(definition):
-            yield from ((definition, own, values) for own, values in column(issue, now))
+def columns(definition: Definition, issue: Issue, now: float) -> Iterator[Column]:
+    """The series of an issue at Unix time `now`, as the page shows them then; NaN is no sample."""
+    yield from _COLUMNS[definition](issue, now)
+
+
+def as_matchers(labels: Labels) -> str:
+    """Labels of a source, as they are named in PromQL: escaped as in a page."""
+    return label_block(labels)[1:-1]
 
 
 def facts(issue: Issue) -> Iterator[tuple[Definition, Labels, float]]:
@@ -92,11 +93,9 @@ class _Texts:
 
     @cached_property
     def named(self) -> list[str]:
-        """Each series with its source's labels written as matchers: escaped in a page as they are in PromQL."""
-        matchers = (label_block(labels)[1:-1] for labels in self.labels)
+        """Each series with its source's labels written as matchers."""
         return [
-            label_block({"forecast": self.name, "matchers": text, **labels})
-            for text, labels in zip(matchers, self.labels, strict=True)
+            label_block({"forecast": self.name, "matchers": as_matchers(labels), **labels}) for labels in self.labels
         ]
 
 
@@ -175,6 +174,9 @@ _COLUMNS: Mapping[Definition, Callable[[Issue, float], Iterator[Column]]] = {
     names.FORECAST_MODEL_WEIGHT: _weights,
     names.FORECAST_TIMESTAMP: _timestamps,
 }
+
+BY_SERIES = (*_COLUMNS, names.FORECAST_INFO)
+"""What is shown of each series of a source. Of all but the info there are `columns`."""
 
 
 def _about_targets(issues: Sequence[Issue]) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudpulse.matcher import Matcher
-from forecaster.curves import Block
+from forecaster.curves import Block, Hold
 from forecaster.queryapi import nodes
 from forecaster.queryapi.aggregation import aggregate
 from forecaster.queryapi.elementwise import DATES, ELEMENTWISE
@@ -40,7 +40,7 @@ SUBQUERY_STEP = 60_000
 """Milliseconds between the points of a subquery that doesn't say: Prometheus' default evaluation interval."""
 _EARLIEST, _LATEST = -(2**62), 2**62
 
-Select = Callable[[Sequence[Matcher], float, float], Sequence[Block]]
+Select = Callable[[Sequence[Matcher], float, float, Hold], Sequence[Block]]
 """Samples of the series that fulfil matchers, between two Unix times, both included."""
 
 
@@ -183,8 +183,7 @@ class Evaluator:
 
     def _load(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Raw]:
         raws = []
-        for block in self.select(matchers, start / 1000.0, end / 1000.0):
-            self.budget.hold(*block.values.shape)
+        for block in self.select(matchers, start / 1000.0, end / 1000.0, self.budget.load):
             times = np.rint(block.times * 1000.0).astype(np.int64)
             raws.append(Raw([key_of(one) for one in block.labels], times, block.values, ~np.isnan(block.values)))
         return raws

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,11 +12,12 @@ import numpy as np
 from forecaster.queryapi import nodes, wording
 from forecaster.queryapi.evaluate import Evaluator, Select
 from forecaster.queryapi.parse import parse
-from forecaster.queryapi.refusals import BadQuery, TimedOut
+from forecaster.queryapi.refusals import BadQuery, Unavailable
 from forecaster.queryapi.values import Budget, Result, Scalar, Text, Vector
+from forecaster.room import Full, Room
 
-MOST_AT_ONCE = 2
-"""Queries that are evaluated at a time: they share memory and processors with the forecasts."""
+MOST_AT_ONCE, MOST_WAITING = 2, 8
+"""Queries that are evaluated at a time, and that wait: they share memory and processors with the forecasts."""
 
 
 class Queries:
@@ -25,11 +25,11 @@ class Queries:
 
     def __init__(self, select: Select) -> None:
         self._select = select
-        self._places = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._room = Room(MOST_AT_ONCE, MOST_WAITING)
 
     def instant(self, text: str, at: int, timeout: float, limit: int = 0) -> tuple[bytes, bool]:
         """The data of an answer for Unix ms `at`, and whether `limit` (0: none) cut it. Raises Refused."""
-        with self._place(timeout) as budget:
+        with self.place(timeout) as budget:
             node = _parsed(text)
             evaluator = Evaluator(self._select, budget, at, at)
             if isinstance(node, nodes.Range | nodes.Subquery):
@@ -46,7 +46,7 @@ class Queries:
 
     def range(self, text: str, start: int, end: int, step: int, timeout: float, limit: int = 0) -> tuple[bytes, bool]:
         """The data of an answer for start, start + step, … up to `end`, Unix ms. Raises Refused."""
-        with self._place(timeout) as budget:
+        with self.place(timeout) as budget:
             node = _parsed(text)
             kind = {nodes.Range: "range vector", nodes.Subquery: "range vector", nodes.Text: "string"}.get(type(node))
             if kind:
@@ -61,14 +61,14 @@ class Queries:
             return _data("matrix", b"[" + b",".join(parts) + b"]"), cut
 
     @contextmanager
-    def _place(self, timeout: float) -> Iterator[Budget]:
+    def place(self, timeout: float) -> Iterator[Budget]:
+        """What one query may take, waiting for its turn included. Raises Unavailable."""
         budget = Budget(timeout)
-        if not self._places.acquire(timeout=timeout):
-            raise TimedOut(f"query timed out: {MOST_AT_ONCE} others took longer than its {timeout:g}s")
         try:
-            yield budget
-        finally:
-            self._places.release()
+            with self._room.place(timeout):
+                yield budget
+        except Full as error:
+            raise Unavailable(f"cloudpulse: {error}") from error
 
 
 def _parsed(text: str) -> nodes.Node:

@@ -31,6 +31,13 @@ class TimedOut(Refused):
     status = 503
 
 
+class Unavailable(Refused):
+    """Too many others ask."""
+
+    kind = "unavailable"
+    status = 503
+
+
 class NotFound(Refused):
     """An endpoint of Prometheus that isn't here."""
 

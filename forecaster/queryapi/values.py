@@ -63,19 +63,25 @@ Result = Scalar | Text | Vector
 
 
 class Budget:
-    """What one query may take: seconds until it has to be answered, and samples held at once."""
+    """What one query may take: seconds until it has to be answered, samples loaded, and values in an array."""
 
     def __init__(self, seconds: float, samples: int = MOST_SAMPLES) -> None:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
-        self._samples = samples
+        self._most = samples
+        self._loaded = 0
+
+    def load(self, rows: int, columns: int) -> None:
+        """So many samples more are about to be loaded. Raises Refused, TimedOut."""
+        self._loaded += rows * columns
+        self.hold(self._loaded, 1)
 
     def hold(self, rows: int, columns: int) -> None:
         """An array of this size is about to be made. Raises Refused, TimedOut."""
-        if rows * columns > self._samples:
+        if rows * columns > self._most:
             raise Refused(
                 "query processing would load too many samples into memory in query execution: "
-                f"{rows} series x {columns} points are more than {self._samples}"
+                f"{rows * columns:,}, and {self._most:,} are the most here. Ask for fewer series, or a shorter range"
             )
         self.go_on()
 

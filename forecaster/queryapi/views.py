@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -18,13 +18,13 @@ from cloudpulse import __version__, logs, names
 from cloudpulse.build import REVISION_VARIABLE
 from cloudpulse.clock import Clock
 from cloudpulse.matcher import Matcher
-from forecaster.curves import Block
+from cloudpulse.promql import Labels
 from forecaster.queryapi import asking
 from forecaster.queryapi.catalogue import Catalogue
 from forecaster.queryapi.parse import selector
 from forecaster.queryapi.query import Queries
 from forecaster.queryapi.refusals import DOCS, BadQuery, Broken, NotFound, Refused
-from forecaster.queryapi.values import key_of
+from forecaster.queryapi.values import Budget, Key, key_of
 from forecaster.queryapi.wording import labels as worded
 
 log = logs.get(__name__)
@@ -33,6 +33,8 @@ LANGUAGE = "2.42.0"
 """The Prometheus whose semantics these are: clients choose what they ask by the version."""
 MOST_BYTES = 1_000_000
 """Of a posted form."""
+MOST_SERIES = 100_000
+"""In a list of them: some 30 MB of JSON."""
 _WORTH_PACKING = 1_000
 _CUT = b"results truncated due to limit"
 _ELSEWHERE = (
@@ -81,21 +83,28 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
         form = _form()
         if not form.getlist("match[]"):
             raise BadQuery("no match[] parameter provided")
-        keys = sorted({key_of(one) for block in _listed(catalogue, form) for one in block.labels})
-        return _list([worded(key) for key in keys], form)
+        found: set[Key] = set()
+        with queries.place(asking.timeout(form)) as budget:
+            for one in _listed(catalogue, form, budget):
+                found.add(key_of(one))
+                if len(found) > MOST_SERIES:
+                    raise Refused(f"cloudpulse: more than {MOST_SERIES:,} series; ask for fewer with match[]")
+            return _list([worded(key) for key in sorted(found)], form)
 
     @route("labels")
     def labels() -> Response:
         form = _form()
-        found = {
-            name for block in _listed(catalogue, form) for one in block.labels for name, value in one.items() if value
-        }
+        found: set[str] = set()
+        with queries.place(asking.timeout(form)) as budget:
+            for one in _listed(catalogue, form, budget):
+                found.update(name for name, value in one.items() if value)
         return _list([msgspec.json.encode(name) for name in sorted(found)], form)
 
     @route("label/<name>/values")
     def label_values(name: str) -> Response:
         form = _form()
-        found = {one.get(name, "") for block in _listed(catalogue, form) for one in block.labels} - {""}
+        with queries.place(asking.timeout(form)) as budget:
+            found = {one.get(name, "") for one in _listed(catalogue, form, budget)} - {""}
         return _list([msgspec.json.encode(value) for value in sorted(found)], form)
 
     @route("metadata")
@@ -172,12 +181,16 @@ def _form() -> MultiDict[str, str]:
     return MultiDict([*request.form.items(multi=True), *request.args.items(multi=True)])
 
 
-def _listed(catalogue: Catalogue, form: MultiDict[str, str]) -> Iterable[Block]:
+def _listed(catalogue: Catalogue, form: MultiDict[str, str], budget: Budget) -> Iterator[Labels]:
     """Of each `match[]`, or of everything. `start` and `end` are checked; only the newest issues are here anyway."""
     for name in ("start", "end"):
         asking.moment(form, name, 0.0)
-    wanted: Sequence[tuple[Matcher, ...]] = [_selector(text) for text in form.getlist("match[]")]
-    return [block for matchers in wanted or [()] for block in catalogue.listed(matchers)]
+    for matchers in [_selector(text) for text in form.getlist("match[]")] or [()]:
+        budget.go_on()
+        for number, one in enumerate(catalogue.listed(matchers)):
+            if number % 1000 == 0:
+                budget.go_on()
+            yield one
 
 
 def _selector(text: str) -> tuple[Matcher, ...]:

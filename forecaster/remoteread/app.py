@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 from flask import Blueprint, Response, request
 
@@ -12,11 +13,14 @@ from cloudpulse import logs
 from forecaster.curves import Block, Curves
 from forecaster.remoteread import chunks, question, samples
 from forecaster.remoteread.question import LARGEST_BODY, BadRequest, Question
-from forecaster.remoteread.rows import count
+from forecaster.room import Full, Room
 
 PATH = "/api/v1/read"
 MOST_SAMPLES = 20_000_000
 """In an answer: 20,000 series, 3 levels, a day of 5 min. They are encoded piece by piece, but copied at once."""
+MOST_AT_ONCE, MOST_WAITING = 4, 6
+"""Reads under way: each may hold as many samples."""
+PATIENCE_SECONDS = 10.0
 _AT_ONCE = 2**20
 """Bytes up to which an answer is sent in one piece, with its length."""
 
@@ -26,18 +30,19 @@ log = logs.get(__name__)
 def blueprint(curves: Curves, answered: Callable[[int, float], None]) -> Blueprint:
     """Answers from `curves`; `answered` is told the status and the seconds up to the first byte of each answer."""
     pages = Blueprint("read", __name__)
+    room = Room(MOST_AT_ONCE, MOST_WAITING)
 
     @pages.post(PATH)
     def read() -> Response:
         began = time.perf_counter()
-        response = _answered(curves)
+        response = _answered(curves, room)
         answered(response.status_code, time.perf_counter() - began)
         return response
 
     return pages
 
 
-def _answered(curves: Curves) -> Response:
+def _answered(curves: Curves, room: Room) -> Response:
     if (request.content_length or 0) > LARGEST_BODY:  # first: this alone ends the connection with the body unread
         return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
     if request.content_encoding not in (None, "snappy"):
@@ -47,28 +52,38 @@ def _answered(curves: Curves) -> Response:
         return _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
     try:
         asked = question.read(body)
-        results = _results(curves, asked)
+        with ExitStack() as place:
+            place.enter_context(room.place(PATIENCE_SECONDS))
+            response = _encoded(_results(curves, asked), asked)
+            if response.is_streamed:  # its blocks are held until the last of it is sent
+                response.call_on_close(place.pop_all().close)
+            return response
     except BadRequest as error:
         log.warning("read refused", error=str(error))
         return _refusal(400, str(error))
+    except Full as error:
+        return _refusal(503, str(error))
+
+
+def _results(curves: Curves, asked: Question) -> list[list[Block]]:
+    """The blocks of each query. Raises BadRequest before they are too much."""
+    total = 0
+
+    def hold(rows: int, columns: int) -> None:
+        nonlocal total
+        total += rows * columns
+        if total > MOST_SAMPLES:
+            raise BadRequest(f"more than {MOST_SAMPLES:,} samples: ask for fewer series or a shorter range")
+
+    return [curves.select(query.matchers, query.start / 1000, query.end / 1000, hold) for query in asked.queries]
+
+
+def _encoded(results: list[list[Block]], asked: Question) -> Response:
     if asked.chunked:
         return Response(_whole_if_small(chunks.answer(results)), content_type=chunks.CONTENT_TYPE)
     response = Response(_whole_if_small(samples.answer(results)), content_type=samples.CONTENT_TYPE)
     response.content_encoding = "snappy"
     return response
-
-
-def _results(curves: Curves, asked: Question) -> list[list[Block]]:
-    """The blocks of each query. Raises BadRequest when they are too much."""
-    results: list[list[Block]] = []
-    total = 0
-    for query in asked.queries:
-        blocks = curves.select(query.matchers, query.start / 1000, query.end / 1000)
-        total += count(blocks)
-        if total > MOST_SAMPLES:
-            raise BadRequest(f"more than {MOST_SAMPLES:,} samples: ask for fewer series or a shorter range")
-        results.append(blocks)
-    return results
 
 
 def _whole_if_small(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:

@@ -56,11 +56,6 @@ def encoded(
         yield [(row, made[place]) for place, row in enumerate(part)]
 
 
-def count(blocks: Sequence[Block]) -> int:
-    """Samples at most: gaps are counted, too."""
-    return sum(len(block.labels) * len(block.times) for block in blocks)
-
-
 @functools.lru_cache(_MOST_KEPT)
 def varint(number: int) -> bytes:
     """As protobuf has it (https://protobuf.dev/programming-guides/encoding/#varints); negative ones in 64 bits."""

@@ -110,7 +110,7 @@ def test_a_forecast_that_is_fine_is_explained(check: Callable[..., Result]) -> N
     assert "2,880 points; about" in line(done, "cost")
     # value: 4 horizons x 3 levels; mase and bias: 3 horizons; coverage: 3 x 3; and once each weight, timestamp,
     # observed and score.
-    assert line(done, "exports").startswith("ok exports at most 96 series on /metrics (2 series x 48")
+    assert line(done, "exports").startswith("ok exports at most 98 series on /metrics (2 series x 49")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_bounds_and_thresholds_are_held_against_the_values(check: Callable[..., 
 def test_more_series_than_allowed_are_a_warning_and_only_those_allowed_cost(check: Callable[..., Result]) -> None:
     done = check("rps", forecaster="max_series: 1")
     assert line(done, "series").startswith("warn series 1 would be left out: forecaster.max_series is 1")
-    assert line(done, "exports").startswith("ok exports at most 48 series")
+    assert line(done, "exports").startswith("ok exports at most 49 series")
 
 
 def test_a_history_too_large_to_look_at_is_read_at_a_wider_step(

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from cloudpulse.promql import Series
+from cloudpulse.serving import Face
 from cloudpulse.streaming import Streams
 from cloudpulse.testing import FakeSource, serving
 from cloudpulse.websocket import WebSocket
-from forecaster.app import face
+from forecaster.app import console_data, create_app, health
 from forecaster.config import Target, Threshold
+from forecaster.consolepages import console
 from forecaster.demotion import Demoted
 from forecaster.earlier import Earlier
-from forecaster.live import opener
+from forecaster.live import Live, opener
 from forecaster.rounds import Rounds
 from forecaster.store import Issue
 from forecaster.stream import Stream
@@ -119,7 +121,9 @@ def staged(folder: Path, **changes: Any) -> Iterator[Stage]:
     earlier = Earlier(FakeSource(lambda _: stage.earlier, bench.clock))
     names = opener(stream, lambda: [one.name for one in stage.rounds.targets()])
     socket = WebSocket(streams, names, lambda _: None)
-    with serving(face(bench.store, stage.rounds, bench.clock, [], None, earlier, socket)) as url:
+    parts = (console(), console_data(bench.store, stage.rounds, earlier, bench.clock))
+    app = Live(socket, create_app(bench.store, stage.rounds, bench.clock, parts).wsgi_app)
+    with serving(Face("stage", [], lambda: health(bench.store, stage.rounds, None), app=app)) as url:
         streams.start()
         stage.url = url
         yield stage

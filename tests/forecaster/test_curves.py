@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cloudpulse.matcher import Matcher
 from cloudpulse.testing import FakeClock
-from forecaster.curves import NAME, Curves
+from forecaster.curves import NAME, Block, Curves
 from forecaster.store import ForecastStore
 from forecaster.testing import issue
 
@@ -176,6 +179,55 @@ def test_a_part_of_a_densified_path_is_as_the_whole(store: ForecastStore) -> Non
     (part,) = Curves(store).select([Matcher("level", "=", "0.5")], NOW + 300, NOW + 1200)
     assert part.times.tolist() == whole.times[1:5].tolist()
     assert part.values.tolist() == whole.values[:, 1:5].tolist()
+
+
+def with_newest(store: ForecastStore, newest: list[float], **changes: Any) -> list[Block]:
+    """The blocks of the median, when these are the newest values."""
+    values = paths(3)
+    values[2] = np.nan
+    store.put(replace(issue("web", APPS, values, start=NOW + 60, issued_at=NOW, **changes), observed=np.array(newest)))
+    return Curves(store).select([Matcher("level", "=", "0.5")], *EVER)
+
+
+def test_a_path_begins_with_the_newest_value_so_that_it_joins_the_actual(store: ForecastStore) -> None:
+    (block,) = with_newest(store, [7.0, np.nan, 9.0])
+    assert block.times.tolist() == [NOW, NOW + 60, NOW + 120, NOW + 180, NOW + 240]
+    np.testing.assert_array_equal(block.values[0], [7, 1, 11, 21, 31])
+    np.testing.assert_array_equal(block.values[1], [np.nan, 101, 111, 121, 131])
+
+
+def test_a_series_that_is_not_forecast_has_no_curve_whatever_its_newest_value(store: ForecastStore) -> None:
+    (block,) = with_newest(store, [7.0, 8.0, 9.0])
+    assert [one["app"] for one in block.labels] == ["a", "b"]
+
+
+def test_a_long_step_leads_on_a_straight_line_from_the_newest_value(store: ForecastStore) -> None:
+    (block,) = with_newest(store, [7.0, 8.0, np.nan], step=900)
+    assert (block.times[:5] - NOW - 60).tolist() == [-900, -600, -300, 0, 300]
+    np.testing.assert_allclose(block.values[0, :5], [7, 5, 3, 1, 1 + 10 / 3])
+    (part,) = Curves(store).select([Matcher("level", "=", "0.5")], NOW + 60 - 400, NOW + 60 + 300)
+    np.testing.assert_allclose(part.values[0], [3, 1, 1 + 10 / 3])
+
+
+def test_a_block_is_told_before_it_is_made(store: ForecastStore) -> None:
+    told: list[tuple[int, int]] = []
+
+    def hold(*size: int) -> None:
+        told.append(size)
+        if len(told) == 2:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Curves(store).select([Matcher("app", "!=", "a")], NOW + 60, NOW + 1e9, hold)
+    assert told == [(2, 3), (2, 3)]
+
+
+def test_what_is_listed_is_what_has_samples(store: ForecastStore) -> None:
+    with_newest(store, [7.0, 8.0, 9.0])
+    curves = Curves(store)
+    listed = list(curves.listed([Matcher("app", "=~", "b|c")]))
+    assert listed == [one for block in curves.select([Matcher("app", "=~", "b|c")], *EVER) for one in block.labels]
+    assert list(curves.listed([Matcher("__name__", "=", "other")])) == []
 
 
 def test_each_forecast_has_its_own_block(store: ForecastStore) -> None:

@@ -21,7 +21,7 @@ from cloudpulse.promql import Series
 from cloudpulse.testing import FakeSource
 from forecaster import table
 from forecaster.accuracy import Scores
-from forecaster.app import create_app
+from forecaster.app import console_data, create_app
 from forecaster.config import Target, Threshold
 from forecaster.demotion import Demoted
 from forecaster.earlier import Earlier
@@ -53,7 +53,9 @@ class Running:
     def __init__(self, bench: Bench, scraped: Callable[[str], list[Series]] = lambda _: []) -> None:
         self.bench = bench
         self.prometheus = FakeSource(scraped, bench.clock)
-        app = create_app(bench.store, Told(bench), bench.clock, Earlier(self.prometheus))
+        rounds = Told(bench)
+        parts = [console_data(bench.store, rounds, Earlier(self.prometheus), bench.clock)]
+        app = create_app(bench.store, rounds, bench.clock, parts)
         self.client: FlaskClient = app.test_client()
 
     def overview(self) -> Any:

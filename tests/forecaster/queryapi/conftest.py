@@ -20,8 +20,9 @@ from flask.testing import FlaskClient
 from cloudpulse.exposition import label_block
 from cloudpulse.local import past
 from cloudpulse.matcher import Matcher
+from cloudpulse.promql import Labels
 from cloudpulse.testing import FakeClock
-from forecaster.curves import Block
+from forecaster.curves import Block, Curves, Hold
 from forecaster.queryapi import views
 from forecaster.queryapi.catalogue import Catalogue
 from forecaster.store import ForecastStore
@@ -71,8 +72,8 @@ class Fixed:
         self._blocks = blocks
         self._catalogue = catalogue
 
-    def select(self, matchers: Sequence[Matcher], start: float, end: float) -> list[Block]:
-        found = self._catalogue.select(matchers, start, end)
+    def select(self, matchers: Sequence[Matcher], start: float, end: float, hold: Hold) -> list[Block]:
+        found = self._catalogue.select(matchers, start, end, hold)
         for block in self._blocks:
             rows = [i for i, one in enumerate(block.labels) if all(matcher.matches(one) for matcher in matchers)]
             columns = (block.times >= start) & (block.times <= end)
@@ -81,8 +82,9 @@ class Fixed:
                 found.append(Block([block.labels[i] for i in rows], block.times[columns], values))
         return found
 
-    def listed(self, matchers: Sequence[Matcher]) -> list[Block]:
-        return self.select(matchers, -1e15, 1e15)
+    def listed(self, matchers: Sequence[Matcher]) -> list[Labels]:
+        blocks = self.select(matchers, -1e15, 1e15, lambda *_: None)
+        return [labels for block in blocks for labels in block.labels]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def lines(blocks: Sequence[Block]) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def catalogue() -> Any:
     store, clock = store_of_the_past()
-    return Fixed(invented(), Catalogue(store, clock))
+    return Fixed(invented(), Catalogue(store, Curves(store), clock))
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +153,7 @@ def ours(client: FlaskClient) -> Ask:
 @pytest.fixture(scope="session")
 def theirs(catalogue: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """A real Prometheus that has the same samples."""
-    text = lines(catalogue.select([], -1e15, 1e15))
+    text = lines(catalogue.select([], -1e15, 1e15, lambda *_: None))
     with past.prometheus(text, tmp_path_factory.mktemp("past")) as url:
 
         def ask(path: str, **form: Any) -> Answer:

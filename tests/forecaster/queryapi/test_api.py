@@ -6,7 +6,9 @@ import gzip
 import json
 import math
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,20 +18,26 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_api_client import PrometheusConnect
+from prometheus_client.core import CollectorRegistry
 
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import QueryRejected
 from cloudpulse.promql import Prometheus
 from cloudpulse.testing import FakeClock, serving
-from forecaster.app import create_app
+from forecaster import curves
+from forecaster.curves import Block, Curves
+from forecaster.exporting import ForecastCollector
 from forecaster.queryapi import views
 from forecaster.queryapi.catalogue import Catalogue, moments
 from forecaster.queryapi.elementwise import DATES, ELEMENTWISE
 from forecaster.queryapi.functions import SPECIAL
 from forecaster.queryapi.operators import AGGREGATIONS, BINARY
+from forecaster.queryapi.query import MOST_AT_ONCE, MOST_WAITING
+from forecaster.queryapi.values import Budget
 from forecaster.queryapi.windows import WINDOWS
 from forecaster.store import ForecastStore
 from forecaster.testing import issue
+from tests.forecaster.conftest import Bench
 
 NOW = 1_700_000_000.0
 CURVE = "cloudpulse_forecast_curve"
@@ -47,7 +55,7 @@ class Site:
         self.labels = [{"instance": f"h{i}", "zone": "a" if i else 'b"\\'} for i in range(3)]
         self.store.put(issue("web", self.labels, values, start=NOW))
         self.app = Flask("site")
-        self.app.register_blueprint(views.blueprint(Catalogue(self.store, self.clock), self.clock))
+        self.app.register_blueprint(views.blueprint(Catalogue(self.store, Curves(self.store), self.clock), self.clock))
         self.client: FlaskClient = self.app.test_client()
 
     def get(self, path: str, status: int = 200, **form: Any) -> Any:
@@ -175,6 +183,51 @@ def test_too_many_samples_are_refused(site: Site) -> None:
     assert "too many samples" in answer["error"]
 
 
+def test_samples_of_all_selectors_count_together_and_none_is_made_too_many(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3 series of 3 levels and an hour each."""
+    one = f"{CURVE}[1h] offset -1h"
+    monkeypatch.setattr(Budget.__init__, "__defaults__", (600,))
+    assert site.values(f"max_over_time({one})", NOW)
+    made: list[int] = []
+    monkeypatch.setattr(curves, "Block", lambda *block: made.append(block[2].size) or Block(*block))
+    answer = site.get("query", 422, query=f"max_over_time({one}) + min_over_time({one})", time=NOW)
+    assert "1,080" not in answer["error"]
+    assert "too many samples" in answer["error"]
+    assert sum(made) <= 600
+
+
+def test_a_list_of_too_many_series_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "MOST_SERIES", 9)
+    assert len(site.get("series", **{"match[]": CURVE})["data"]) == 9
+    answer = site.get("series", 422, **{"match[]": '{__name__=~".+"}'})
+    assert answer["error"] == "cloudpulse: more than 9 series; ask for fewer with match[]"
+
+
+def test_more_clients_than_there_is_room_for_are_sent_away_and_the_rest_is_answered(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, select = threading.Event(), Curves.select
+
+    def slow(*arguments: Any) -> Any:
+        assert go_on.wait(30)
+        return select(*arguments)
+
+    monkeypatch.setattr(Curves, "select", slow)
+    most = MOST_AT_ONCE + MOST_WAITING
+
+    def ask(_: int) -> tuple[int, str]:
+        answer = site.app.test_client().get("/api/v1/query", query_string={"query": CURVE, "time": NOW})
+        if answer.status_code == 503:
+            go_on.set()
+        return answer.status_code, json.loads(answer.data).get("errorType", "")
+
+    with ThreadPoolExecutor(most + 1) as clients:
+        answers = sorted(clients.map(ask, range(most + 1)))
+    assert answers == [*[(200, "")] * most, (503, "unavailable")]
+
+
 def test_a_query_whose_time_is_over_says_so(site: Site) -> None:
     assert site.get("query", 503, query=CURVE, timeout="0")["errorType"] == "timeout"
 
@@ -185,13 +238,47 @@ def test_a_regular_expression_takes_linear_time_and_matches_the_whole_value(site
 
 
 def test_labels_and_values_list_the_curve_and_what_is_exported(site: Site) -> None:
-    assert site.get("labels")["data"] == ["__name__", "forecast", "horizon", "instance", "level", "zone"]
+    assert site.get("labels")["data"] == [
+        "__name__",
+        "forecast",
+        "horizon",
+        "instance",
+        "level",
+        "matchers",
+        "zone",
+    ]
     listed = site.get("label/__name__/values")["data"]
     assert {CURVE, "cloudpulse_forecast_value", "cloudpulse_forecast_timestamp_seconds"} <= set(listed)
     assert site.get("label/zone/values")["data"] == ["a", 'b"\\']
     assert site.get("label/nosuch/values")["data"] == []
     assert site.get("labels", **{"match[]": "cloudpulse_forecast_series"})["data"] == ["__name__", "forecast"]
     assert set(site.get("metadata")["data"]) >= {CURVE, "cloudpulse_forecast_value"}
+
+
+def test_all_that_the_page_shows_of_forecasts_can_be_asked_for(bench: Bench) -> None:
+    """The same series with the same values; the models' are named `forecaster`."""
+    bench.serve(2)
+    bench.rounds(20)
+    app = Flask("site")
+    app.register_blueprint(views.blueprint(Catalogue(bench.store, Curves(bench.store), bench.clock), bench.clock))
+    form = {"query": f'{{__name__=~"cloudpulse_.+", __name__!="{CURVE}"}}', "time": bench.clock()}
+    found = json.loads(app.test_client().get("/api/v1/query", query_string=form).data)["data"]["result"]
+    answered = {frozenset(one["metric"].items()): float(one["value"][1]) for one in found}
+    registry = CollectorRegistry()
+    registry.register(ForecastCollector(bench.store, bench.clock))
+    page = {
+        frozenset({"__name__": sample.name, **sample.labels}.items()): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name.startswith("cloudpulse_forecast_")
+    }
+    assert len(page) > 30
+    assert answered == page
+
+
+def test_a_series_is_found_by_how_it_is_named(site: Site) -> None:
+    found = site.get("query", query='cloudpulse_forecast_info{matchers=~".*h1.*"}', time=NOW)["data"]["result"]
+    assert [one["metric"]["matchers"] for one in found] == ['instance="h1",zone="a"']
 
 
 def test_selectors_of_series_add_up(site: Site) -> None:
@@ -293,16 +380,6 @@ def test_our_own_client_reads_it(url: str) -> None:
             source.instant("histogram_quantile(0.5, a)", NOW)
     finally:
         source.close()
-
-
-def test_the_forecasters_app_answers_queries_beside_its_json(site: Site) -> None:
-    class NoRounds:
-        def states(self) -> dict[str, str]:
-            return {}
-
-    app = create_app(site.store, NoRounds(), site.clock)  # type: ignore[arg-type]
-    answer = app.test_client().get("/api/v1/query", query_string={"query": f"count({CURVE})"})
-    assert json.loads(answer.data)["data"]["result"][0]["value"][1] == "9"
 
 
 def test_the_docs_list_what_is_supported_and_nothing_else() -> None:

@@ -251,6 +251,22 @@ def test_only_post_reads(reads: Reads) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
+def test_a_long_answer_holds_its_place_until_it_is_sent_or_given_up(
+    reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "AT_ONCE", 1000)
+    monkeypatch.setattr(remoteread, "_AT_ONCE", 100)
+    monkeypatch.setattr(remoteread, "PATIENCE_SECONDS", 0.01)
+    held = [reads.ask(ALL) for _ in range(remoteread.MOST_AT_ONCE)]
+    refused = reads.ask(ALL)
+    assert (refused.status_code, "try again" in refused.text) == (503, True)
+    for one in held:
+        one.close()
+    for _ in range(2 * remoteread.MOST_AT_ONCE):
+        with reads.ask(ALL) as answer:
+            assert answer.status_code == 200
+
+
 def test_too_many_samples_are_refused(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remoteread, "MOST_SAMPLES", 1000)
     answer = reads.ask(ALL)
