@@ -81,6 +81,7 @@ class Pipeline:
         self._training_held = False
         self._last: Forecast | None = None
         self._last_keys: Sequence[str] = ()
+        self._last_expected = np.empty((0, 0))  # what was expected of the column that `_last` was made of
         self._named = named(())
         self._rows: dict[str, int] = {}  # key -> row in the history, of the series that the last round could forecast
         self._failure = ""
@@ -259,11 +260,12 @@ class Pipeline:
         whole = _kept(replace(raw, values=self._truth.calibrated(raw, keys), parts={}), frame, self.target)
         forecast = whole.at(self.target.all_levels)
         self._truth.predicted(raw.at(self.target.all_levels), forecast, spoken.parts, keys)
+        expected = self._expected(frame, forecast, keys)
         issue = Issue(
             target=self.target,
             forecast=forecast,
             issued_at=now,
-            expected_now=self._expected(frame, forecast, keys),
+            expected_now=expected,
             observed=frame.values[:, -1],
             scores=self._truth.scores(keys),
             weights=spoken.weights,
@@ -278,7 +280,7 @@ class Pipeline:
         )
         if self._last is None:
             log.info("first forecast", forecast=self.target.name, series=len(forecast.labels))
-        self._last, self._last_keys = forecast, keys
+        self._last, self._last_keys, self._last_expected = forecast, keys, expected
         return issue
 
     def _speak(
@@ -300,10 +302,12 @@ class Pipeline:
         return spoken
 
     def _expected(self, frame: Frame, forecast: Forecast, keys: Sequence[str]) -> NDArray[np.float64]:
-        """What the forecast before said about the newest column."""
+        """What was said about the newest column before it was known."""
         if self._last is None:
             return np.full((len(forecast.labels), len(forecast.levels)), np.nan)
-        values = at(self._last.values, (frame.end - self._last.start) / self._last.step)
+        position = (frame.end - self._last.start) / self._last.step
+        # With models just trained a column is predicted from a second time: what was said with it known doesn't count.
+        values = self._last_expected if round(position) == -1 else at(self._last.values, position)
         if keys == self._last_keys:
             return values
         row = {key: i for i, key in enumerate(self._last_keys)}

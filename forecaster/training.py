@@ -18,6 +18,8 @@ from forecaster.models import fit
 
 _RETRY_SECONDS = 60.0
 """How soon an executor that could not be had is asked for again."""
+_END_SECONDS = 2.0
+"""How long the end of terminated workers is waited for."""
 
 log = logs.get(__name__)
 
@@ -89,7 +91,11 @@ class Trainer:
         if self._executor is None:
             return
         workers = dict(getattr(self._executor, "_processes", None) or {})
+        manager = getattr(self._executor, "_executor_manager_thread", None)
         self._executor.shutdown(wait=False, cancel_futures=True)
         for worker in workers.values():
             worker.terminate()
+        if manager is not None:
+            # At exit Python 3.11 wakes it without a lock: one that is just ending makes that "Bad file descriptor".
+            manager.join(_END_SECONDS)
         self._executor = None

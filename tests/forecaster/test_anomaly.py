@@ -149,6 +149,23 @@ def test_the_score_of_a_column_is_from_what_was_said_before_it_was_known(make_be
     assert np.isfinite(anomaly_score(second)).all()
 
 
+def test_models_that_were_trained_meanwhile_do_not_soften_the_score_of_a_value_they_know(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(train_every=Duration(600))
+    bench.rounds(3)
+    before = bench.store.get("rps")
+    assert bench.pipeline.train(), "other models wait"
+    bench.pipeline.round()
+    after = bench.store.get("rps")
+    assert before is not None
+    assert after is not None
+    assert (after.version, after.forecast.start) == (before.version + 1, before.forecast.start)
+    assert np.isfinite(before.expected_now).all()
+    assert np.array_equal(after.expected_now, before.expected_now)
+    assert np.array_equal(anomaly_score(after), anomaly_score(before))
+
+
 BAND = [90.0, 100.0, 110.0]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
@@ -66,6 +68,15 @@ def test_no_more_than_the_workers_are_given_work_at_a_time(trainer: Trainer) -> 
     assert trainer.submit(lambda: pytest.fail("nothing is read for work that can't begin"), ("profile",), 24) is None
     assert set(first.result(60).arrays) == set(second.result(60).arrays)
     until(lambda: (trainer.submit(history, ("profile",), 24)) is not None)
+
+
+def test_once_closed_nothing_of_the_workers_is_left_that_the_end_of_the_process_could_disturb() -> None:
+    before = set(threading.enumerate())
+    made = Trainer(executors.process_pool, 1, time.time)
+    submitted(made)
+    made.close()
+    assert set(threading.enumerate()) <= before
+    assert not multiprocessing.active_children()
 
 
 def manners() -> tuple[int, int]:
