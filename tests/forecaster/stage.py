@@ -119,7 +119,7 @@ def staged(folder: Path, **changes: Any) -> Iterator[Stage]:
     earlier = Earlier(FakeSource(lambda _: stage.earlier, bench.clock))
     names = opener(stream, lambda: [one.name for one in stage.rounds.targets()])
     socket = WebSocket(streams, names, lambda _: None)
-    with serving(face(bench.store, stage.rounds, bench.clock, [], None, earlier, socket)) as url:
+    with serving(face(bench.store, stage.rounds, bench.clock, [], None, earlier, socket=socket)) as url:
         streams.start()
         stage.url = url
         yield stage
