@@ -1,7 +1,7 @@
 // What stands below the chart: accuracy, the models and their weights, who was demoted and why, the numbers as a table.
 
 import { el } from "./dom.js";
-import { mark } from "./list.js";
+import { sign } from "./list.js";
 import { moment, number, spaced, span, time, TRUST } from "./words.js";
 
 const MOST_LINES = 25; // of the table: enough to hear the shape
@@ -10,7 +10,7 @@ export function accuracy(row) {
   const lines = Object.entries(row.mase).map(([horizon, error]) =>
     el("tr", {}, el("th", { scope: "row" }, `${spaced(horizon)} ahead`), el("td", {}, error === null ? "–" : `${number(error)} ×`), el("td", {}, judged(error))));
   return [
-    el("p", { class: `verdict ${row.trust}` }, mark(row.trust), `Trust: ${TRUST[row.trust].word}`, el("span", { class: "why" }, `, ${TRUST[row.trust].why}`)),
+    el("p", { class: `verdict ${row.trust}` }, sign(row.trust), `Trust: ${TRUST[row.trust].word}`, el("span", { class: "why" }, `, ${TRUST[row.trust].why}`)),
     el("table", { class: "accuracy" },
       el("caption", {}, "Error beside that of repeating the past (MASE), measured live"),
       el("tbody", {}, lines)),

@@ -28,6 +28,18 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// An attribute that changes often, likewise.
+export function set(element, name, value) {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+
+// What is shown is made anew only when `key` changes, so that focus and what is open stay as they are.
+export function renew(element, key, make) {
+  if (element.dataset.key === key) return;
+  element.dataset.key = key;
+  element.replaceChildren(...make());
+}
+
 // At most one call of `work` in `wait` milliseconds: the first at once, the last never lost.
 export function throttled(work, wait) {
   let timer = null, again = false;

@@ -1,6 +1,7 @@
 // When there is nothing to show: why, and what to do about it.
 
-import { el } from "./dom.js";
+import { el, renew } from "./dom.js";
+import { sign } from "./list.js";
 
 const CONFIG = `forecaster:
   forecasts:
@@ -38,9 +39,12 @@ export function nothing(overview, searching) {
   ];
 }
 
-// What isn't as it should be, while others are: one line for each forecast.
-export function troubles(forecasts) {
-  return forecasts.filter(({ state }) => state !== "ok").map(({ name, state }) =>
-    el("p", { class: state === "starting" ? "starting" : "wrong" },
-      el("i", { class: `mark ${state === "starting" ? "unknown" : "poor"}`, "aria-hidden": "true" }), el("strong", {}, name), ` ${state === "starting" ? "is reading its history" : state}`));
+// What isn't as it should be, while others are: one line for each forecast, which opens where its reason is longer.
+export function troubles(element, forecasts) {
+  const some = forecasts.filter(({ state }) => state !== "ok").map(({ name, state }) => [name, state]);
+  renew(element, JSON.stringify(some), () => some.map(([name, state]) => {
+    const starting = state === "starting";
+    return el("details", { class: starting ? "starting" : "wrong" },
+      el("summary", {}, sign(starting ? "unknown" : "poor"), el("strong", {}, name), ` ${starting ? "waits for enough history" : state}`));
+  }));
 }

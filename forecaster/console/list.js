@@ -1,6 +1,6 @@
 // The list: a listbox of which only what is seen is in the page, so that thousands of series cost as much as ten.
 
-import { el, say } from "./dom.js";
+import { el, say, set } from "./dom.js";
 import { odd } from "./rows.js";
 import { spark } from "./spark.js";
 import { number, span, TRUST } from "./words.js";
@@ -17,6 +17,7 @@ export function makeList(box, on) {
   const index = () => items.findIndex(({ row }) => row.id === selected);
   const rowHeight = () => (height ||= parseFloat(getComputedStyle(box).getPropertyValue("--row")) || 60);
 
+  // Elements stay where they are and only what they show is changed: a click that a new forecast comes into is a click.
   function draw() {
     const first = Math.max(0, Math.floor(box.scrollTop / rowHeight()) - BEYOND);
     const last = Math.min(items.length, Math.ceil((box.scrollTop + box.clientHeight) / rowHeight()) + BEYOND);
@@ -24,23 +25,21 @@ export function makeList(box, on) {
       if (i < first || i >= last) { element.remove(); drawn.delete(i); }
     }
     for (let i = first; i < last; i += 1) {
-      if (drawn.has(i)) continue;
-      const element = option(items[i], elapsed);
-      element.style.transform = `translateY(${i * rowHeight()}px)`;
-      element.setAttribute("aria-posinset", i + 1);
-      element.setAttribute("aria-setsize", items.length);
-      element.setAttribute("aria-selected", items[i].row.id === selected);
-      sheet.append(element);
-      drawn.set(i, element);
+      if (!drawn.has(i)) {
+        drawn.set(i, el("div", { class: "row", role: "option" }));
+        drawn.get(i).style.transform = `translateY(${i * rowHeight()}px)`;
+        sheet.append(drawn.get(i));
+      }
+      fill(drawn.get(i), items[i], elapsed);
+      const attributes = { "aria-posinset": i + 1, "aria-setsize": items.length, "aria-selected": items[i].row.id === selected };
+      for (const [name, value] of Object.entries(attributes)) set(drawn.get(i), name, value);
     }
     const active = drawn.get(index());
-    if (active) box.setAttribute("aria-activedescendant", active.id);
+    if (active) set(box, "aria-activedescendant", active.id);
     else box.removeAttribute("aria-activedescendant");
   }
 
   function redraw() {
-    for (const element of drawn.values()) element.remove();
-    drawn.clear();
     sheet.style.height = `${items.length * rowHeight()}px`;
     draw();
   }
@@ -61,13 +60,12 @@ export function makeList(box, on) {
 
   function select(id) {
     selected = id;
-    for (const [i, element] of drawn) element.setAttribute("aria-selected", items[i].row.id === id);
     reveal();
     draw();
   }
 
   box.addEventListener("scroll", draw, { passive: true });
-  new ResizeObserver(() => { height = 0; redraw(); }).observe(box);
+  new ResizeObserver(() => { height = 0; for (const element of drawn.values()) element.remove(); drawn.clear(); redraw(); }).observe(box);
   box.addEventListener("click", (event) => {
     const element = event.target.closest("[role=option]");
     const place = [...drawn].find(([, one]) => one === element);
@@ -91,32 +89,41 @@ export function makeList(box, on) {
 }
 
 // One row. A screen reader hears it as one sentence, with words that the eye doesn't need.
-function option({ row, title }, elapsed) {
-  const state = outlook(row, elapsed);
-  return el("div", { class: "row", role: "option", id: `row-${row.id}` },
+function fill(element, { row, title, thresholds }, elapsed) {
+  const state = outlook(row, thresholds, elapsed);
+  const shown = JSON.stringify([row, title, state]);
+  if (shows.get(element) === shown) return;
+  shows.set(element, shown);
+  element.id = `row-${row.id}`;
+  element.replaceChildren(
     el("span", { class: "name" }, title),
     el("span", { class: "of" }, row.forecast),
     spark(row.spark),
     el("span", { class: "value" }, heard("now "), number(row.observed)),
-    el("span", { class: `outlook ${state.kind}` }, mark(state.kind), heard(state.kind === "crossing" ? "threshold " : ""), state.word),
-    el("span", { class: `trust ${row.trust}` }, mark(row.trust), heard("trust "), TRUST[row.trust].word));
+    el("span", { class: `outlook ${state.kind}` }, sign(state.kind), state.word),
+    el("span", { class: `trust ${row.trust}` }, sign(row.trust), el("span", { class: "what" }, "trust "), TRUST[row.trust].word));
 }
 
-// The most urgent thing to say of a row: odd now, or about to cross, or nothing.
-export function outlook(row, elapsed) {
+const shows = new WeakMap(); // element -> what it shows
+
+// The most urgent thing to say of a row: odd now, or about to cross, or nothing. `elapsed` seconds since it was made.
+export function outlook(row, thresholds, elapsed) {
   if (odd(row)) return { kind: "odd", word: "odd now" };
-  if (row.crossing) {
-    const { threshold, seconds } = row.crossing;
-    const left = seconds - elapsed;
-    return { kind: "crossing", word: seconds <= 0 ? `beyond ${number(threshold)}` : left > 0 ? `${number(threshold)} in ${span(left)}` : `${number(threshold)} about now` };
-  }
+  if (row.crossing) return { kind: "crossing", word: crossing(row, thresholds, elapsed) };
   return row.observed === null ? { kind: "absent", word: "no value now" } : { kind: "calm", word: row.score === null ? "" : "as expected" };
+}
+
+function crossing({ observed, crossing: { threshold, seconds } }, thresholds, elapsed) {
+  const falling = thresholds.find(({ value }) => value === threshold)?.direction === "down";
+  const there = `${falling ? "below" : "above"} ${number(threshold)}`;
+  if (seconds > elapsed) return `${there} in ${span(seconds - elapsed)}`;
+  return observed !== null && (falling ? observed <= threshold : observed >= threshold) ? `${there} now` : `${there} about now`;
 }
 
 const heard = (text) => (text ? el("span", { class: "unseen" }, text) : null);
 
 // A shape for each verdict, so that colour is never all there is; drawn by the style sheet.
-export const mark = (kind) => el("i", { class: `mark ${kind}`, "aria-hidden": "true" });
+export const sign = (kind) => el("i", { class: `mark ${kind}`, "aria-hidden": "true" });
 
 export function count(element, shown, all) {
   say(element, shown === all ? `${all} series` : `${shown} of ${all} series`);

@@ -13,6 +13,8 @@ import { named, second, span, zone } from "./words.js";
 
 const APART = 1000; // milliseconds between two fetches of the same, however many forecasts are made
 const TICK = 15000; // how often what depends on the clock alone is shown anew
+const WIDE = matchMedia("(min-width: 900px)"); // the list, and one series beside it
+const QUIET = 60; // seconds without news after which a stream that is called live is no longer relied on
 const OLD = 300; // seconds after which numbers that couldn't be renewed are called old: as /metrics drops them then
 
 const at = place.read();
@@ -33,10 +35,10 @@ async function fetchOverview() {
   try {
     const answer = await api.overview();
     [data, received, failure] = [answer, performance.now(), ""];
-    items = prepared(data.rows);
+    items = prepared(data);
     if (!fetching) tell();
   } catch (error) {
-    failure = error.name === "TimeoutError" ? "it doesn't answer" : error instanceof TypeError ? "it can't be reached" : error.message;
+    failure = error.message;
   }
   show();
 }
@@ -51,6 +53,7 @@ function show() {
   byId("empty").hidden = !none;
   if (none) byId("empty").replaceChildren(...nothing(data, Boolean(at.search || at.filter)));
   list.show(shown, elapsed());
+  if (!at.id && shown.length && WIDE.matches) { list.select(shown[0].row.id); choose(shown[0].row, false); }
   count(byId("found"), shown.length, items.length);
   const strange = items.filter(({ row }) => odd(row)).length;
   say(byId("totals"), items.length ? `${items.length} series · ${strange} odd now · ${items.filter(({ row }) => row.crossing?.seconds > 0).length} about to cross` : "");
@@ -67,7 +70,7 @@ function forecasts() {
     filter.value = names.includes(at.filter) ? at.filter : "";
     at.filter = filter.value;
   }
-  byId("states").replaceChildren(...(items.length ? troubles(data.forecasts) : []));
+  troubles(byId("states"), items.length ? data.forecasts : []);
 }
 
 // How old is what is shown? Nobody may take an old number for a new one.
@@ -77,8 +80,8 @@ function age() {
   document.body.classList.toggle("old", old);
   away.hidden = !failure && !old;
   if (away.hidden) return;
-  const since = data ? ` What you see is from ${second(api.now() - unseen())}, ${span(unseen())} ago${old ? ": too old to act on" : ""}.` : "";
-  say(away, failure ? `The forecaster is away: ${failure}. It is tried again by itself.${since}` : `Nothing new has come.${since}`);
+  say(byId("away-why"), failure ? `The forecaster is away: ${failure}. It is tried again by itself.` : "Nothing new has come.");
+  say(byId("away-since"), data ? ` What you see is from ${second(api.now() - unseen())}, ${span(unseen())} ago${old ? ": too old to act on" : ""}.` : "");
 }
 
 // -- one series ----------------------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ function choose(row, open) {
 // On a narrow screen the story takes the list's place; on a wide one the chart takes the keys.
 function read() {
   document.body.classList.add("in-story");
-  if (!matchMedia("(min-width: 900px)").matches) byId("story").focus();
+  if (!WIDE.matches) byId("story").focus();
 }
 
 function back() {
@@ -122,6 +125,8 @@ async function fetchStory() {
   } catch (error) {
     if (mine !== fetching || error.name === "AbortError") return;
     if (error.gone) { story = null; pane.gone(`This series has no fresh forecast: ${error.message}`); }
+    else if (story?.row.id === at.id) pane.stale(`What follows is from ${second(story.now)}, and can't be renewed: ${error.message}.`);
+    else pane.gone(`This series can't be shown: ${error.message}. It is tried again by itself.`);
   } finally {
     if (mine === fetching) { fetching = null; pane.ready(); }
   }
@@ -130,7 +135,7 @@ async function fetchStory() {
 const title = (row) => items.find((item) => item.row.id === row.id)?.title ?? named(row.labels);
 
 function tell() {
-  if (story) pane.show(story, title(story.row), { past: at.past, earlier: at.earlier, models: at.models ? at.models.split(",") : [] }, api.now(), alerts.of(story.row));
+  if (story?.row.id === at.id) pane.show(story, title(story.row), { past: at.past, earlier: at.earlier, models: at.models ? at.models.split(",") : [] }, api.now(), alerts.of(story.row));
 }
 
 // -- live ----------------------------------------------------------------------------------------------------------
@@ -151,7 +156,7 @@ follow({
       renewOverview();
       if (event.forecast === at.forecast) renewStory();
     } else if (event.kind === "anomaly") {
-      if (event.state === "begins") announce(`${named(event.labels)}, ${event.forecast}, is odd now`);
+      if (event.state === "begins") announce(`${title(event)}, ${event.forecast}, is odd now`);
       renewOverview();
       if (event.id === at.id) renewStory();
     } else if (event.kind === "alert") {
@@ -163,8 +168,8 @@ follow({
 
 setInterval(() => {
   if (document.hidden) return;
-  if (live === "live") { show(); return; }
-  renewOverview(); // also where no WebSocket gets through
+  if (live === "live" && unseen() < QUIET) { show(); return; }
+  renewOverview(); // also where no WebSocket gets through, and where one has fallen silent
   renewStory();
 }, TICK);
 

@@ -21,14 +21,15 @@ const ORDERS = {
 // Odd: outside of the band by its own account (0 as expected, 1 at the band's edge).
 export const odd = (row) => row.score !== null && row.score > 1;
 
-// [{row, title, text}] of an overview: what is searched and sorted by is made once.
-export function prepared(rows) {
+// [{row, title, thresholds, text}] of an overview: what is searched and sorted by is made once.
+export function prepared({ rows, forecasts }) {
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
   const same = shared(rows);
+  const thresholds = new Map(forecasts.map((one) => [one.name, one.thresholds]));
   const items = rows.map((row) => {
     const title = named(row.labels, same.get(row.forecast));
     const pairs = Object.entries(row.labels).map(([label, value]) => `${label}=${value}`).join(" ");
-    return { row, title, search: `${row.forecast} ${title} ${pairs}`.toLowerCase() };
+    return { row, title, thresholds: thresholds.get(row.forecast), search: `${row.forecast} ${title} ${pairs}`.toLowerCase() };
   });
   items.sort((a, b) => collator.compare(a.title, b.title) || collator.compare(a.row.forecast, b.row.forecast));
   items.forEach((item, place) => { item.text = place; });

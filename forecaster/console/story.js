@@ -2,12 +2,14 @@
 
 import { accuracy, demotions, table, weights } from "./details.js";
 import { makeChart, reading } from "./chart.js";
-import { el, say } from "./dom.js";
+import { el, renew, say } from "./dom.js";
 import { layers } from "./layers.js";
 import { outlook } from "./list.js";
 import { PASTS } from "./place.js";
 import { queries } from "./promql.js";
-import { number, seconds, selector, spaced, span, time } from "./words.js";
+import { moment, number, seconds, selector, spaced, time } from "./words.js";
+
+const DAY = 86400; // seconds
 
 // `on.change({past | earlier | models})`: a switch was used; `on.back()`: the reader wants the list; `on.told(text)`.
 export function makeStory(box, on) {
@@ -42,14 +44,13 @@ export function makeStory(box, on) {
   function show(story, title, wish, now, alerts) {
     const { row } = story;
     if (!parts.root.isConnected) box.replaceChildren(parts.root);
+    say(parts.stale, "");
     say(parts.title, title);
     say(parts.of, row.forecast);
     say(parts.labels, selector(row.labels));
     say(parts.summary, summary(story, now));
-    const state = outlook(row, 0);
-    parts.root.dataset.state = state.kind;
     switches(parts, story, wish, on);
-    content = { ...layers(story, wish, now), id: row.id, past: wish.past, thresholds: story.thresholds.map(threshold), alerts };
+    content = { ...layers(story, wish, now), id: row.id, past: wish.past, thresholds: story.thresholds, alerts };
     parts.canvas.setAttribute("aria-label", `Chart of ${title}, ${row.forecast}. ${summary(story, now)}`);
     chart.draw(content);
     if (!parts.canvas.hasAttribute("aria-valuenow") || last !== row.id) chart.step(0);
@@ -66,10 +67,15 @@ export function makeStory(box, on) {
 
   return {
     show,
+    // What is shown couldn't be renewed: why.
+    stale: (text) => say(parts.stale, text),
     repaint: () => chart.repaint(),
     focus: () => parts.canvas.focus(),
     waiting(row, title) {
-      if (row && last !== row.id && parts.root.isConnected) { say(parts.title, title); say(parts.of, row.forecast); }
+      if (last !== row.id) {
+        last = "";
+        box.replaceChildren(el("h2", {}, title), el("p", { class: "hint" }, "One moment …"));
+      }
       box.setAttribute("aria-busy", "true");
     },
     ready: () => box.removeAttribute("aria-busy"),
@@ -85,6 +91,7 @@ function skeleton(on) {
     back: el("button", { type: "button", class: "back quiet", onclick: on.back }, "← All forecasts"),
     title: el("h2"), of: el("span", { class: "of" }), labels: el("code", { class: "labels" }), summary: el("p", { class: "summary" }),
     controls: el("div", { class: "controls" }),
+    stale: el("p", { class: "stale", role: "status" }),
     reading: el("p", { class: "reading", "aria-hidden": "true" }),
     whole: el("button", { type: "button", class: "whole", hidden: true }, "Whole range"),
     canvas: el("div", { class: "chart", role: "slider", tabindex: 0, "aria-label": "Chart", "aria-valuenow": null, "aria-roledescription": "chart" }),
@@ -96,7 +103,7 @@ function skeleton(on) {
   parts.root = el("article", { class: "story" },
     parts.back,
     el("header", {}, el("div", { class: "heading" }, parts.title, parts.of), parts.labels, parts.summary),
-    parts.controls,
+    parts.controls, parts.stale,
     el("div", { class: "stage" }, parts.reading, parts.whole, parts.canvas),
     parts.legend,
     parts.table,
@@ -129,14 +136,8 @@ function radios(name, legend, choices, on) {
     el("label", {}, el("input", { type: "radio", name, value, onchange: () => on.change({ [name]: value }) }), el("span", {}, word))));
 }
 
-function renew(element, key, make) {
-  if (element.dataset.key === key) return;
-  element.dataset.key = key;
-  element.replaceChildren(...make());
-}
-
 // What a glance at the chart tells, in sentences.
-export function summary({ row, ahead }, now) {
+export function summary({ row, ahead, thresholds }, now) {
   const expected = row.expected["0.5"] ?? null;
   const sentences = [row.observed === null ? "There is no value now." : `Now ${number(row.observed)}${expected === null ? "" : `, expected ${number(expected)}`}.`];
   if (row.score !== null && row.score > 1) sentences.push("That is outside of what was expected.");
@@ -149,8 +150,11 @@ export function summary({ row, ahead }, now) {
     const band = ranks.length > 1 ? ` (${number(found[0])} to ${number(found.at(-1))})` : "";
     sentences.push(`In ${spaced(horizon)}: ${number(median ?? found[0])}${band}.`);
   }
-  if (row.crossing?.seconds <= 0) sentences.push(`It is beyond ${number(row.crossing.threshold)}.`);
-  else if (row.crossing) sentences.push(`Expected to cross ${number(row.crossing.threshold)} in ${span(row.crossing.seconds)}, at ${time(now + row.crossing.seconds)}.`);
+  if (row.crossing) {
+    const { seconds: left } = row.crossing;
+    const state = outlook({ ...row, score: null }, thresholds, 0).word;
+    sentences.push(left > 0 ? `Expected ${state}, at ${(left < DAY / 2 ? time : moment)(now + left)}.` : `It is ${state}.`);
+  }
   return sentences.join(" ");
 }
 
@@ -174,5 +178,3 @@ function edges(lines, kind) {
   const levels = lines.filter((line) => line.kind === `${kind}-edge`).map(({ key }) => Number(key.split(" ")[1]));
   return `${Math.min(...levels)} to ${Math.max(...levels)}`;
 }
-
-const threshold = (one) => (typeof one === "object" ? one : { value: one, direction: "above" });

@@ -55,7 +55,7 @@ export function zone() {
 
 // What tells a series apart, without what every series has; the whole set of labels is `selector`.
 export function named(labels, same = {}) {
-  const pairs = Object.entries(labels).filter(([name]) => !(name in same) && name !== "job" && name !== "__name__");
+  const pairs = Object.entries(labels).filter(([name]) => !Object.hasOwn(same, name) && name !== "__name__");
   const shown = pairs.length ? pairs : Object.entries(labels);
   return shown.map(([name, value]) => value || `${name}=""`).join(" · ") || "the only series";
 }

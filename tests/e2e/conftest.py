@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import threading
 import time
@@ -28,12 +29,14 @@ TOKEN = "a-token-of-the-end-to-end-test"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    numbers = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return numbers
+    """Ports that nobody uses now, below those that the system gives to connections by itself."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no ports are free")
 
 
 def until(found: Callable[[], Any], seconds: float, what: str) -> Any:

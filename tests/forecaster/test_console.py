@@ -129,7 +129,7 @@ def test_switches_change_what_the_chart_shows_and_the_address_leads_back_there(s
 
 def test_search_filter_and_order_choose_rows(seen: Watched) -> None:
     page = seen.open()
-    page.get_by_role("combobox", name="First").select_option("name")
+    page.get_by_role("combobox", name="Sort").select_option("name")
     assert titles(page)[1] == "app00"
     page.get_by_role("searchbox").fill("region=eu")
     expect(page.locator("#found")).to_have_text("1 of 14 series")
@@ -142,7 +142,7 @@ def test_search_filter_and_order_choose_rows(seen: Watched) -> None:
 
 def test_everything_can_be_done_with_the_keyboard(seen: Watched) -> None:
     page = seen.open()
-    page.get_by_role("combobox", name="First").select_option("name")
+    page.get_by_role("combobox", name="Sort").select_option("name")
     page.keyboard.press("/")
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("app0")
@@ -327,7 +327,7 @@ def test_a_thousand_series_are_as_many_elements_as_are_seen(
                 "first_view_ms", page.evaluate("performance.getEntriesByName('cloudpulse-rows')[0].startTime")
             )
             assert 10 < page.locator(".row").count() < 40
-            page.get_by_role("combobox", name="First").select_option("name")
+            page.get_by_role("combobox", name="Sort").select_option("name")
             page.get_by_role("listbox").press("End")
             expect(page.locator(".story h2")).to_have_text("app0999 · zone5")
             last = page.locator('[aria-selected="true"]')
