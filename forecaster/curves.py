@@ -78,7 +78,7 @@ class Curves:
     def listed(self, matchers: Sequence[Matcher]) -> Iterator[Labels]:
         """The labels of each path that fulfils every matcher, whenever its samples are."""
         for found in self._found(matchers):
-            unseen: NDArray[np.bool_] = np.isnan(found.issue.forecast.values[:, :, found.level]).all(1)
+            unseen: NDArray[np.bool_] = np.asarray(np.isnan(found.issue.forecast.values[:, :, found.level]).all(1))
             yield from found.labels(found.rows[~unseen[found.rows]])
 
     def index_of(self, issue: Issue) -> LabelIndex:

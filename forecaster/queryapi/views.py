@@ -12,7 +12,7 @@ import cramjam
 import msgspec
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from cloudpulse import __version__, logs, names
 from cloudpulse.build import REVISION_VARIABLE
@@ -176,8 +176,13 @@ def _refusing(view: Callable[..., Response]) -> Callable[..., Response]:
 
 def _form() -> MultiDict[str, str]:
     """Parameters of the address and of a posted form, the form's first, as in Go."""
-    if (request.content_length or 0) > MOST_BYTES:
-        raise BadQuery(f"cloudpulse: a form of {request.content_length} bytes; {MOST_BYTES} are the most here")
+    request.max_content_length = MOST_BYTES
+    try:
+        cut = len(request.get_data()) >= MOST_BYTES  # of a chunked body no more is read
+    except RequestEntityTooLarge:
+        cut = True
+    if cut:
+        raise BadQuery(f"cloudpulse: the form is too large: {MOST_BYTES:,} bytes are the most here")
     return MultiDict([*request.form.items(multi=True), *request.args.items(multi=True)])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_api_client import PrometheusConnect
@@ -342,10 +343,16 @@ def test_answers_are_packed_for_who_accepts_it(site: Site) -> None:
     assert "Content-Encoding" not in plain.headers
 
 
-def test_a_form_that_is_too_large_is_refused(site: Site) -> None:
-    answer = site.client.post("/api/v1/query", data={"query": "1" * 1_100_000})
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_form_that_is_too_large_is_refused(url: str, chunked: bool) -> None:
+    """Whether it says its length or not."""
+    form = b"query=" + b"1" * 2_000_000
+    body = iter([form[:1_000_000], form[1_000_000:]]) if chunked else form
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = requests.post(f"{url}/api/v1/query", data=body, headers=headers, timeout=20)
     assert answer.status_code == 400
-    assert json.loads(answer.data)["errorType"] == "bad_data"
+    assert answer.json()["errorType"] == "bad_data"
+    assert "too large" in answer.json()["error"]
 
 
 def test_a_fault_of_ours_is_internal_and_tells_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,6 +267,23 @@ def test_a_long_answer_holds_its_place_until_it_is_sent_or_given_up(
             assert answer.status_code == 200
 
 
+def test_large_answers_go_one_at_a_time_and_small_ones_beside_them(
+    reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "AT_ONCE", 1000)
+    monkeypatch.setattr(remoteread, "_AT_ONCE", 100)
+    monkeypatch.setattr(remoteread, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(remoteread, "LARGE", 1000)
+    small = (FIRST, LAST, CURVE, (EQ, "app", "a1"))
+    with reads.ask(ALL) as large:
+        assert large.status_code == 200
+        assert reads.ask(ALL).status_code == 503
+        with reads.ask(small) as answer:
+            assert answer.status_code == 200
+    with reads.ask(ALL) as large:
+        assert large.status_code == 200
+
+
 def test_too_many_samples_are_refused(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remoteread, "MOST_SAMPLES", 1000)
     answer = reads.ask(ALL)
