@@ -46,6 +46,7 @@ def lines(count: int, now: int) -> Iterator[str]:
     # Recorded by rules, which don't run here.
     yield from samples('cloudpulse:forecast_age:seconds{forecast="load"}', 30.0, now)
     yield from samples('cloudpulse:forecast_anomalous:ratio{forecast="load"}', 0.2, now)
+    yield from samples('cloudpulse:forecast_distrusted:ratio{forecast="load",horizon="1h"}', 0.1, now)
     yield "# EOF\n"
 
 

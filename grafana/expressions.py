@@ -53,7 +53,7 @@ def expressions(board: Mapping[str, Any]) -> Iterator[Expression]:
         yield Expression(uid, str(marks["name"]), marks["expr"])
 
 
-def panels(board: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every panel but the rows' headers, those within collapsed rows included."""
     for panel in board["panels"]:
         if panel["type"] == "row":

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cloudpulse import logs
+from cloudpulse import logs, share
 from cloudpulse.local import demo, layout, ports, programs
 from cloudpulse.local.outlook import Outlook
 from cloudpulse.local.stack import Part, Stack
@@ -58,6 +58,7 @@ def command(with_demo: bool, data_dir: Path, config_path: Path | None, port_opti
             console.print(f"  {part.name} is up")
         console.print(_addresses(parts))
         console.print(f"Console: http://localhost:{taken['forecaster']}/console", highlight=False)
+        console.print(f"Grafana dashboards, to import: {share.path('grafana', 'dashboards')}", highlight=False)
         outlook = Outlook(f"http://localhost:{taken['forecaster']}", console)
         console.print(f"Logs: {data_dir / 'logs'}. Ctrl-C stops everything. Forecasts come next.")
         while not stop.wait(1.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,10 @@ def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Pa
     bridge["alertmanager"].pop("urls", None)
     tree["scaler"]["keda"] = {**(tree["scaler"].get("keda") or {}), "listen": f"127.0.0.1:{taken['keda']}"}
     data_dir.mkdir(parents=True, exist_ok=True)
-    (data_dir / "cloudpulse.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    copy = data_dir / "cloudpulse.yaml"
+    copy.touch(mode=0o600)
+    copy.chmod(0o600)  # before anything is in it: the user's own may hold secrets, and be for nobody else to read
+    copy.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     for name in ("prometheus.yml", "alertmanager.yml"):
         (data_dir / name).write_text(_ported(name, taken), encoding="utf-8")
 
@@ -90,8 +94,9 @@ def _part(name: str, argv: list[str], scheme: str, taken: Mapping[str, int], rea
 def _ported(name: str, taken: Mapping[str, int]) -> str:
     """A file of `prometheus/`, with this stack's ports and the rules where they are."""
     text = share.path("prometheus", name).read_text(encoding="utf-8")
-    for part, port in taken.items():
-        text = text.replace(f"localhost:{ports.DEFAULTS[part]}", f"localhost:{port}")
+    moved = {ports.DEFAULTS[part]: port for part, port in taken.items()}
+    # All at once: one part may have been given the default of another.
+    text = re.sub(r"\blocalhost:(\d+)", lambda found: f"localhost:{moved.get(int(found[1]), found[1])}", text)
     return text.replace("rules/*.yml", str(share.path("prometheus", "rules", "*.yml")))
 
 

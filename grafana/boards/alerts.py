@@ -74,7 +74,7 @@ STATE = [
 ]
 FIRING = table(
     "Which alerts fire now",
-    "As Prometheus sees it, whether or not anybody was told; with the highest value of each name.",
+    "As Prometheus sees it, whether or not anybody was told: how many of each, and since when the first holds.",
     Query('count by (alertname, severity) (ALERTS{alertstate="firing"})'),
     Query(
         'time() - min by (alertname, severity) (ALERTS_FOR_STATE and ignoring (alertstate) ALERTS{alertstate="firing"})'

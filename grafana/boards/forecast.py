@@ -84,7 +84,8 @@ NOW = Row(
         ),
         stat(
             "Predicted",
-            "How long ago the future below was predicted. It disappears after 5 minutes.",
+            "How long ago the future below was predicted. It disappears after 5 minutes; with a step "
+            "of over 2 minutes, after 2.5 steps.",
             "s",
             Query(f"time() - {one(names.FORECAST_TIMESTAMP)}"),
             steps=((None, "green"), (120, "yellow"), (300, "red")),

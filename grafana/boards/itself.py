@@ -45,7 +45,7 @@ STATE = [
     ),
     stat(
         "Oldest forecast",
-        "Time since the forecast that waits longest was renewed: after 5 minutes it disappears.",
+        "Time since the forecast that waits longest was renewed: after 5 minutes, or 2.5 steps, it disappears.",
         "s",
         Query("max(time() - max by (forecast) (cloudpulse_forecast_timestamp_seconds))"),
         steps=((None, "green"), (120, "orange"), (300, "red")),

@@ -16,7 +16,8 @@ SOON: Steps = ((None, "red"), (14400, "orange"), (86400, "transparent"))
 EXPECTED = Look(dashed=True, width=1)
 AT_MOST = Look(dashed=True, width=0.5)
 
-CPU_USED = f'1 - avg by (instance) (rate(cloudpulse_node_cpu_seconds_total{{mode="idle", {CHOSEN}}}{RATE}))'
+CPU_USED = f"""1 - sum by (instance) (rate(cloudpulse_node_cpu_seconds_total{{mode="idle", {CHOSEN}}}{RATE}))
+  / sum by (instance) (rate(cloudpulse_node_cpu_seconds_total{{{CHOSEN}}}{RATE}))"""
 LOAD = f"""max by (instance) (cloudpulse_node_load1{{{CHOSEN}}})
   / max by (instance) (cloudpulse_node_cpu_count{{kind="logical", {CHOSEN}}})"""
 MEMORY_USED = f"""1 - max by (instance) (cloudpulse_node_memory_available_bytes{{{CHOSEN}}})
@@ -28,7 +29,7 @@ FILESYSTEM_USED = f"1 - {AVAILABLE} / {OF_FILESYSTEM} (cloudpulse_node_filesyste
 INODES_USED = f"""1 - {OF_FILESYSTEM} (cloudpulse_node_filesystem_files_free{{{CHOSEN}}})
   / {OF_FILESYSTEM} (cloudpulse_node_filesystem_files{{{CHOSEN}}} > 0)"""
 FULL_IN = """min by (instance, mountpoint) (
-  cloudpulse_forecast_time_to_threshold_seconds{forecast="node_filesystem", level="0.5", instance=~"$instance"}
+  cloudpulse_forecast_time_to_threshold_seconds{forecast="node_filesystem", level="0.5", instance=~"$instance"} < +Inf
 )"""
 AT_THIS_PACE = f"""min by (instance, mountpoint) (
   cloudpulse_node_filesystem_available_bytes{{{CHOSEN}}}

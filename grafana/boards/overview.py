@@ -47,7 +47,7 @@ STATE = Row(
         ),
         stat(
             "Forecasts fresh",
-            "Forecasts predicted within the last 5 minutes; older ones are not shown as if they were new.",
+            "Forecasts predicted within the last 5 minutes, or 2.5 steps; older ones are not shown as if new.",
             "none",
             Query(f"count(count by (forecast) ({names.FORECAST_SERIES.name}))"),
             width=3,

@@ -43,6 +43,7 @@ FORECASTS: dict[str, dict[str, Any]] = {
     "node_filesystem": {
         "query": f"1 - {BY_MOUNT.format('available', '')} / {BY_MOUNT.format('size', ' > 0')}",
         "history": "1h",
+        "thresholds": [0.000001],  # crossed by whatever disk there is
     },
 }
 

@@ -162,6 +162,7 @@ def test_a_number_that_stands_alone_is_of_now_also_where_the_range_ends_in_the_f
     for panel in panels(board):
         if panel["type"] in ("stat", "table", "gauge", "bargauge"):
             assert ("timeFrom" in panel) == ahead, panel["title"]
+            assert panel.get("hideTimeOverride", False) == ahead, "there is no room for it beside a small panel's title"
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)

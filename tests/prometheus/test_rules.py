@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 RULE_FILES = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
 TEST_FILES = sorted(Path(__file__).parent.glob("*_test.yml"))
 RUNBOOKS = ROOT / "docs" / "runbooks"
-RUNBOOK_BASE = "http://localhost:9090/user/runbooks/"
-"""Where the Prometheus of `cloudpulse up` shows them; docs/runbooks/README.md says how to change it."""
+RUNBOOK_BASE = "{{ $externalURL }}/user/runbooks/"
+"""Where a Prometheus with `--web.user-assets=docs` shows them, at whatever address it has; promtool has none."""
 EXAMPLE = ROOT / "examples" / "cloudpulse.yaml"
 RECORDED = {
     name: f"cloudpulse:{name}_usage:ratio" for name in ("node_cpu", "node_memory", "node_filesystem", "node_inodes")
@@ -157,6 +157,17 @@ def test_an_alert_has_a_runbook_that_is_about_it(alert: dict[str, Any]) -> None:
     for part in ("Means", "Impact", "Look", "Do", "When it is wrong"):
         assert f"**{part}.**" in page
     assert page.count("```promql\n") >= 1
+
+
+def test_what_may_be_is_kept_quiet_while_it_is_so() -> None:
+    """The pairs are those of the table in docs/runbooks/README.md."""
+    table = re.findall(r"^\| (\w+Ahead) \| (\S+) \| (\w+) \|$", (RUNBOOKS / "README.md").read_text(), re.MULTILINE)
+    assert len(table) == 5
+    inhibiting = yaml.safe_load((ROOT / "prometheus" / "alertmanager.yml").read_text())["inhibit_rules"]
+    for ahead, without_forecaster, so in table:
+        (rule,) = [rule for rule in inhibiting if rule["source_matchers"] == [f'alertname="{so}"']]
+        quiet = set(re.findall(r"[A-Z]\w+", rule["target_matchers"][0]))
+        assert quiet == {ahead, without_forecaster} - {"-"}
 
 
 def test_every_runbook_is_of_an_alert_and_names_alerts_that_exist() -> None:
