@@ -59,13 +59,9 @@ def wish(query: str) -> Wish:
         asked = given(query, ("after", "last", "kinds", "receiver"))
         if "after" in asked and "last" in asked:
             raise ValueError("after and last can't both be given")
-        kinds, receivers = some_of(asked, "kinds", KINDS), frozenset(asked.get("receiver", "").split(","))
-        return Wish(
-            _number(asked, "after", 2**63 - 2),
-            _number(asked, "last", MOST_BACK),
-            kinds,
-            receivers if "receiver" in asked else frozenset(),
-        )
+        kinds = some_of(asked, "kinds", KINDS)
+        receivers = frozenset(asked["receiver"].split(",")) if "receiver" in asked else frozenset()
+        return Wish(_number(asked, "after", 2**63 - 2), _number(asked, "last", MOST_BACK), kinds, receivers)
     except ValueError as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
 

@@ -15,6 +15,7 @@ import pytest
 import requests
 import trustme
 from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
 
 from alert_bridge.testing import BridgeProcess, eventually, free_port, webhook_body
 from cloudpulse import options
@@ -176,6 +177,40 @@ def test_a_server_that_is_no_bridge_is_a_fact_and_no_error(status: str, body: by
     with serving(answer) as url, relaying(url) as (made, told):
         eventually(lambda: made.state == f"not connected: {state}")
     assert not told
+
+
+HELLO = '{"id": 1, "kind": "hello"}'
+
+
+@pytest.mark.parametrize(
+    ("messages", "state"),
+    [
+        ([], "not connected: it has said nothing yet"),
+        ([HELLO], "connected"),
+        (["hello"], "not connected: it is no alert bridge: check forecaster.alert_bridge.url"),
+        ([b"\xff"], "not connected: it is no alert bridge: check forecaster.alert_bridge.url"),
+        ([HELLO, "x" * 2**20 + "x"], "not connected: given up, 1009 (message too big)"),
+    ],
+)
+def test_what_a_bridge_says_or_does_not_say_is_told_in_health(messages: list[str | bytes], state: str) -> None:
+    over = threading.Event()
+
+    def speak(client: ServerConnection) -> None:
+        for message in messages:
+            client.send(message)
+        over.wait(30)
+
+    with serve(speak, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            with relaying(f"http://127.0.0.1:{server.socket.getsockname()[1]}") as (made, told):
+                eventually(lambda: (made.state or "").startswith(state))
+                assert not told
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join(10)
 
 
 def test_a_bridge_that_is_absent_is_told_in_health_and_logged_once(tmp_path: Path) -> None:
