@@ -30,22 +30,22 @@ class _Board:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.ended: StreamEnded | None = None
-        self.asked = 0
+        self.feeds: list[_Feed] = []
 
     def feed(self, _: Environ) -> _Feed:
-        return _Feed(self)
+        self.feeds.append(_Feed(self))
+        return self.feeds[-1]
 
 
 class _Feed:
     def __init__(self, board: _Board) -> None:
         self._board = board
-        self._read = 0
+        self.given = 0
 
     def pull(self) -> str | None:
-        self._board.asked += 1
-        if self._read < len(self._board.messages):
-            self._read += 1
-            return self._board.messages[self._read - 1]
+        if self.given < len(self._board.messages):
+            self.given += 1
+            return self._board.messages[self.given - 1]
         if self._board.ended is not None:
             raise self._board.ended
         return None
@@ -155,14 +155,13 @@ def test_a_client_that_stops_reading_is_dropped_and_holds_up_nobody() -> None:
 
 
 def test_what_waits_for_a_slow_client_stays_with_its_feed() -> None:
-    with _running() as running, running.bare() as slow:
+    with _running() as running, running.bare() as slow, running.connect() as reader:
         message = "x" * 100_000
         running.say(*[message] * 100)
-        before = -1
-        while running.board.asked != before:  # until nothing more goes
-            before = running.board.asked
-            time.sleep(0.5)
-        assert running.board.asked < 100
+        for _ in range(100):
+            assert reader.recv(30) == message
+        assert running.board.feeds[0].given < 100
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)  # slow no more
         got = 0
         while got < 100 * (len(message) + 10):  # a header of 2 bytes, 8 of the length
             got += len(slow.recv(2**20))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -213,7 +212,23 @@ def test_what_a_bridge_says_or_does_not_say_is_told_in_health(messages: list[str
             thread.join(10)
 
 
-def test_a_bridge_that_is_absent_is_told_in_health_and_logged_once(tmp_path: Path) -> None:
+def test_a_bridge_that_stays_away_is_tried_again_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_PAUSE_SECONDS", 0.01)
+    asked: list[str] = []
+
+    def away(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        asked.append(environ["QUERY_STRING"])
+        start_response("502 Bad Gateway", [("Content-Length", "0")])
+        return []
+
+    with serving(away) as url, relaying(url):
+        eventually(lambda: len(asked) >= 3)
+    assert capsys.readouterr().out.count("alerts not relayed") == 1
+
+
+def test_a_bridge_that_is_absent_is_told_in_health_and_heard_when_it_comes(tmp_path: Path) -> None:
     port = free_port()
     with serving(query_api(Playing().source)) as prometheus:
         lines = f"  alert_bridge: {{url: 'http://127.0.0.1:{port}'}}\n"
@@ -224,8 +239,6 @@ def test_a_bridge_that_is_absent_is_told_in_health_and_logged_once(tmp_path: Pat
                 hear(client, "hello")
                 wanted = "not connected: Connection refused"
                 eventually(lambda: forecaster.get("/health")["alert bridge"] == wanted)
-                time.sleep(2.5)  # it is tried again
-                assert forecaster.log.count("alerts not relayed") == 1
                 eventually(lambda: forecaster.get("/health")["ready"])
                 # It comes: the newest alerts first, then what happens.
                 bridge = BridgeProcess(tmp_path / "bridge", "", "--web.listen-address", f"127.0.0.1:{port}")
