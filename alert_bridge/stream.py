@@ -6,11 +6,10 @@ with the newest events, which are kept in memory for all.
 
 from __future__ import annotations
 
-import bisect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -21,6 +20,7 @@ from alert_bridge.announcement import Announcement, announcements, moment
 from alert_bridge.database import Database
 from alert_bridge.events import KINDS
 from cloudpulse import logs
+from cloudpulse.backlog import TRY_AGAIN_LATER, Backlog
 from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
 from cloudpulse.streaming import Feed, StreamEnded
@@ -36,8 +36,6 @@ PAGE_BYTES = 2**20
 KEPT = 10_000
 KEPT_BYTES = 2**25
 """Events in memory; a client that falls behind by more is disconnected, since what it shows is no longer now."""
-TRY_AGAIN_LATER = 1013
-"""A close code of IANA's registry: come back with the last id."""
 
 log = logs.get(__name__)
 
@@ -74,7 +72,7 @@ class Stream:
         self._listening = listening
         self._tell = wake
         self._following = False
-        self._recent = Recent()
+        self._recent: Backlog[Announcement] = Backlog(KEPT, KEPT_BYTES)
         self._asked: deque[AlertFeed] = deque()
         self._stopping = False
         self._news = threading.Event()
@@ -173,7 +171,7 @@ class Stream:
 class AlertFeed:
     """What one client is sent; a Feed. The reader gives, the streaming thread pulls."""
 
-    def __init__(self, wish: Wish, recent: Recent, ask: Callable[[AlertFeed], None]) -> None:
+    def __init__(self, wish: Wish, recent: Backlog[Announcement], ask: Callable[[AlertFeed], None]) -> None:
         self.wish = wish
         self.cursor: int | None = None
         self._recent = recent
@@ -197,7 +195,7 @@ class AlertFeed:
         try:
             if self.cursor is None:
                 raise LookupError
-            found, self.cursor = self._recent.next(self.cursor, self.wish)
+            found, self.cursor = self._recent.next(self.cursor, self.wish.takes)
         except LookupError:
             if self._live:
                 raise StreamEnded(f"too slow: come back with after={self.cursor}", TRY_AGAIN_LATER) from None
@@ -206,53 +204,3 @@ class AlertFeed:
             return None
         self._live = True
         return None if found is None else found.text
-
-
-class Recent:
-    """The newest announcements, for all feeds; used by several threads."""
-
-    def __init__(self) -> None:
-        self.upto = 0
-        self._since = 0
-        self._kept: list[Announcement] = []
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def begin(self, upto: int) -> None:
-        """Start anew after this id."""
-        with self._lock:
-            self.upto = self._since = upto
-            self._kept, self._bytes = [], 0
-
-    def add(self, found: Sequence[Announcement], upto: int) -> None:
-        """Keep what was found up to this id, and let the oldest go."""
-        with self._lock:
-            self._kept += found
-            self._bytes += sum(len(one.text) for one in found)
-            self.upto = upto
-            surplus = 0
-            while len(self._kept) - surplus > KEPT or (self._bytes > KEPT_BYTES and surplus < len(self._kept)):
-                self._bytes -= len(self._kept[surplus].text)
-                surplus += 1
-            if surplus:
-                self._since = self._kept[surplus - 1].id
-                del self._kept[:surplus]
-
-    def next(self, after: int, wish: Wish) -> tuple[Announcement | None, int]:
-        """The next announcement that is wished for, and up to which id all were seen.
-
-        Raises LookupError when some after that id are no longer kept.
-        """
-        with self._lock:
-            if after < self._since:
-                raise LookupError
-            place = bisect.bisect_right(self._kept, after, key=_id)
-            for number in range(place, len(self._kept)):
-                one = self._kept[number]
-                if wish.takes(one):
-                    return one, one.id
-            return None, max(after, self.upto)
-
-
-def _id(one: Announcement) -> int:
-    return one.id

@@ -160,6 +160,14 @@ class Face:
         )
 
 
+def takes_get(path: str, start_response: StartResponse) -> list[bytes]:
+    """The answer to another method than GET and HEAD. It closes: nobody waits for a body that nobody reads."""
+    status, kind, body = _text("405 Method Not Allowed", f"{path} takes GET\n")
+    headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Allow", "GET, HEAD")]
+    start_response(status, [*headers, *GUARDS, ("Connection", "close")])
+    return [body]
+
+
 def _text(status: str, text: str) -> tuple[str, str, bytes]:
     return status, "text/plain; charset=utf-8", text.encode()
 

@@ -282,11 +282,14 @@ class _Stream:
             self._collect(now)
 
     def check(self, now: float) -> None:
-        """Begin to say good-bye to a client who may not listen any more."""
+        """Begin to say good-bye to a client who may not listen any more, or of whom that can't be told."""
         try:
             self._still()
         except StreamEnded as ended:
             self.end(ended.code, str(ended), now)
+        except Exception:  # a bug with one client must not end the others
+            log.exception("stream broke")
+            self.end(CloseCode.INTERNAL_ERROR, "who listens can't be told", now)
 
     def look(self, now: float, patience: Patience) -> None:
         """See whether the client is still there and takes what it is sent."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from http import HTTPStatus
+from urllib.parse import parse_qsl
 
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode
@@ -86,6 +87,25 @@ class WebSocket:
         for origin in headers.get_all("Origin"):
             if origin.lower() not in self._origins and not origins.same(origin, environ.get("HTTP_HOST", "")):
                 raise Refused(HTTPStatus.FORBIDDEN, "pages of another origin may not read this stream")
+
+
+def given(query: str, names: Sequence[str]) -> dict[str, str]:
+    """The parameters in the query of a request for a stream. Raises ValueError for others than `names`."""
+    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=10)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("expected each parameter once")
+    if unknown := found.keys() - set(names):
+        raise ValueError(f"unknown parameter {min(unknown)[:50]!r}, expected {', '.join(names[:-1])} or {names[-1]}")
+    return found
+
+
+def some_of(parameters: Mapping[str, str], name: str, possible: Collection[str]) -> frozenset[str]:
+    """What a parameter, `a,b`, has of what is possible; all where it isn't given. Raises ValueError for others."""
+    chosen = frozenset(parameters[name].split(",")) if name in parameters else frozenset(possible)
+    if unknown := chosen.difference(possible):
+        raise ValueError(f"{name}: expected some of {', '.join(possible)}, got {min(unknown)[:50]!r}")
+    return chosen
 
 
 def _sent(environ: Environ) -> Environ:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
-from urllib.parse import parse_qsl
 
-from cloudpulse.serving import GUARDS, Environ, StartResponse, WsgiApp
+from cloudpulse.serving import Environ, StartResponse, WsgiApp, takes_get
 from cloudpulse.streaming import Feed
-from cloudpulse.websocket import Refused
+from cloudpulse.websocket import Refused, given, some_of
 from forecaster.stream import KINDS, Stream, Wish
 
 PATH = "/api/v1/stream"
@@ -24,13 +23,9 @@ class Live:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO") != PATH:
             return self._otherwise(environ, start_response)
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return self._socket(environ, start_response)
-        body = f"{PATH} takes GET\n".encode()
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-        # Closed: nobody waits for a body that nobody reads.
-        start_response("405 Method Not Allowed", [*headers, ("Allow", "GET, HEAD"), *GUARDS, ("Connection", "close")])
-        return [body]
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return takes_get(PATH, start_response)
+        return self._socket(environ, start_response)
 
 
 def opener(stream: Stream, forecasts: Callable[[], Collection[str]]) -> Callable[[Environ], Feed]:
@@ -48,19 +43,11 @@ def opener(stream: Stream, forecasts: Callable[[], Collection[str]]) -> Callable
 def wish(query: str, forecasts: Collection[str]) -> Wish:
     """`kinds=forecast,anomaly&forecast=a,b`; raises Refused."""
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=10)
-        given = dict(pairs)
-        if len(given) < len(pairs):
-            raise ValueError("expected each parameter once")
-        if unknown := given.keys() - {"kinds", "forecast"}:
-            raise ValueError(f"unknown parameter {min(unknown)[:50]!r}, expected kinds or forecast")
-        kinds = frozenset(given["kinds"].split(",")) if "kinds" in given else frozenset(KINDS)
-        if strange := kinds.difference(KINDS):
-            raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {min(strange)[:50]!r}")
-        names = frozenset(given["forecast"].split(",")) if "forecast" in given else frozenset()
+        asked = given(query, ("kinds", "forecast"))
+        names = frozenset(asked["forecast"].split(",")) if "forecast" in asked else frozenset()
         if strange := names.difference(forecasts):
             raise ValueError(f"forecast: none is named {min(strange)[:50]!r}, expected some of {_listed(forecasts)}")
-        return Wish(kinds, names)
+        return Wish(some_of(asked, "kinds", KINDS), names)
     except ValueError as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
 

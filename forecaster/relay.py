@@ -106,6 +106,7 @@ class Relay:
     def _listen(self, settings: AlertBridge) -> None:
         """Until nobody else does, or the settings change. Raises whatever ends the connection before."""
         with _connected(settings, self._after) as client:
+            self._state = "not connected: it has said nothing yet"
             silent = 0.0
             while not self._stopping and settings is self._settings:
                 silent = 0.0 if self._wanted() else silent + LOOK_SECONDS
@@ -191,7 +192,8 @@ def _reason(error: Exception) -> str:
         hint = {401: ": set forecaster.alert_bridge.api_key_file", 403: ": its key may not read"}.get(status, "")
         return f"it answered {status}{hint}"
     if isinstance(error, ConnectionClosed):
-        return "it closed the connection"
+        ours = error.sent is not None and not error.rcvd_then_sent
+        return f"given up, {error.sent}" if ours else "it closed the connection"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error.strerror}"
     if isinstance(error, TimeoutError):

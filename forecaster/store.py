@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudpulse import logs
 from cloudpulse.clock import Clock
 from forecaster.accuracy import Scores
 from forecaster.background import Background
@@ -20,6 +21,8 @@ MAX_AGE_SECONDS = 300.0
 """A forecast older than this is absent: it would be an old number passed off as new."""
 AHEAD_SECONDS = 5.0
 """An issue from further in the future is absent: the clock was set back, and its age isn't known."""
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class ForecastStore:
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` at every change from now on, in the thread that makes it; it must neither wait nor raise."""
+        """Call `listener` at every change from now on, in the thread that makes it; it must not wait."""
         self._listeners.append(listener)
 
     def put(self, issue: Issue) -> None:
@@ -108,7 +111,10 @@ class ForecastStore:
 
     def _tell(self, name: str, issue: Issue | None, *, anew: bool) -> None:
         for listener in self._listeners:
-            listener(name, issue, anew)
+            try:
+                listener(name, issue, anew)
+            except Exception:  # a bug of who listens must not end the round that tells
+                log.exception("change not told", forecast=name)
 
 
 def max_age(target: Target) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
+from cloudpulse.promql import Labels
 from forecaster.earlier import POINTS, Earlier, Remembered, selector
 from forecaster.forecast import Forecast
 from forecaster.overview import Overview
@@ -43,7 +44,7 @@ class Stories:
         return None if row is None else _encode(self._story(issue, table, row, past_seconds))
 
     def _story(self, issue: Issue, table: Table, row: int, past_seconds: float) -> dict[str, Any]:
-        labels, target = issue.forecast.labels[row], issue.target
+        labels, target = _exact(issue, row), issue.target
         last = issue.forecast.start - issue.forecast.step
         stride, length = _grid(issue, past_seconds)
         step = stride * issue.forecast.step
@@ -107,6 +108,12 @@ class Stories:
             while len(self._medians) > KEPT:
                 self._medians.popitem(last=False)
             return kept[1]
+
+
+def _exact(issue: Issue, row: int) -> Labels:
+    """A series' labels, and empty those that only others have: a PromQL selector without them would take these, too."""
+    every = sorted({name for labels in issue.forecast.labels for name in labels})
+    return dict.fromkeys(every, "") | issue.forecast.labels[row]
 
 
 def _grid(issue: Issue, seconds: float) -> tuple[int, int]:

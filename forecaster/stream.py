@@ -5,17 +5,16 @@ Of forecasts only the newest counts: a slow client misses older ones. Anomalies 
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from cloudpulse import __version__, logs
+from cloudpulse import __version__
+from cloudpulse.backlog import TRY_AGAIN_LATER, Backlog
 from cloudpulse.clock import Clock
 from cloudpulse.streaming import StreamEnded
 from forecaster.episodes import Episodes, Turn
@@ -24,13 +23,11 @@ from forecaster.table import series_id
 
 KINDS = ("forecast", "anomaly", "alert")
 KEPT = 10_000
+KEPT_BYTES = 2**25
 """Anomalies and alerts in memory; a client that falls behind by more is disconnected: what it shows is not so now."""
 LAST_ALERTS = 50
 """Told to a client when it comes, the newest of those that were heard."""
-TRY_AGAIN_LATER = 1013
-"""A close code of IANA's registry."""
 
-log = logs.get(__name__)
 _encode = msgspec.json.Encoder().encode  # NaN becomes null
 
 
@@ -49,9 +46,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Event:
-    """One message. Numbers rise, across all kinds."""
+    """One message. Ids rise, across all kinds."""
 
-    number: int
+    id: int
     kind: str
     forecast: str | None  # None: of no single one
     text: str
@@ -65,49 +62,13 @@ class Stream:
         self._wake = wake
         self._episodes = Episodes()
         self._lock = threading.Lock()
-        self._number = 0
+        self._upto = 0  # the newest id
         self._newest: dict[str, Event] = {}  # of each forecast
-        self._kept: deque[Event] = deque()
+        self._kept: Backlog[Event] = Backlog(KEPT, KEPT_BYTES)  # anomalies and alerts
         self._alerts: deque[Event] = deque(maxlen=LAST_ALERTS)
-        self._forgotten = 0  # up to which number anomalies and alerts may be gone
 
     def changed(self, name: str, issue: Issue | None, anew: bool) -> None:
-        """The store has an issue: one made `anew`, or the same that still holds; None when the forecast is no more.
-
-        A bug in here must not end a round, which calls it.
-        """
-        try:
-            self._changed(name, issue, anew)
-        except Exception:
-            log.exception("change not told", forecast=name)
-        self._wake()
-
-    def alert(self, told: bytes) -> None:
-        """Something that the alert bridge's stream has told, JSON."""
-        text = _encode({"kind": "alert", "at": self._clock(), "alert": msgspec.Raw(told)}).decode()
-        with self._lock:
-            self._alerts.append(self._keep("alert", None, text))
-        self._wake()
-
-    def feed(self, wish: Wish) -> EventFeed:
-        """For a new client: what there is from now on, after a hello and the newest alerts."""
-        hello = _encode({"kind": "hello", "now": self._clock(), "version": __version__}).decode()
-        with self._lock:
-            alerts = [event.text for event in self._alerts] if "alert" in wish.kinds else []
-            return EventFeed(self, wish, [hello, *alerts], self._number)
-
-    def next(self, after: int, wish: Wish) -> Event | None:
-        """The first event after that number which is wished for. Raises StreamEnded where one may be gone."""
-        with self._lock:
-            if after < self._forgotten and wish.kinds - {"forecast"}:
-                raise StreamEnded("too slow: come back and look at /api/v1/overview", TRY_AGAIN_LATER)
-            place = bisect.bisect_right(self._kept, after, key=lambda event: event.number)
-            later = (event for event in itertools.islice(self._kept, place, None) if wish.takes(event))
-            newest = (event for event in self._newest.values() if event.number > after and wish.takes(event))
-            found = [event for event in (next(later, None), *newest) if event is not None]
-            return min(found, key=lambda event: event.number, default=None)
-
-    def _changed(self, name: str, issue: Issue | None, anew: bool) -> None:
+        """The store has an issue: one made `anew`, or the same that still holds; None when the forecast is no more."""
         if issue is None:
             turns = self._episodes.dropped(name, self._clock())
         else:
@@ -117,19 +78,52 @@ class Stream:
             if issue is None:
                 self._newest.pop(name, None)
             else:
-                self._number += 1
-                self._newest[name] = Event(self._number, "forecast", name, _forecast(issue))
-            for text in told:
-                self._keep("anomaly", name, text)
+                self._newest[name] = self._event("forecast", name, _forecast(issue))
+            self._keep([self._event("anomaly", name, text) for text in told])
+        self._wake()
 
-    def _keep(self, kind: str, forecast: str | None, text: str) -> Event:
+    def alert(self, told: bytes) -> None:
+        """Something that the alert bridge's stream has told, JSON."""
+        text = _encode({"kind": "alert", "at": self._clock(), "alert": msgspec.Raw(told)}).decode()
+        with self._lock:
+            event = self._event("alert", None, text)
+            self._alerts.append(event)
+            self._keep([event])
+        self._wake()
+
+    def feed(self, wish: Wish) -> EventFeed:
+        """For a new client: what there is from now on, after a hello and the newest alerts."""
+        hello = _encode({"kind": "hello", "now": self._clock(), "version": __version__}).decode()
+        with self._lock:
+            alerts = [event.text for event in self._alerts] if "alert" in wish.kinds else []
+            return EventFeed(self, wish, [hello, *alerts], self._upto)
+
+    def next(self, after: int, wish: Wish) -> tuple[Event | None, int]:
+        """The first event after that id which is wished for, and up to which id all were seen.
+
+        Raises StreamEnded where one may be gone.
+        """
+        with self._lock:
+            events = [event for event in self._newest.values() if event.id > after and wish.takes(event)]
+            if wish.kinds - {"forecast"}:
+                try:
+                    later, _ = self._kept.next(after, wish.takes)
+                except LookupError:
+                    reason = "too slow: come back and look at /api/v1/overview"
+                    raise StreamEnded(reason, TRY_AGAIN_LATER) from None
+                events += [] if later is None else [later]
+            first = min(events, key=lambda event: event.id, default=None)
+            return first, self._upto if first is None else first.id
+
+    def _event(self, kind: str, forecast: str | None, text: str) -> Event:
         """With the lock held."""
-        self._number += 1
-        event = Event(self._number, kind, forecast, text)
-        self._kept.append(event)
-        while len(self._kept) > KEPT:
-            self._forgotten = self._kept.popleft().number
-        return event
+        self._upto += 1
+        return Event(self._upto, kind, forecast, text)
+
+    def _keep(self, events: Sequence[Event]) -> None:
+        """With the lock held."""
+        if events:
+            self._kept.add(events, self._upto)
 
 
 class EventFeed:
@@ -145,11 +139,8 @@ class EventFeed:
         """See Feed."""
         if self._first:
             return self._first.popleft()
-        event = self._stream.next(self._after, self._wish)
-        if event is None:
-            return None
-        self._after = event.number
-        return event.text
+        event, self._after = self._stream.next(self._after, self._wish)
+        return None if event is None else event.text
 
 
 def _forecast(issue: Issue) -> str:

@@ -156,9 +156,10 @@ def test_filters_hold_live_and_in_what_was_missed(start, outbox, query):
     assert [one["kind"] for one in take(listen(start(), f"after=0&{query}"), len(expected) + 1)[1:]] == expected
 
 
-def test_no_event_is_lost_or_told_twice_by_clients_that_come_and_go_under_load(running, outbox, monkeypatch):
+def test_no_event_is_lost_or_told_twice_by_clients_that_come_and_go_under_load(start, outbox, monkeypatch):
     """With so few events in memory, each of them crosses from the table to what is live and back more than once."""
     monkeypatch.setattr(stream, "KEPT", 40)
+    running = start()
     dice, stop = random.Random(5), threading.Event()
 
     def write(place):
@@ -184,8 +185,9 @@ def test_no_event_is_lost_or_told_twice_by_clients_that_come_and_go_under_load(r
     assert len(heard) > 200
 
 
-def test_a_client_too_far_behind_is_told_where_to_come_back(running, outbox, monkeypatch):
+def test_a_client_too_far_behind_is_told_where_to_come_back(start, outbox, monkeypatch):
     monkeypatch.setattr(stream, "KEPT", 3)
+    running = start()
     feed = listen(running)
     take(feed, 1)
     assert feed.pull() is None  # it has caught up

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,22 +30,22 @@ class _Board:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.ended: StreamEnded | None = None
-        self.asked = 0
+        self.feeds: list[_Feed] = []
 
     def feed(self, _: Environ) -> _Feed:
-        return _Feed(self)
+        self.feeds.append(_Feed(self))
+        return self.feeds[-1]
 
 
 class _Feed:
     def __init__(self, board: _Board) -> None:
         self._board = board
-        self._read = 0
+        self.given = 0
 
     def pull(self) -> str | None:
-        self._board.asked += 1
-        if self._read < len(self._board.messages):
-            self._read += 1
-            return self._board.messages[self._read - 1]
+        if self.given < len(self._board.messages):
+            self.given += 1
+            return self._board.messages[self.given - 1]
         if self._board.ended is not None:
             raise self._board.ended
         return None
@@ -54,11 +54,11 @@ class _Feed:
 class _Running:
     """A server with a single worker thread, whose `/` answers 200 and everything else is a stream."""
 
-    def __init__(self, patience: Patience, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, patience: Patience, tls: ssl.SSLContext | None, identify: Callable[[Environ], None]) -> None:
         self.board = _Board()
         self.streams = Streams(300, patience)
         self.streams.start()
-        stream = WebSocket(self.streams, self.board.feed, lambda _: None)
+        stream = WebSocket(self.streams, self.board.feed, identify)
 
         def app(environ: Environ, start_response: StartResponse) -> Any:
             if environ["PATH_INFO"] != "/":
@@ -68,9 +68,9 @@ class _Running:
 
         self.server = Server(app, "127.0.0.1:0", tls=None if tls is None else lambda: tls, threads=1)
 
-    def connect(self, **options: Any) -> ClientConnection:
+    def connect(self, query: str = "", **options: Any) -> ClientConnection:
         scheme = "wss" if "ssl" in options else "ws"
-        return connect(f"{scheme}://127.0.0.1:{self.server.port}/stream", **options)
+        return connect(f"{scheme}://127.0.0.1:{self.server.port}/stream{query}", **options)
 
     def bare(self) -> socket.socket:
         """A client that has shaken hands and does nothing more by itself."""
@@ -91,8 +91,12 @@ class _Running:
 
 
 @contextlib.contextmanager
-def _running(patience: Patience | None = None, tls: ssl.SSLContext | None = None) -> Iterator[_Running]:
-    running, stop = _Running(patience or Patience(), tls), threading.Event()
+def _running(
+    patience: Patience | None = None,
+    tls: ssl.SSLContext | None = None,
+    identify: Callable[[Environ], None] = lambda _: None,
+) -> Iterator[_Running]:
+    running, stop = _Running(patience or Patience(), tls, identify), threading.Event()
     thread = threading.Thread(target=running.server.run, args=(stop,), daemon=True)
     thread.start()
     try:
@@ -151,18 +155,37 @@ def test_a_client_that_stops_reading_is_dropped_and_holds_up_nobody() -> None:
 
 
 def test_what_waits_for_a_slow_client_stays_with_its_feed() -> None:
-    with _running() as running, running.bare() as slow:
+    with _running() as running, running.bare() as slow, running.connect() as reader:
         message = "x" * 100_000
-        running.say(*[message] * 1000)
-        before = -1
-        while running.board.asked != before:  # until nothing more goes
-            before = running.board.asked
-            time.sleep(0.5)
-        assert running.board.asked < 1000
+        running.say(*[message] * 100)
+        for _ in range(100):
+            assert reader.recv(30) == message
+        assert running.board.feeds[0].given < 100
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)  # slow no more
         got = 0
-        while got < 1000 * (len(message) + 10):  # a header of 2 bytes, 8 of the length
+        while got < 100 * (len(message) + 10):  # a header of 2 bytes, 8 of the length
             got += len(slow.recv(2**20))
-        assert got == 1000 * (len(message) + 10)
+        assert got == 100 * (len(message) + 10)
+
+
+def test_of_whom_it_can_not_be_told_whether_he_may_listen_does_not_and_the_others_go_on() -> None:
+    identified: list[Environ] = []
+
+    def identify(environ: Environ) -> None:
+        identified.append(environ)
+        if len(identified) > 4 and environ["QUERY_STRING"] == "odd":  # each is looked at twice when it comes
+            raise RuntimeError("a bug")
+
+    with _running(identify=identify) as running, running.connect() as other, running.connect(query="?odd") as odd:
+        running.say("first")
+        assert (other.recv(30), odd.recv(30)) == ("first", "first")
+        running.streams.review()
+        with pytest.raises(ConnectionClosed) as closed:
+            odd.recv(30)
+        running.say("still here")
+        assert other.recv(30) == "still here"
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1011
 
 
 def test_a_client_that_answers_no_ping_is_dropped_and_one_that_does_stays() -> None:

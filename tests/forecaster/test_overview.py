@@ -345,6 +345,16 @@ def test_what_was_forecast_earlier_and_how_odd_it_was_comes_from_prometheus(runn
     assert story["promql"]["score"] == 'cloudpulse_forecast_anomaly_score{forecast="rps", app="0001"}'
 
 
+def test_a_series_without_a_label_that_others_have_is_asked_for_without_them(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.series[:] = [lambda more=more: daily(bench.clock, {"app": "a", **more}) for more in ({}, {"zone": "z"})]
+    bench.rounds(1)
+    running = Running(bench)
+    whole = next(row for row in running.overview()["rows"] if row["labels"] == {"app": "a"})
+    story = running.client.get(f"/api/v1/forecasts/rps/series/{whole['id']}").get_json()
+    assert story["promql"]["curve"] == 'cloudpulse_forecast_curve{forecast="rps", app="a", zone=""}'
+
+
 def test_a_prometheus_that_fails_leaves_the_story_without_what_it_remembers(running: Running) -> None:
     running.prometheus.error = SourceUnavailable("down")
     story = running.story("0000")

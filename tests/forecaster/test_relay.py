@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import requests
 import trustme
 from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
 
 from alert_bridge.testing import BridgeProcess, eventually, free_port, webhook_body
 from cloudpulse import options
@@ -178,7 +178,57 @@ def test_a_server_that_is_no_bridge_is_a_fact_and_no_error(status: str, body: by
     assert not told
 
 
-def test_a_bridge_that_is_absent_is_told_in_health_and_logged_once(tmp_path: Path) -> None:
+HELLO = '{"id": 1, "kind": "hello"}'
+
+
+@pytest.mark.parametrize(
+    ("messages", "state"),
+    [
+        ([], "not connected: it has said nothing yet"),
+        ([HELLO], "connected"),
+        (["hello"], "not connected: it is no alert bridge: check forecaster.alert_bridge.url"),
+        ([b"\xff"], "not connected: it is no alert bridge: check forecaster.alert_bridge.url"),
+        ([HELLO, "x" * 2**20 + "x"], "not connected: given up, 1009 (message too big)"),
+    ],
+)
+def test_what_a_bridge_says_or_does_not_say_is_told_in_health(messages: list[str | bytes], state: str) -> None:
+    over = threading.Event()
+
+    def speak(client: ServerConnection) -> None:
+        for message in messages:
+            client.send(message)
+        over.wait(30)
+
+    with serve(speak, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            with relaying(f"http://127.0.0.1:{server.socket.getsockname()[1]}") as (made, told):
+                eventually(lambda: (made.state or "").startswith(state))
+                assert not told
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join(10)
+
+
+def test_a_bridge_that_stays_away_is_tried_again_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_PAUSE_SECONDS", 0.01)
+    asked: list[str] = []
+
+    def away(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+        asked.append(environ["QUERY_STRING"])
+        start_response("502 Bad Gateway", [("Content-Length", "0")])
+        return []
+
+    with serving(away) as url, relaying(url):
+        eventually(lambda: len(asked) >= 3)
+    assert capsys.readouterr().out.count("alerts not relayed") == 1
+
+
+def test_a_bridge_that_is_absent_is_told_in_health_and_heard_when_it_comes(tmp_path: Path) -> None:
     port = free_port()
     with serving(query_api(Playing().source)) as prometheus:
         lines = f"  alert_bridge: {{url: 'http://127.0.0.1:{port}'}}\n"
@@ -189,8 +239,6 @@ def test_a_bridge_that_is_absent_is_told_in_health_and_logged_once(tmp_path: Pat
                 hear(client, "hello")
                 wanted = "not connected: Connection refused"
                 eventually(lambda: forecaster.get("/health")["alert bridge"] == wanted)
-                time.sleep(2.5)  # it is tried again
-                assert forecaster.log.count("alerts not relayed") == 1
                 eventually(lambda: forecaster.get("/health")["ready"])
                 # It comes: the newest alerts first, then what happens.
                 bridge = BridgeProcess(tmp_path / "bridge", "", "--web.listen-address", f"127.0.0.1:{port}")

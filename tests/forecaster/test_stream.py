@@ -11,7 +11,7 @@ from cloudpulse import __version__
 from cloudpulse.streaming import StreamEnded
 from cloudpulse.testing import FakeClock
 from forecaster import stream
-from forecaster.stream import EventFeed, Stream, Wish
+from forecaster.stream import Event, EventFeed, Stream, Wish
 from forecaster.table import series_id
 from tests.forecaster.test_anomaly import BAND, issue
 
@@ -63,7 +63,7 @@ def test_filters_choose_by_kind_and_forecast_but_an_alert_is_of_none(running: St
     assert said(other)[1:] == [{"kind": "alert", "at": 7.0, "alert": {"id": 3, "kind": "acked"}}]
 
 
-def test_the_newest_alerts_are_told_to_who_comes_later(running: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_alerts_are_told_to_who_comes_later(running: Stream) -> None:
     for number in range(stream.LAST_ALERTS + 5):
         running.alert(b'{"id":%d}' % number)
     heard = said(running.feed(Wish()))[1:]
@@ -72,16 +72,17 @@ def test_the_newest_alerts_are_told_to_who_comes_later(running: Stream, monkeypa
 
 
 def test_who_misses_anomalies_is_sent_to_the_overview_and_who_wants_none_goes_on(
-    running: Stream, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stream, "KEPT", 3)
+    running = Stream(FakeClock(7.0), lambda: None)
     slow, careless = running.feed(Wish()), running.feed(Wish(frozenset({"forecast"})))
     for step in range(6):
         running.changed("web", issue([BAND], [200 if step % 2 else 100], step=step), True)
     assert slow.pull() is not None
     with pytest.raises(StreamEnded, match="/api/v1/overview") as ended:
         slow.pull()
-    assert ended.value.code == stream.TRY_AGAIN_LATER
+    assert ended.value.code == 1013
     assert kinds(careless) == ["hello", "forecast"]
 
 
@@ -94,9 +95,30 @@ def test_what_a_dropped_forecast_said_is_not_told_any_more(running: Stream) -> N
     assert (ends["score"], ends["observed"], ends["at"]) == (None, None, 7.0)
 
 
-def test_a_bug_in_the_stream_does_not_end_a_round(running: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = running.feed(Wish())
-    running.changed("web", None, True)
-    running.changed("web", 5, True)  # type: ignore[arg-type]
-    running.changed("web", issue([BAND], [100]), True)
-    assert kinds(feed) == ["hello", "forecast"]
+def test_what_a_client_did_not_wish_for_is_looked_at_once(running: Stream) -> None:
+    """With 200 clients of quiet forecasts every look at what others said would be made 200 times."""
+    feed = running.feed(Wish(frozenset({"anomaly"}), frozenset({"quiet"})))
+    assert kinds(feed) == ["hello"]
+    running.changed("web", issue([BAND], [200]), True)
+    assert kinds(feed) == []
+    looked: list[Event] = []
+
+    class Watching(Wish):
+        def takes(self, event: Event) -> bool:
+            looked.append(event)
+            return super().takes(event)
+
+    feed._wish = Watching(frozenset({"anomaly"}), frozenset({"quiet"}))
+    assert kinds(feed) == []
+    assert looked == []
+
+
+def test_enormous_alerts_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "KEPT_BYTES", 1000)
+    running = Stream(FakeClock(7.0), lambda: None)
+    slow = running.feed(Wish())
+    for _ in range(2):
+        running.alert(b'{"id":1,"text":"%b"}' % (b"x" * 900))
+    assert slow.pull() is not None
+    with pytest.raises(StreamEnded, match="too slow"):
+        slow.pull()
