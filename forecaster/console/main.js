@@ -121,6 +121,7 @@ async function fetchStory() {
     const answer = await api.series(at, at.past, mine.signal);
     if (mine !== fetching) return;
     story = answer;
+    pane.stale("");
     tell();
   } catch (error) {
     if (mine !== fetching || error.name === "AbortError") return;

@@ -44,7 +44,6 @@ export function makeStory(box, on) {
   function show(story, title, wish, now, alerts) {
     const { row } = story;
     if (!parts.root.isConnected) box.replaceChildren(parts.root);
-    say(parts.stale, "");
     say(parts.title, title);
     say(parts.of, row.forecast);
     say(parts.labels, selector(row.labels));
@@ -67,7 +66,7 @@ export function makeStory(box, on) {
 
   return {
     show,
-    // What is shown couldn't be renewed: why.
+    // Why what is shown couldn't be renewed; "" where it could.
     stale: (text) => say(parts.stale, text),
     repaint: () => chart.repaint(),
     focus: () => parts.canvas.focus(),
