@@ -44,6 +44,7 @@ export function makeStory(box, on) {
   function show(story, title, wish, now, alerts) {
     const { row } = story;
     if (!parts.root.isConnected) box.replaceChildren(parts.root);
+    parts.root.classList.remove("other");
     say(parts.title, title);
     say(parts.of, row.forecast);
     say(parts.labels, selector(row.labels));
@@ -73,7 +74,9 @@ export function makeStory(box, on) {
     waiting(row, title) {
       if (last !== row.id) {
         last = "";
-        box.replaceChildren(el("h2", {}, title), el("p", { class: "hint" }, "One moment …"));
+        parts.root.classList.add("other");
+        say(parts.title, title);
+        say(parts.of, row.forecast);
       }
       box.setAttribute("aria-busy", "true");
     },

@@ -1,7 +1,7 @@
 """The console's pictures in README and docs: `python -m tests.forecaster.pictures`, or `make screenshots`.
 
-The demo's demand over two days, read, trained on, forecast and checked every five minutes as examples/cloudpulse.yaml says,
-by the forecaster's own pipeline; only the clock is moved. What the pictures show is what it has come to after those days.
+The demo's demand over two days, read, trained on, forecast and checked every five minutes as examples/cloudpulse.yaml
+says, by the forecaster's own pipeline; only the clock is moved. What is seen is what it has come to by then.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from playwright.sync_api import Browser, expect
 
 from cloudpulse import config, names, share
-from cloudpulse.local.demo import load
 from cloudpulse.durations import Duration
+from cloudpulse.local.demo import load
 from cloudpulse.promql import Series
 from forecaster.config import ForecasterSettings, Target
 from forecaster.exporting import columns

@@ -62,7 +62,7 @@ def _remembered(now: float) -> list[Series]:
 
 
 def choose(page: Page, name: str) -> None:
-    page.get_by_role("option", name=re.compile(f"^{re.escape(name)}.* rps now ")).click()
+    page.get_by_role("option", name=re.compile(f"^{re.escape(name)}.* now .* rps ")).click()
     expect(page.locator(".u-over")).to_be_visible()
 
 
@@ -79,10 +79,10 @@ def test_the_list_shows_every_series_with_value_state_and_trust(seen: Watched, s
     page = seen.open()
     expect(page.locator("#found")).to_have_text("14 series")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    row = page.get_by_role("option", name=re.compile("^app00 rps "))
+    row = page.get_by_role("option", name=re.compile("^app00 now "))
     expect(row).to_be_visible()
     value = page.evaluate("value => Number(value.toPrecision(3)).toString()", float(stage.issue.observed[0]))
-    expect(row).to_have_accessible_name(re.compile(f"app00 rps now {value} .*trust (good|fair|poor|unknown)$"))
+    expect(row).to_have_accessible_name(re.compile(f"app00 now {value} rps .*trust (good|fair|poor|unknown)$"))
     assert row.locator("svg path.past").get_attribute("d")
     assert row.locator("svg path.ahead").get_attribute("d")
 
