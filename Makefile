@@ -34,9 +34,9 @@ unit: $(VENV)/dev test-programs
 e2e: $(VENV)/dev test-programs
 	$(BIN)/pytest -q -m e2e
 
-# The pictures of the console in docs/, made by its end-to-end test.
-screenshots: $(VENV)/dev test-programs
-	CLOUDPULSE_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_console.py
+# The pictures of the console in docs/: two days of the demo in a minute or two, on one's own chromium.
+screenshots: $(VENV)/dev
+	$(BIN)/python -m tests.forecaster.pictures
 
 # What `unit` tries with few cases, with many: nothing that a client sends may break the scaler or open it.
 fuzz: $(VENV)/dev

@@ -83,7 +83,7 @@ export function makeChart(box, on) {
   }
 
   const size = () => ({ width: Math.max(200, box.clientWidth), height: Math.max(180, box.clientHeight) });
-  new ResizeObserver(() => { if (plot) plot.setSize(size()); }).observe(box);
+  new ResizeObserver(() => { if (plot && box.clientWidth) plot.setSize(size()); }).observe(box);
 
   return {
     draw,
@@ -170,7 +170,16 @@ function thresholds(u, paint, { thresholds: all }) {
     const where = inside ? "" : above ? " ↑" : " ↓";
     const word = direction === "down" ? "not below" : "threshold";
     ctx.textBaseline = "bottom";
-    ctx.fillText(`${word} ${number(value)}${where}`, bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio);
+    ctx.setLineDash([]);
+    const text = `${word} ${number(value)}${where}`;
+    const at = [bbox.left + 6 * devicePixelRatio, y - 3 * devicePixelRatio];
+    ctx.save(); // readable on lines and bands, too
+    ctx.strokeStyle = paint.ground;
+    ctx.lineWidth = 4 * devicePixelRatio;
+    ctx.lineJoin = "round";
+    ctx.strokeText(text, ...at);
+    ctx.restore();
+    ctx.fillText(text, ...at);
   }
   ctx.restore();
 }

@@ -97,11 +97,12 @@ function fill(element, { row, title, thresholds }, elapsed) {
   element.id = `row-${row.id}`;
   element.replaceChildren(
     el("span", { class: "name" }, title),
-    el("span", { class: "of" }, row.forecast),
     spark(row.spark),
-    el("span", { class: "value" }, heard("now "), number(row.observed)),
-    el("span", { class: `outlook ${state.kind}` }, sign(state.kind), state.word),
-    el("span", { class: `trust ${row.trust}` }, sign(row.trust), el("span", { class: "what" }, "trust "), TRUST[row.trust].word));
+    el("span", { class: "value" }, heard(" now "), number(row.observed), heard(" ")),
+    el("span", { class: "line" },
+      el("span", { class: "of" }, row.forecast),
+      el("span", { class: `outlook ${state.kind}` }, heard(" "), sign(state.kind), state.word, heard(" ")),
+      el("span", { class: `trust ${row.trust}` }, sign(row.trust), el("span", { class: "what" }, "trust "), TRUST[row.trust].word)));
 }
 
 const shows = new WeakMap(); // element -> what it shows

@@ -56,7 +56,9 @@ function show() {
   if (!at.id && shown.length && WIDE.matches) { list.select(shown[0].row.id); choose(shown[0].row, false); }
   count(byId("found"), shown.length, items.length);
   const strange = items.filter(({ row }) => odd(row)).length;
-  say(byId("totals"), items.length ? `${items.length} series · ${strange} odd now · ${items.filter(({ row }) => row.crossing?.seconds > 0).length} about to cross` : "");
+  const crossing = items.filter(({ row }) => row.crossing?.seconds > elapsed()).length;
+  say(byId("totals"), [[items.length, "series"], [strange, "odd now"], [crossing, "expected to cross"]]
+    .filter(([count]) => count).map((pair) => pair.join(" ")).join(" · "));
   if (items.length && !performance.getEntriesByName("cloudpulse-rows").length) performance.mark("cloudpulse-rows");
   document.title = strange ? `(${strange}) CloudPulse` : "CloudPulse";
 }
@@ -121,6 +123,7 @@ async function fetchStory() {
     const answer = await api.series(at, at.past, mine.signal);
     if (mine !== fetching) return;
     story = answer;
+    pane.stale("");
     tell();
   } catch (error) {
     if (mine !== fetching || error.name === "AbortError") return;

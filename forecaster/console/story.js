@@ -44,7 +44,7 @@ export function makeStory(box, on) {
   function show(story, title, wish, now, alerts) {
     const { row } = story;
     if (!parts.root.isConnected) box.replaceChildren(parts.root);
-    say(parts.stale, "");
+    parts.root.classList.remove("other");
     say(parts.title, title);
     say(parts.of, row.forecast);
     say(parts.labels, selector(row.labels));
@@ -67,14 +67,16 @@ export function makeStory(box, on) {
 
   return {
     show,
-    // What is shown couldn't be renewed: why.
+    // Why what is shown couldn't be renewed; "" where it could.
     stale: (text) => say(parts.stale, text),
     repaint: () => chart.repaint(),
     focus: () => parts.canvas.focus(),
     waiting(row, title) {
       if (last !== row.id) {
         last = "";
-        box.replaceChildren(el("h2", {}, title), el("p", { class: "hint" }, "One moment …"));
+        parts.root.classList.add("other");
+        say(parts.title, title);
+        say(parts.of, row.forecast);
       }
       box.setAttribute("aria-busy", "true");
     },

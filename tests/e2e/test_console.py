@@ -1,15 +1,13 @@
-"""The console over the running stack with the demo's data; CLOUDPULSE_SCREENSHOTS=1 makes the pictures of the docs."""
+"""The console over the running stack with the demo's data."""
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.e2e.conftest import Running, until
 from tests.forecaster.browsing import CHROMIUM, chromium, watched
@@ -19,15 +17,6 @@ pytestmark = [
     pytest.mark.timeout(200),
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
-
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep what is seen, where pictures are wanted."""
-    if os.environ.get("CLOUDPULSE_SCREENSHOTS") == "1":
-        page.mouse.move(0, 0)
-        page.screenshot(path=IMAGES / name)
 
 
 def demand(running: Running) -> list[dict[str, Any]]:
@@ -40,12 +29,9 @@ def test_the_demo_is_seen_live_in_light_and_dark(running: Running) -> None:
     apps = {row["labels"]["app"] for row in rows}
     url = running.url("forecaster")
     with chromium() as browser:
-        for name, options in (
-            ("console.png", {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}),
-            (
-                "console-dark.png",
-                {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "device_scale_factor": 2},
-            ),
+        for options in (
+            {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
+            {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "device_scale_factor": 2},
         ):
             with watched(browser, url, **options) as seen:
                 page = seen.open("#filter=demand&sort=crossing")
@@ -55,7 +41,6 @@ def test_the_demo_is_seen_live_in_light_and_dark(running: Running) -> None:
                 expect(page.locator(".story h2")).to_contain_text("app09")
                 expect(page.locator(".u-over")).to_be_visible()
                 expect(page.locator(".summary")).to_contain_text("In 1 h:")
-                picture(page, name)
                 newest = page.get_by_role("slider").get_attribute("aria-valuemax")
                 # A minute's step at most: the next forecast moves the chart on by itself.
                 expect(page.get_by_role("slider")).not_to_have_attribute("aria-valuemax", str(newest), timeout=90_000)

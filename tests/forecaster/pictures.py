@@ -1,7 +1,7 @@
 """The console's pictures in README and docs: `python -m tests.forecaster.pictures`, or `make screenshots`.
 
-The demo's demand over a day, read, trained on, forecast and checked every five minutes as examples/cloudpulse.yaml says,
-by the forecaster's own pipeline; only the clock is moved. What the pictures show is what it has come to after that day.
+The demo's demand over two days, read, trained on, forecast and checked every five minutes as examples/cloudpulse.yaml
+says, by the forecaster's own pipeline; only the clock is moved. What is seen is what it has come to by then.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.forecaster.stage import Stage, staged
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 APP = "app09"
-ROUNDS = 26 * 12 + 1
-MORNING = 14 * 1440 + 9 * 60
+ROUNDS = 52 * 12 + 1  # two days and more: 24 hours ahead is checked for a day, too
+MOMENT = 14 * 1440 + 30
 """The minute of the trace that is now."""
 
 PICTURES = {
-    "console.png": {"viewport": {"width": 1320, "height": 860}, "color_scheme": "light"},
+    "console.png": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "console-dark.png": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "device_scale_factor": 1.5},
 }
 
@@ -43,8 +43,8 @@ def example() -> Target:
 
 
 def demand(now: float) -> list[Series]:
-    """The trace as Prometheus would have it, laid on the clock so that `now` is in its MORNING."""
-    minutes = np.arange(MORNING + 1)
+    """The trace as Prometheus would have it, laid on the clock so that `now` is its MOMENT."""
+    minutes = np.arange(MOMENT + 1)
     times = now // 60 * 60 - 60.0 * minutes[::-1]
     labels = {"__name__": "cloudpulse_demo_requests_per_minute", "instance": "localhost:9815", "job": "demo"}
     trace = load()
@@ -54,7 +54,7 @@ def demand(now: float) -> list[Series]:
 
 
 def live_through(stage: Stage, now: float) -> None:
-    """A day of rounds up to `now`; what Prometheus would have scraped of them is remembered, by series."""
+    """Two days of rounds up to `now`; what Prometheus would have scraped of them is remembered, by series."""
     bench = stage.bench
     known = demand(now)
     bench.series[:] = [lambda one=one: _until(one, bench.clock.now) for one in known]

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+import requests
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from cloudpulse.promql import Series
 from cloudpulse.testing import query_api, serving
@@ -23,7 +25,7 @@ from tests.forecaster.stage import HOSTILE, Stage, staged
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 APPS = [{"app": f"app{i:02}"} for i in range(12)]
-LABELS = [*APPS, {"app": HOSTILE}, {"app": "checkout", "region": "eu-west-1"}]
+LABELS = [*APPS, {"app": HOSTILE}, {"app": "checkout", "region": "eu-west-1", "constructor": "c"}]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def _remembered(now: float) -> list[Series]:
 
 
 def choose(page: Page, name: str) -> None:
-    page.get_by_role("option", name=re.compile(f"^{re.escape(name)}.* rps now ")).click()
+    page.get_by_role("option", name=re.compile(f"^{re.escape(name)}.* now .* rps ")).click()
     expect(page.locator(".u-over")).to_be_visible()
 
 
@@ -77,10 +79,10 @@ def test_the_list_shows_every_series_with_value_state_and_trust(seen: Watched, s
     page = seen.open()
     expect(page.locator("#found")).to_have_text("14 series")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    row = page.get_by_role("option", name=re.compile("^app00 rps "))
+    row = page.get_by_role("option", name=re.compile("^app00 now "))
     expect(row).to_be_visible()
     value = page.evaluate("value => Number(value.toPrecision(3)).toString()", float(stage.issue.observed[0]))
-    expect(row).to_have_accessible_name(re.compile(f"app00 rps now {value} .*trust (good|fair|poor|unknown)$"))
+    expect(row).to_have_accessible_name(re.compile(f"app00 now {value} rps .*trust (good|fair|poor|unknown)$"))
     assert row.locator("svg path.past").get_attribute("d")
     assert row.locator("svg path.ahead").get_attribute("d")
 
@@ -127,13 +129,158 @@ def test_switches_change_what_the_chart_shows_and_the_address_leads_back_there(s
     expect(page.get_by_role("checkbox", name="profile")).to_be_checked()
 
 
+def test_on_a_wide_screen_the_first_series_is_shown_by_itself(seen: Watched) -> None:
+    page = seen.open()
+    expect(page.locator(".story h2")).to_have_text(titles(page)[0])
+    expect(page.locator('[aria-selected="true"] .name')).to_have_text(titles(page)[0])
+    assert page.evaluate("document.activeElement === document.body"), "the focus stays the reader's"
+
+
+def test_a_click_that_a_new_forecast_comes_into_is_a_click(seen: Watched, stage: Stage) -> None:
+    page = seen.open("#sort=name")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    row = page.get_by_role("option", name=re.compile("^app03"))
+    before = row.locator(".value").inner_text()
+    row.hover()
+    page.mouse.down()
+    stage.change(observed=stage.issue.observed * 3, forecast=_copied(stage))
+    expect(row.locator(".value")).not_to_have_text(before)
+    page.mouse.up()
+    stage.change(observed=stage.issue.observed / 3, forecast=_copied(stage))
+    expect(page.locator(".story h2")).to_have_text("app03")
+
+
+def test_a_series_that_cannot_be_fetched_is_not_shown_as_another(seen: Watched, stage: Stage) -> None:
+    page = seen.open()
+    choose(page, "app00")
+    page.route("**/series/**", lambda route: route.fulfill(status=200, body="<title>Sign in</title>"))
+    page.get_by_role("option", name=re.compile("^app01")).click()
+    expect(page.locator("#story")).to_contain_text("This series can't be shown: it wants you to sign in")
+    expect(page.locator(".u-over")).to_have_count(0)
+    page.unroute("**/series/**")
+    choose(page, "app01")
+    page.route("**/series/**", lambda route: route.abort())
+    stage.change(forecast=_copied(stage))
+    expect(page.locator(".stale")).to_contain_text("can't be renewed: it can't be reached.")
+    expect(page.locator(".story h2")).to_have_text("app01")
+    seen.wrong[:] = [text for text in seen.wrong if "ERR_FAILED" not in text]
+
+
+def test_a_reason_is_one_line_that_opens_and_stays_open(seen: Watched, stage: Stage) -> None:
+    stage.rounds.shown["disks"] = "the query answers no series: try it in Prometheus (query: max by (a)\n  (b))" * 3
+    stage.rounds.wanted.append(msgspec.structs.replace(stage.bench.target, name="disks"))
+    stage.change(forecast=_copied(stage))
+    try:
+        page = seen.open()
+        line = page.locator("#states summary")
+        expect(line).to_contain_text("disks the query answers no series")
+        folded = line.evaluate("one => one.offsetHeight")
+        line.click()
+        assert line.evaluate("one => one.offsetHeight") > folded
+        before = page.locator(".row .value").first.inner_text()
+        stage.change(observed=stage.issue.observed * 3, forecast=_copied(stage))
+        expect(page.locator(".row .value").first).not_to_have_text(before)
+        expect(page.locator("#states details[open]")).to_have_count(1)
+    finally:
+        del stage.rounds.shown["disks"], stage.rounds.wanted[1:]
+        stage.change(observed=stage.issue.observed / 3, forecast=_copied(stage))
+
+
+def test_a_hidden_tab_pauses_and_comes_back(seen: Watched) -> None:
+    seen.page.clock.install()
+    page = seen.open()
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+    hide += " document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(hide, True)
+    page.clock.fast_forward(6000)
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+    with page.expect_response("**/api/v1/overview"):
+        page.evaluate(hide, False)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def test_where_no_websocket_gets_through_the_page_asks(seen: Watched, stage: Stage) -> None:
+    seen.page.route_web_socket(re.compile("/api/v1/stream"), lambda socket: socket.close())
+    seen.page.clock.install()
+    page = seen.open()
+    before = page.locator(".row .value").first.inner_text()
+    stage.change(observed=stage.issue.observed * 3, forecast=_copied(stage))
+    page.clock.fast_forward(15_000)
+    expect(page.locator(".row .value").first).not_to_have_text(before)
+    stage.change(observed=stage.issue.observed / 3, forecast=_copied(stage))
+
+
+def test_a_stream_that_ends_for_a_slow_reader_is_taken_up_and_all_is_fetched_anew(seen: Watched) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def relay(route: WebSocketRoute) -> None:
+        route.connect_to_server()
+        sockets.append(route)
+
+    seen.page.route_web_socket(re.compile("/api/v1/stream"), relay)
+    page = seen.open()
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    with page.expect_response("**/api/v1/overview"):
+        sockets[0].close(code=1013, reason="too slow")
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    assert len(sockets) == 2
+
+
+def test_below_a_proxys_prefix_everything_is_found(browser: Browser, stage: Stage) -> None:
+    def proxy(environ: Any, start: Any) -> Any:
+        assert environ["PATH_INFO"].startswith("/forecaster/"), environ["PATH_INFO"]
+        path = f"{stage.url}{environ['PATH_INFO'].removeprefix('/forecaster')}?{environ['QUERY_STRING']}"
+        answer = requests.get(path, timeout=10, allow_redirects=False)
+        kept = {"Content-Type", "Content-Security-Policy", "Location"} & answer.headers.keys()
+        start(f"{answer.status_code} -", [(name, answer.headers[name]) for name in kept])
+        return [answer.content]
+
+    with serving(proxy) as url, watched(browser, f"{url}/forecaster") as one:
+        page = one.open("/")  # with a slash too many
+        assert page.url.startswith(f"{url}/forecaster/console")
+        choose(page, "app00")
+        expect(page.locator(".summary")).to_contain_text("In 1 h:")
+        assert one.strangers == []
+        assert [text for text in one.wrong if "WebSocket" not in text] == []
+
+
+def test_what_goes_on_for_hours_leaves_nothing_behind(seen: Watched, stage: Stage) -> None:
+    page = seen.open("#sort=name")
+    choose(page, "app00")
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+
+    def kept() -> tuple[float, float]:
+        devtools.send("HeapProfiler.collectGarbage")
+        found = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+        return found["Nodes"], found["JSEventListeners"]
+
+    def renewed(times: int) -> None:
+        page.evaluate(
+            "async times => { const { byId } = await import('./console/dom.js');"
+            " for (let i = 0; i < times; i += 1) { byId('theme').click();"
+            " byId('search').value = i % 2 ? 'app0' : ''; byId('search').dispatchEvent(new Event('input'));"
+            " await new Promise(requestAnimationFrame); } }",
+            times,
+        )
+
+    renewed(6)
+    nodes, listeners = kept()
+    renewed(60)
+    more_nodes, more_listeners = kept()
+    # Each repaint makes a chart anew: one thing left behind by each would be 60 of them.
+    assert more_nodes < nodes + 60
+    assert more_listeners < listeners + 60
+
+
 def test_search_filter_and_order_choose_rows(seen: Watched) -> None:
     page = seen.open()
     page.get_by_role("combobox", name="Sort").select_option("name")
     assert titles(page)[1] == "app00"
     page.get_by_role("searchbox").fill("region=eu")
     expect(page.locator("#found")).to_have_text("1 of 14 series")
-    assert titles(page) == ["checkout · eu-west-1"]
+    assert titles(page) == ["checkout · eu-west-1 · c"]
     page.get_by_role("searchbox").fill("no such thing")
     expect(page.locator("#empty")).to_contain_text("No series has these words")
     page.get_by_role("searchbox").press("Escape")

@@ -65,6 +65,20 @@ def test_nothing_of_a_request_becomes_a_path(client: FlaskClient) -> None:
         assert client.get(f"/console/{name}").status_code == 404
 
 
+def test_pages_are_read_and_nothing_else(client: FlaskClient) -> None:
+    for path in ("/console", "/console/main.js"):
+        assert client.head(path).status_code == 200
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            assert client.open(path, method=method).status_code == 405
+
+
+def test_the_policy_lets_the_pages_own_files_in_and_nothing_else(client: FlaskClient) -> None:
+    policy = dict(part.split(" ", 1) for part in client.get("/console").headers["Content-Security-Policy"].split("; "))
+    own = dict.fromkeys(("script-src", "style-src", "connect-src", "img-src"), "'self'")
+    none = dict.fromkeys(("default-src", "frame-ancestors", "base-uri", "form-action"), "'none'")
+    assert policy == own | none
+
+
 def test_a_slash_too_many_leads_back_below_any_prefix(client: FlaskClient) -> None:
     answer = client.get("/console/")
     assert (answer.status_code, answer.headers["Location"]) == (308, "../console")
