@@ -47,11 +47,12 @@ def example() -> Target:
 def demand(now: float) -> list[Series]:
     """The trace as Prometheus would have it, laid on the clock so that `now` is its MOMENT."""
     minutes = np.arange(MOMENT + 1)
-    times = now // 60 * 60 - 60.0 * minutes[::-1]
+    times = (now // 60 * 60 - 60.0 * minutes[::-1]).astype(np.float64)
     labels = {"__name__": "cloudpulse_demo_requests_per_minute", "instance": "localhost:9815", "job": "demo"}
     trace = load()
     return [
-        Series({**labels, "app": app}, times, np.array([trace.at(app, i) for i in minutes])) for app in trace.values
+        Series({**labels, "app": app}, times, np.array([trace.at(app, i) for i in minutes.tolist()]))
+        for app in trace.values
     ]
 
 

@@ -89,7 +89,9 @@ def test_the_list_shows_every_series_with_value_state_and_trust(seen: Watched, s
 
 
 def test_a_hostile_label_is_text_wherever_it_is_shown(seen: Watched, stage: Stage) -> None:
-    page = seen.open(f"#search={quote(HOSTILE)}&filter={quote(HOSTILE)}&sort=__proto__&models=__proto__&earlier=__proto__")
+    page = seen.open(
+        f"#search={quote(HOSTILE)}&filter={quote(HOSTILE)}&sort=__proto__&models=__proto__&earlier=__proto__"
+    )
     expect(page.get_by_role("searchbox")).to_have_value(HOSTILE)
     expect(page.locator("#found")).to_have_text("1 of 14 series")
     choose(page, "<img")
