@@ -74,7 +74,8 @@ class Page:
         # Asked for anew each time: a 304 is quick, and an upgrade must not meet half of the files before it.
         answer.headers["Cache-Control"] = "no-cache"
         answer.headers.update(GUARDS)
-        return answer.make_conditional(request)
+        answer.make_conditional(request)
+        return answer
 
 
 def console() -> Blueprint:

@@ -15,15 +15,14 @@ export function layers(story, { past, earlier, models }, now) {
   const coming = grid(start, step, Math.max(0, ...ranks.map((level) => levels[level].length)));
   fan(ranks, "ahead", (level) => add(`ahead ${level}`, level === "0.5" ? "expected" : `level ${level}`, kindOf(level, "ahead"), coming, levels[level], step), bands);
 
-  const before = story.earlier[earlier];
-  if (before) {
+  if (Object.hasOwn(story.earlier, earlier)) { // the address may name anything
+    const before = story.earlier[earlier];
     const apart = before.times.length > 1 ? before.times[1] - before.times[0] : step;
     fan(Object.keys(before.levels).sort((a, b) => a - b), "earlier", (level) =>
       add(`earlier ${level}`, `${level === "0.5" ? "forecast" : `level ${level}`} ${earlier} before`, kindOf(level, "earlier"), before.times, before.levels[level], apart), bands);
   }
   for (const model of models) {
-    const values = story.ahead.models[model];
-    if (values) add(`model ${model}`, model, "model", coming, values, step);
+    if (Object.hasOwn(story.ahead.models, model)) add(`model ${model}`, model, "model", coming, story.ahead.models[model], step);
   }
 
   const odd = seen

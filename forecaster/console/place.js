@@ -1,6 +1,7 @@
 // Where the reader is, kept in the address: a link that is sent on shows the same.
 
 export const PASTS = ["6h", "24h", "3d"];
+const SORTS = ["crossing", "trust", "odd", "name"]; // of which rows.js has the orders
 
 const DEFAULTS = { id: "", forecast: "", past: "24h", earlier: "", models: "", search: "", filter: "", sort: "crossing" };
 
@@ -8,6 +9,7 @@ export function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   const place = Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, given.get(key) ?? DEFAULTS[key]]));
   if (!PASTS.includes(place.past)) place.past = DEFAULTS.past;
+  if (!SORTS.includes(place.sort)) place.sort = DEFAULTS.sort;
   return place;
 }
 

@@ -53,5 +53,5 @@ export function chosen(items, { search, forecast, sort }) {
   return items
     .filter(({ row }) => !forecast || row.forecast === forecast)
     .filter((item) => words.every((word) => item.search.includes(word)))
-    .sort(ORDERS[sort] || ORDERS.crossing);
+    .sort(ORDERS[sort]);
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -87,10 +88,21 @@ def test_the_list_shows_every_series_with_value_state_and_trust(seen: Watched, s
     assert row.locator("svg path.ahead").get_attribute("d")
 
 
-def test_a_hostile_label_is_text_wherever_it_is_shown(seen: Watched) -> None:
-    page = seen.open()
+def test_a_hostile_label_is_text_wherever_it_is_shown(seen: Watched, stage: Stage) -> None:
+    page = seen.open(
+        f"#search={quote(HOSTILE)}&filter={quote(HOSTILE)}&sort=__proto__&models=__proto__&earlier=__proto__"
+    )
+    expect(page.get_by_role("searchbox")).to_have_value(HOSTILE)
+    expect(page.locator("#found")).to_have_text("1 of 14 series")
     choose(page, "<img")
     expect(page.locator("h2").filter(has_text=HOSTILE)).to_be_visible()
+    expect(page.get_by_role("slider")).to_have_accessible_name(re.compile(re.escape(HOSTILE)))
+    expect(page.locator(".queries code").nth(1)).to_contain_text("<img src=x onerror=")
+    stage.alert(HOSTILE, app=HOSTILE)
+    expect(page.locator("#firing")).to_contain_text(HOSTILE)
+    expect(page.locator("#say")).to_contain_text(HOSTILE)
+    stage.alert(HOSTILE, status="resolved", app=HOSTILE)
+    expect(page.locator("#alerts")).to_be_hidden()
     assert page.locator("img").count() == 0
     assert "owned" not in page.title()
 
