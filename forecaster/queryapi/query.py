@@ -36,8 +36,8 @@ class Queries:
                 return _data("matrix", wording.array(wording.ranges(evaluator.raw(node, at)))), False
             value = _quietly(evaluator, node, [at])
             if isinstance(value, Text):
-                text = b"[%b,%b]" % (wording.seconds(at).encode(), msgspec.json.encode(value.value))
-                return _data("string", [text]), False
+                stamp = wording.seconds(at).encode()
+                return _data("string", [b"[%b,%b]" % (stamp, msgspec.json.encode(value.value))]), False
             if isinstance(value, Scalar):
                 return _data("scalar", [wording.point(at, float(value.values[0]))]), False
             value, cut = _limited(value, limit)
