@@ -27,25 +27,26 @@ class Queries:
         self._select = select
         self._room = Room(MOST_AT_ONCE, MOST_WAITING)
 
-    def instant(self, text: str, at: int, timeout: float, limit: int = 0) -> tuple[bytes, bool]:
-        """The data of an answer for Unix ms `at`, and whether `limit` (0: none) cut it. Raises Refused."""
+    def instant(self, text: str, at: int, timeout: float, limit: int = 0) -> tuple[list[bytes], bool]:
+        """The data of an answer, in pieces, for Unix ms `at`, and whether `limit` (0: none) cut it. Raises Refused."""
         with self.place(timeout) as budget:
             node = _parsed(text)
             evaluator = Evaluator(self._select, budget, at, at)
             if isinstance(node, nodes.Range | nodes.Subquery):
-                return _data("matrix", wording.ranges(evaluator.raw(node, at))), False
+                return _data("matrix", wording.array(wording.ranges(evaluator.raw(node, at)))), False
             value = _quietly(evaluator, node, [at])
             if isinstance(value, Text):
-                return _data(
-                    "string", b"[%b,%b]" % (wording.seconds(at).encode(), msgspec.json.encode(value.value))
-                ), False
+                stamp = wording.seconds(at).encode()
+                return _data("string", [b"[%b,%b]" % (stamp, msgspec.json.encode(value.value))]), False
             if isinstance(value, Scalar):
-                return _data("scalar", wording.point(at, float(value.values[0]))), False
+                return _data("scalar", [wording.point(at, float(value.values[0]))]), False
             value, cut = _limited(value, limit)
-            return _data("vector", wording.instant(value, at)), cut
+            return _data("vector", wording.array(wording.instant(value, at))), cut
 
-    def range(self, text: str, start: int, end: int, step: int, timeout: float, limit: int = 0) -> tuple[bytes, bool]:
-        """The data of an answer for start, start + step, … up to `end`, Unix ms. Raises Refused."""
+    def range(
+        self, text: str, start: int, end: int, step: int, timeout: float, limit: int = 0
+    ) -> tuple[list[bytes], bool]:
+        """The data of an answer, in pieces, for start, start + step, … up to `end`, Unix ms. Raises Refused."""
         with self.place(timeout) as budget:
             node = _parsed(text)
             kind = {nodes.Range: "range vector", nodes.Subquery: "range vector", nodes.Text: "string"}.get(type(node))
@@ -58,7 +59,7 @@ class Queries:
             assert isinstance(value, Vector)
             value, cut = _limited(value, limit)
             parts = wording.matrix(value.keys, np.array(times, np.int64), value.values, value.present)
-            return _data("matrix", b"[" + b",".join(parts) + b"]"), cut
+            return _data("matrix", wording.array(parts)), cut
 
     @contextmanager
     def place(self, timeout: float) -> Iterator[Budget]:
@@ -90,5 +91,5 @@ def _limited(value: Vector, limit: int) -> tuple[Vector, bool]:
     return Vector(value.keys[:limit], value.values[:limit], value.present[:limit]), True
 
 
-def _data(kind: str, result: bytes) -> bytes:
-    return b'{"resultType":"%b","result":%b}' % (kind.encode(), result)
+def _data(kind: str, result: list[bytes]) -> list[bytes]:
+    return [b'{"resultType":"%b","result":' % kind.encode(), *result, b"}"]

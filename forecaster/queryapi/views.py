@@ -25,6 +25,7 @@ from forecaster.queryapi.parse import selector
 from forecaster.queryapi.query import Queries
 from forecaster.queryapi.refusals import DOCS, BadQuery, Broken, NotFound, Refused
 from forecaster.queryapi.values import Budget, Key, key_of
+from forecaster.queryapi.wording import array
 from forecaster.queryapi.wording import labels as worded
 
 log = logs.get(__name__)
@@ -116,19 +117,19 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
             if one.name.startswith("cloudpulse_forecast_") and form.get("metric") in (None, "", one.name)
         }
         limit = asking.limit(form)
-        return _success(msgspec.json.encode(dict(list(found.items())[: limit or None])))
+        return _success([msgspec.json.encode(dict(list(found.items())[: limit or None]))])
 
     @route("query_exemplars")
     def query_exemplars() -> Response:
-        return _success(b"[]")
+        return _success([b"[]"])
 
     @route("rules")
     def rules() -> Response:
-        return _success(b'{"groups":[]}')
+        return _success([b'{"groups":[]}'])
 
     @route("alerts")
     def alerts() -> Response:
-        return _success(b'{"alerts":[]}')
+        return _success([b'{"alerts":[]}'])
 
     @route("status/buildinfo")
     def buildinfo() -> Response:
@@ -141,7 +142,7 @@ def blueprint(catalogue: Catalogue, clock: Clock) -> Blueprint:
             "goVersion": "",
             "pythonVersion": platform.python_version(),
         }
-        return _success(msgspec.json.encode(facts))
+        return _success([msgspec.json.encode(facts)])
 
     pages.register_error_handler(Exception, _failed)
     for path in _ELSEWHERE:
@@ -207,12 +208,12 @@ def _selector(text: str) -> tuple[Matcher, ...]:
 
 def _list(items: list[bytes], form: MultiDict[str, str]) -> Response:
     limit = asking.limit(form) or len(items)
-    return _success(b"[" + b",".join(items[:limit]) + b"]", len(items) > limit)
+    return _success(array(items[:limit]), len(items) > limit)
 
 
-def _success(data: bytes, cut: bool = False) -> Response:
+def _success(data: list[bytes], cut: bool = False) -> Response:
     warnings = b',"warnings":["%b"]' % _CUT if cut else b""
-    return _response(b'{"status":"success","data":%b%b}' % (data, warnings), 200)
+    return _response(b"".join((b'{"status":"success","data":', *data, warnings, b"}")), 200)
 
 
 def _failure(error: Refused) -> Response:

@@ -1,4 +1,7 @@
-"""Values as Prometheus' JSON has them; written by hand, since a matrix may hold millions of numbers."""
+"""Values as Prometheus' JSON has them; written by hand, since a matrix may hold millions of numbers.
+
+What may be large comes in pieces, which are put together once.
+"""
 
 from __future__ import annotations
 
@@ -56,12 +59,21 @@ def labels(key: Key) -> bytes:
     return msgspec.json.encode(dict(key))
 
 
-def instant(of: Vector, time: int) -> bytes:
+def array(elements: Sequence[bytes]) -> list[bytes]:
+    """The pieces of an array."""
+    if not elements:
+        return [b"[]"]
+    pieces = [b","] * (2 * len(elements) + 1)
+    pieces[1::2] = elements
+    pieces[0], pieces[-1] = b"[", b"]"
+    return pieces
+
+
+def instant(of: Vector, time: int) -> list[bytes]:
     """The elements of a vector at one time."""
     stamp = seconds(time)
     pairs = zip(of.keys, numbers(of.values[:, 0]), strict=True)
-    parts = [b'{"metric":%b,"value":[%b,"%b"]}' % (labels(key), stamp.encode(), text.encode()) for key, text in pairs]
-    return b"[" + b",".join(parts) + b"]"
+    return [b'{"metric":%b,"value":[%b,"%b"]}' % (labels(key), stamp.encode(), text.encode()) for key, text in pairs]
 
 
 def matrix(keys: Sequence[Key], times: Times, values: Floats, present: Bools) -> list[bytes]:
@@ -81,7 +93,6 @@ def matrix(keys: Sequence[Key], times: Times, values: Floats, present: Bools) ->
     return parts
 
 
-def ranges(raws: Sequence[Raw]) -> bytes:
+def ranges(raws: Sequence[Raw]) -> list[bytes]:
     """Samples as they lie, by series."""
-    parts = [part for raw in raws for part in matrix(raw.keys, raw.times, raw.values, raw.present)]
-    return b"[" + b",".join(parts) + b"]"
+    return [part for raw in raws for part in matrix(raw.keys, raw.times, raw.values, raw.present)]

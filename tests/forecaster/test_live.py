@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cramjam
 import pytest
 import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cloudpulse.testing import query_api, serving
+from forecaster.remoteread import remote_pb2
 from tests.forecaster.process import ForecasterProcess, Playing
 
 SECONDS = 30
@@ -101,6 +103,20 @@ def test_clients_are_counted_and_health_is_none_of_their_business(forecaster: Fo
         hear(client, "forecast")
         assert "\ncloudpulse_forecaster_streams 1.0\n" in requests.get(f"{forecaster.url}/metrics", timeout=10).text
         assert forecaster.get("/health").keys() == {"service", "ready", "forecast rps"}
+
+
+def test_the_program_answers_reads_and_queries_of_the_same_curve(forecaster: ForecasterProcess) -> None:
+    """At now, too: the curve begins with the newest value."""
+    with connect(forecaster.stream("?kinds=forecast")) as client:
+        hear(client, "forecast", forecast="rps")
+    counted = forecaster.get("/api/v1/query?query=count(cloudpulse_forecast_curve)")
+    count = int(counted["data"]["result"][0]["value"][1])
+    asked = remote_pb2.ReadRequest()
+    asked.queries.add(start_timestamp_ms=0, end_timestamp_ms=2**62)
+    body = bytes(cramjam.snappy.compress_raw(asked.SerializeToString()))
+    answer = requests.post(f"{forecaster.url}/api/v1/read", data=body, timeout=10)
+    read = remote_pb2.ReadResponse.FromString(bytes(cramjam.snappy.decompress_raw(answer.content)))
+    assert len(read.results[0].timeseries) == count > 0
 
 
 def test_a_reload_keeps_streams_and_tells_of_what_is_new(forecaster: ForecasterProcess) -> None:
