@@ -74,21 +74,23 @@ class Replay:
 def prepare(folder: Path, programs: Programs, trace: Trace, instance: str, now: float) -> Replay:
     """A replay whose past is in the Prometheus data of `folder`: as left by an earlier run, or written anew.
 
-    Written anew when the trace would run out or nothing is there; `instance` is the target that will be scraped.
+    Written anew when the trace would run out, nothing is there, or it is of another `instance`: the target that will
+    be scraped, a label of every sample.
     Raises CloudPulseError when promtool fails.
     """
     kept = folder / "anchor.json"
     last = (trace.days - HISTORY_DAYS) * DAY
     if kept.exists():
-        replay = Replay(trace, float(json.loads(kept.read_text())["anchor"]))
-        if now - replay.anchor < HISTORY_DAYS * DAY + last:
+        written = json.loads(kept.read_text())
+        replay = Replay(trace, float(written["anchor"]))
+        if written.get("instance") == instance and now - replay.anchor < HISTORY_DAYS * DAY + last:
             return replay
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     replay = Replay(trace, now // DAY * DAY - HISTORY_DAYS * DAY)
     (folder / "prometheus").mkdir()
     past.write(programs.promtool, _open_metrics(replay, instance, now), folder / "prometheus")
-    kept.write_text(json.dumps({"anchor": replay.anchor}))
+    kept.write_text(json.dumps({"anchor": replay.anchor, "instance": instance}))
     return replay
 
 

@@ -6,10 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cloudpulse.errors import AddressUnavailable, ConfigError
-from cloudpulse.local import demo, layout, ports, programs
+from cloudpulse.local import demo, ports, programs
 from cloudpulse.local.outlook import sparkline
 
 NOW = 1_700_050_000.0
@@ -53,31 +52,13 @@ def test_a_second_start_goes_on_and_a_late_one_begins_anew(trace: demo.Trace, tm
     assert json.loads((tmp_path / "anchor.json").read_text())["anchor"] == later.anchor
 
 
-def test_the_files_of_a_stack_have_its_ports_and_folders(tmp_path: Path) -> None:
-    taken = ports.chosen(("prometheus=19090", "alert-bridge=19812"))
-    layout.write_files(None, taken, tmp_path)
-    assert "url: http://localhost:19090" in (tmp_path / "cloudpulse.yaml").read_text()
-    assert str(tmp_path / "forecaster") in (tmp_path / "cloudpulse.yaml").read_text()
-    assert "localhost:19812/api/v1/alerts" in (tmp_path / "alertmanager.yml").read_text()
-    assert "listen: 127.0.0.1:9814" in (tmp_path / "cloudpulse.yaml").read_text()
-    assert "9090]" not in (tmp_path / "prometheus.yml").read_text().replace("19090]", "")
-    subprocess.run([programs.find().promtool, "check", "config", str(tmp_path / "prometheus.yml")], check=True)
-
-
-def test_a_users_own_config_is_served_to_keda_on_loopback_with_what_else_it_says(tmp_path: Path) -> None:
-    own = tmp_path / "own.yaml"
-    own.write_text("scaler: {keda: {listen: ':1', tls: {cert_file: a, key_file: b, client_ca_file: c}}}")
-    layout.write_files(own, ports.chosen(("keda=19814",)), tmp_path / "data")
-    keda = yaml.safe_load((tmp_path / "data" / "cloudpulse.yaml").read_text())["scaler"]["keda"]
-    assert keda == {"listen": "127.0.0.1:19814", "tls": {"cert_file": "a", "key_file": "b", "client_ca_file": "c"}}
-
-
-def test_the_forecaster_of_a_stack_relays_its_bridge_with_the_key_that_the_file_names(tmp_path: Path) -> None:
-    own = tmp_path / "own.yaml"
-    own.write_text("forecaster: {alert_bridge: {url: 'https://elsewhere', api_key_file: key}}")
-    layout.write_files(own, ports.chosen(("alert-bridge=19812",)), tmp_path / "data")
-    relayed = yaml.safe_load((tmp_path / "data" / "cloudpulse.yaml").read_text())["forecaster"]["alert_bridge"]
-    assert relayed == {"url": "http://localhost:19812", "api_key_file": "key"}
+def test_a_start_on_another_port_begins_anew(trace: demo.Trace, tmp_path: Path) -> None:
+    """What is scraped there has another `instance`: a series of its own, without the past of the first."""
+    found = programs.find()
+    demo.prepare(tmp_path, found, trace, "localhost:9815", NOW)
+    written = {path.name for path in (tmp_path / "prometheus").iterdir()}
+    demo.prepare(tmp_path, found, trace, "localhost:19815", NOW)
+    assert not written & {path.name for path in (tmp_path / "prometheus").iterdir()}
 
 
 @pytest.mark.parametrize("option", ["prometheus", "nothing=1", "prometheus=x", "prometheus=0", "prometheus=65536"])
