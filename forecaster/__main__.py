@@ -88,7 +88,7 @@ def command(
     stream = Stream(time.time, streams.wake)
     store.listen(stream.changed)
     meters.streams(lambda: streams.count)
-    relay = Relay(settings.alert_bridge, lambda: streams.count > 0, stream.alert)
+    relay = Relay(settings.alert_bridge, lambda: streams.count > 0, stream.alert, stream.forget_alerts)
     socket = WebSocket(streams, opener(stream, lambda: [target.name for target in rounds.targets()]), lambda _: None)
 
     def apply() -> None:

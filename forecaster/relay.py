@@ -48,13 +48,20 @@ class Relay:
 
     Between `start` and `close` a thread of its own works; the other methods may be called by any. `tell` gets each
     message, JSON, once: after a break the bridge is asked for what came after the last. `wanted` says whether anybody
-    listens.
+    listens; `forget` is called when what was told may not be so any more: another bridge, or events that were missed.
     """
 
-    def __init__(self, settings: AlertBridge | None, wanted: Callable[[], bool], tell: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        settings: AlertBridge | None,
+        wanted: Callable[[], bool],
+        tell: Callable[[bytes], None],
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._wanted = wanted
         self._tell = tell
+        self._forget = forget
         self._after: int | None = None
         self._state = "not tried: nobody listens"
         self._failure = ""
@@ -76,6 +83,7 @@ class Relay:
         if settings != self._settings:
             self._settings, self._after = settings, None
             self._state = "not tried: nobody listens"
+            self._forget()
             self._news.set()
 
     def close(self) -> None:
@@ -128,6 +136,7 @@ class Relay:
             log.info("alerts are relayed", bridge=settings.url)
         self._state, self._failure = "connected", ""
         if told.kind == "reset":
+            self._forget()
             log.warning("some of the bridge's alerts were missed: it doesn't keep them any more", bridge=settings.url)
         elif told.kind != "hello":
             self._tell(message)

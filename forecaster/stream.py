@@ -91,6 +91,11 @@ class Stream:
             self._keep([event])
         self._wake()
 
+    def forget_alerts(self) -> None:
+        """Tell newcomers of none that came before."""
+        with self._lock:
+            self._alerts.clear()
+
     def feed(self, wish: Wish) -> EventFeed:
         """For a new client: what there is from now on, after a hello and the newest alerts."""
         hello = _encode({"kind": "hello", "now": self._clock(), "version": __version__}).decode()

@@ -45,9 +45,9 @@ def bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
 
 @contextmanager
 def relaying(url: str, **more: Any) -> Iterator[tuple[Relay, list[Any]]]:
-    """A relay to which somebody listens, and what it has told."""
+    """A relay to which somebody listens, and what it has told that wasn't to be forgotten since."""
     told: list[Any] = []
-    made = Relay(AlertBridge(url=url, **more), lambda: True, lambda text: told.append(json.loads(text)))
+    made = Relay(AlertBridge(url=url, **more), lambda: True, lambda text: told.append(json.loads(text)), told.clear)
     made.start()
     try:
         yield made, told
@@ -162,6 +162,7 @@ def test_another_bridge_is_asked_from_its_beginning(bridge: BridgeProcess, monke
         eventually(lambda: fingerprints(told) == ["a"])
         made.apply(None)
         eventually(lambda: made.state is None)
+        assert told == [], "what the one before said is not so any more"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_a_server_that_is_no_bridge_is_a_fact_and_no_error(status: str, body: by
     assert not told
 
 
-HELLO = '{"id": 1, "kind": "hello"}'
+HELLO, ACKED = '{"id": 1, "kind": "hello"}', '{"id": 10, "kind": "acked"}'
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,7 @@ HELLO = '{"id": 1, "kind": "hello"}'
     [
         ([], "not connected: it has said nothing yet"),
         ([HELLO], "connected"),
+        ([HELLO, '{"id": 2, "kind": "alerts"}', '{"id": 9, "kind": "reset"}', ACKED], "connected"),
         (["hello"], "not connected: it is no alert bridge: check forecaster.alert_bridge.url"),
         ([b"\xff"], "not connected: it is no alert bridge: check forecaster.alert_bridge.url"),
         ([HELLO, "x" * 2**20 + "x"], "not connected: given up, 1009 (message too big)"),
@@ -205,7 +207,8 @@ def test_what_a_bridge_says_or_does_not_say_is_told_in_health(messages: list[str
         try:
             with relaying(f"http://127.0.0.1:{server.socket.getsockname()[1]}") as (made, told):
                 eventually(lambda: (made.state or "").startswith(state))
-                assert not told
+                left = ["acked"] if ACKED in messages else []  # what came before a reset is forgotten
+                eventually(lambda: [one["kind"] for one in told] == left)
         finally:
             over.set()
             server.shutdown()

@@ -69,6 +69,8 @@ def test_the_newest_alerts_are_told_to_who_comes_later(running: Stream) -> None:
     heard = said(running.feed(Wish()))[1:]
     assert [told["alert"]["id"] for told in heard] == list(range(5, stream.LAST_ALERTS + 5))
     assert kinds(running.feed(Wish(frozenset({"forecast"})))) == ["hello"]
+    running.forget_alerts()
+    assert kinds(running.feed(Wish())) == ["hello"]
 
 
 def test_who_misses_anomalies_is_sent_to_the_overview_and_who_wants_none_goes_on(
