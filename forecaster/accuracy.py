@@ -5,6 +5,7 @@ MASE after Hyndman & Koehler (2006), with the error of seasonal naive over the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ class Scores:
     mase: NDArray[np.float64]  # [series, horizons]
     bias: NDArray[np.float64]  # [series, horizons]; positive: forecasts too high
     coverage: NDArray[np.float64]  # [series, horizons, levels]
+    spans: NDArray[np.float64]  # [series, horizons]: times the length of the horizon that was looked back on; 0: none
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class Accuracy:
     """Fading sums by series (rows) and lead, of what was scored, and of what seasonal naive was scored for as well.
 
     [weight, |error|, |error of seasonal naive|, error] of the latter, [weight, hits per level] of the former.
+    `spans` are the times between two predictions, as parts of each lead.
     """
 
-    def __init__(self, leads: int, levels: tuple[float, ...]) -> None:
+    def __init__(self, spans: Sequence[float], levels: tuple[float, ...]) -> None:
+        self._spans = np.array(spans)
         self._median = levels.index(0.5)
-        self._sums = np.zeros((0, leads, 5 + len(levels)))
+        self._sums = np.zeros((0, len(spans), 5 + len(levels)))
 
     def resize(self, rows: int) -> None:
         """Make room for new rows, in which nothing is known."""
@@ -87,7 +91,7 @@ class Accuracy:
             bias = np.where(known, signed / naive, np.nan)
             weight = sums[:, :, 4, None]
             coverage = np.where(weight >= ENOUGH, sums[:, :, 5:] / weight, np.nan)
-        return Scores(mase, bias, coverage)
+        return Scores(mase, bias, coverage, sums[:, :, 4] * self._spans[:leads])
 
     def state(self) -> State:
         """The sums, to be kept across a restart."""

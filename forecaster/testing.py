@@ -47,7 +47,7 @@ def issue(
         issued_at=start if issued_at is None else issued_at,
         expected_now=np.full((series, count), np.nan),
         observed=np.full(series, np.nan),
-        scores=Scores(unknown, unknown, np.full((series, 1, count), np.nan)),
+        scores=Scores(unknown, unknown, np.full((series, 1, count), np.nan), np.zeros((series, 1))),
         weights={},
         version=0,
         trained_at=float("nan"),

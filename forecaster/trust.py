@@ -8,20 +8,24 @@ from numpy.typing import NDArray
 from forecaster.store import Issue
 
 WORDS = ("unknown", "poor", "fair", "good")
-"""unknown: nothing has been scored yet. good, fair: all of its conditions below hold. poor: the rest."""
+"""unknown: nothing can be judged yet. good, fair: all of its conditions below hold. poor: the rest."""
 
 GOOD_MASE, FAIR_MASE = 0.9, 1.1
-"""Mean over the scored horizons of the error relative to seasonal naive's: clearly better; no worse than its noise."""
+"""Mean over the judged horizons of the error relative to seasonal naive's: clearly better; no worse than its noise."""
 GOOD_COVERAGE, FAIR_COVERAGE = 0.1, 0.25
-"""How far a level's share of values at or below it may be from the level, the worst one of the scored horizons."""
+"""How far a level's share of values at or below it may be from the level, the worst one of the judged horizons."""
+LEAST_SPANS = 1.0
+"""A horizon is judged once predictions were checked for as long as it is itself: those of one hour overlap almost
+wholly where they look a day ahead, and are one piece of luck, good or bad."""
 STALE_TRAININGS = 3.0
 """Models last trained more than so many `train_every` ago, or never, are not good; nor is a series with one demoted."""
 
 
 def trust(issue: Issue) -> list[str]:
     """A word of WORDS for each series."""
-    mase = _mean(issue.scores.mase)
-    off = np.abs(issue.scores.coverage - np.asarray(issue.forecast.levels))
+    judged = issue.scores.spans >= LEAST_SPANS
+    mase = _mean(np.where(judged, issue.scores.mase, np.nan))
+    off = np.abs(np.where(judged[:, :, None], issue.scores.coverage, np.nan) - np.asarray(issue.forecast.levels))
     worst = np.fmax.reduce(off.reshape(len(mase), -1), axis=1, initial=-np.inf)
     # A series of which seasonal naive is exactly right has no MASE, but a coverage.
     scored = ~np.isnan(mase) | (worst >= 0)

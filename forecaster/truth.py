@@ -81,8 +81,8 @@ class Truth:
         self._waiting: list[deque[_Waiting]] = [deque() for _ in self._leads]
         self._rows = Rows()
         self._base = np.empty(0)  # by row: the newest known value; NaN for a series that isn't there
-        self._accuracy = Accuracy(len(self._leads), self._levels)
         between = [max(apart, float(target.every)) for apart in self._apart]
+        self._accuracy = Accuracy([b / lead for b, lead in zip(between, self._leads, strict=True)], self._levels)
         self._calibration = Calibration(self._leads, between, self._levels)
         self._demotion = Demotion(self._leads, between)
         self._parts: Mapping[str, _Learner] = {

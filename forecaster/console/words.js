@@ -8,7 +8,7 @@ export const TRUST = {
   good: { word: "good", why: "clearly better than repeating the past, and the band holds what it says" },
   fair: { word: "fair", why: "no worse than repeating the past" },
   poor: { word: "poor", why: "worse than repeating the past, or the band is wrong" },
-  unknown: { word: "unknown", why: "no prediction has been checked yet" },
+  unknown: { word: "unknown", why: "too few predictions have been checked yet" },
 };
 
 // 0.1234 -> "0.123", 12345 -> "12.3 k": three digits, which is what a forecast is good for. null -> "–".

@@ -97,7 +97,7 @@ def test_seasonal_naive_knows_the_day_before_and_the_last_value_is_found_row_by_
 
 
 def test_coverage_is_scored_without_anything_to_compare_with() -> None:
-    accuracy = Accuracy(1, (0.5,))
+    accuracy = Accuracy((1.0,), (0.5,))
     accuracy.resize(1)
     one = np.ones((1, 1), np.float32)
     for _ in range(ENOUGH + 1):

@@ -48,7 +48,7 @@ def issue(
         issued_at=60.0 * step,
         expected_now=np.array(expected, float),
         observed=np.array(observed, float),
-        scores=Scores(np.zeros(shape), np.zeros(shape), np.zeros((*shape, len(levels)))),
+        scores=Scores(np.zeros(shape), np.zeros(shape), np.zeros((*shape, len(levels))), np.zeros(shape)),
         weights={},
         version=0,
         trained_at=np.nan,

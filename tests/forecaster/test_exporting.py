@@ -46,7 +46,10 @@ def issue(values: list[list[float]], observed: float = 0.0, **changes: Any) -> I
         expected_now=np.full((1, len(levels)), np.nan),
         observed=np.array([observed]),
         scores=Scores(
-            np.array([[0.8, np.nan]]), np.array([[0.1, np.nan]]), np.array([[[0.1, 0.5, 0.9], [np.nan] * 3]])
+            np.array([[0.8, np.nan]]),
+            np.array([[0.1, np.nan]]),
+            np.array([[[0.1, 0.5, 0.9], [np.nan] * 3]]),
+            np.array([[2.0, 0.0]]),
         ),
         weights={"seasonal_naive": np.array([0.25]), "lstm": np.array([0.75])},
         version=3,

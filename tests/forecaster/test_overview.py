@@ -416,7 +416,7 @@ def graded(bench: Bench, mase: float, coverage: float, **changes: Any) -> str:
     assert issue is not None
     levels = np.array(issue.forecast.levels)
     shares = np.where(levels == 0.5, coverage, levels)
-    scores = Scores(np.full((1, 2), mase), np.zeros((1, 2)), np.tile(shares, (1, 2, 1)))
+    scores = Scores(np.full((1, 2), mase), np.zeros((1, 2)), np.tile(shares, (1, 2, 1)), np.ones((1, 2)))
     settled = {"scores": scores, "version": 1, "trained_at": issue.issued_at - 60}
     (word,) = trust(replace(issue, **{**settled, **changes}))
     return word
@@ -439,6 +439,16 @@ def test_old_models_and_demoted_ones_are_not_good(bench: Bench) -> None:
     assert graded(bench, 0.5, 0.5, trained_at=np.nan, version=0) == "fair"
     out = Demoted((900.0,), {"lstm": np.array([[1.0]])}, {"lstm": np.array([[3.0]])})
     assert graded(bench, 0.5, 0.5, demoted=out) == "fair"
+
+
+def test_a_horizon_counts_once_it_was_checked_for_as_long_as_it_is(bench: Bench) -> None:
+    assert graded(bench, 0.5, 0.5) == "good"
+    issue = bench.store.get("rps")
+    assert issue is not None
+    shares = np.tile(np.array(issue.forecast.levels), (1, 2, 1))
+    mase, none = np.array([[0.5, 3.0]]), np.zeros((1, 2))
+    for spans, word in (([0.9, 0.9], "unknown"), ([1.0, 0.9], "good"), ([1.0, 1.0], "poor")):
+        assert graded(bench, 0.5, 0.5, scores=Scores(mase, none, shares, np.array([spans]))) == word
 
 
 def test_before_anything_is_scored_trust_is_unknown(running: Running) -> None:
