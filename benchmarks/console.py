@@ -79,7 +79,9 @@ def issue(count: int) -> Issue:
         issued_at=NOW,
         expected_now=path[:, 0],
         observed=past[:, -1],
-        scores=Scores(rng.uniform(0.5, 1.2, shape), rng.normal(0, 0.1, shape), rng.uniform(0, 1, (*shape, 5)), np.ones(shape)),
+        scores=Scores(
+            rng.uniform(0.5, 1.2, shape), rng.normal(0, 0.1, shape), rng.uniform(0, 1, (*shape, 5)), np.ones(shape)
+        ),
         weights={name: np.full(count, 1 / len(MODELS)) for name in MODELS},
         version=1,
         trained_at=NOW - 3600,
