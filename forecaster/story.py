@@ -113,7 +113,7 @@ class Stories:
 def _exact(issue: Issue, row: int) -> Labels:
     """A series' labels, and empty those that only others have: a PromQL selector without them would take these, too."""
     every = sorted({name for labels in issue.forecast.labels for name in labels})
-    return dict.fromkeys(every, "") | issue.forecast.labels[row]
+    return {**dict.fromkeys(every, ""), **issue.forecast.labels[row]}
 
 
 def _grid(issue: Issue, seconds: float) -> tuple[int, int]:
