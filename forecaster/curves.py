@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,11 +91,19 @@ class Curves:
             kept.labels = labels  # the same by value: the next look need not compare
             return kept
 
+    def _forget(self, but: Collection[str]) -> None:
+        """Drop the indexes of targets that are gone, each of which holds the labels of all of its series."""
+        with self._lock:
+            for name in self._indexes.keys() - but:
+                del self._indexes[name]
+
     def _found(self, matchers: Sequence[Matcher]) -> Iterator[_Found]:
         if not _fulfilled(matchers, "__name__", NAME):
             return
         of_source = [one for one in matchers if one.name not in _OWN]
-        for issue in self._store.fresh():
+        issues = self._store.fresh()
+        self._forget({issue.target.name for issue in issues})
+        for issue in issues:
             if not _fulfilled(matchers, "forecast", issue.target.name):
                 continue
             rows = None

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cloudpulse.errors import CloudPulseError
+
 _AT_THE_DOOR_SECONDS = 0.25
 
 
-class Full(Exception):
+class Full(CloudPulseError):
     """Too many others are at it; the text says so."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -253,3 +255,12 @@ def test_other_series_of_a_target_are_found_at_once(store: ForecastStore) -> Non
     assert found() == ["b"] * 3
     store.put(issue("web", ({"app": "b"}, {"app": "a"}), paths(2), start=NOW))
     assert found() == ["b", "a"] * 3
+
+
+def test_a_forecast_that_is_gone_leaves_no_labels_behind(store: ForecastStore) -> None:
+    curves = Curves(store)
+    watched = weakref.ref(curves.index_of(store.fresh()[0]))
+    store.drop("web")
+    assert curves.select([CURVE], *EVER) == []
+    gc.collect()
+    assert watched() is None
