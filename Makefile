@@ -93,7 +93,7 @@ bench-history: $(VENV)/dev test-programs
 programs:
 	@sh .ci/programs
 
-# What the tests start beside them: a real PostgreSQL and Chromium.
+# What the tests start beside them: a real PostgreSQL, Chromium and node_exporter.
 test-programs:
 	@sh .ci/programs test
 

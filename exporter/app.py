@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import Metric
 
 from cloudpulse.build import BuildInfo
 from cloudpulse.reloading import Reload
@@ -13,6 +12,7 @@ from cloudpulse.serving import Face, Health
 from exporter.collector import Host
 from exporter.collectors import enabled
 from exporter.config import ExporterSettings
+from exporter.families import Family
 
 
 class Exporter:
@@ -26,7 +26,7 @@ class Exporter:
         """Read the settings again and use them from the next scrape on; raises ConfigError and changes nothing."""
         self._host = Host(enabled(self._load()))
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """One scrape of the host."""
         return self._host.collect()
 

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from prometheus_client.core import Metric
-
 from cloudpulse import logs, names
-from exporter.families import many
+from exporter.families import Family, many
 
 log = logs.get(__name__)
 
@@ -21,7 +19,7 @@ class Collector(Protocol):
     What the platform doesn't have is left out; an exception says that this collector could not do its work now.
     """
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """Read the host now."""
 
 
@@ -43,7 +41,7 @@ class Host:
         with self._lock:
             return dict(self._outcomes)
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """One scrape."""
         durations: dict[str, float] = {}
         successes: dict[str, bool] = {}
@@ -56,7 +54,7 @@ class Host:
         yield many(names.COLLECTOR_DURATION, (((name,), value) for name, value in durations.items()))
         yield many(names.COLLECTOR_SUCCESS, (((name,), float(value)) for name, value in successes.items()))
 
-    def _families(self, name: str, collector: Collector) -> list[Metric] | None:
+    def _families(self, name: str, collector: Collector) -> list[Family] | None:
         try:
             families = list(collector.collect())
         except Exception as error:  # whatever one collector does, the others are shown

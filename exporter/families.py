@@ -8,11 +8,14 @@ from prometheus_client.core import Metric
 
 from cloudpulse.names import Definition
 
+Family = Metric
+"""What a collector yields: a metric family with its samples."""
+
 Row = tuple[tuple[str, ...], float | None]
 """The values of the definition's labels, in its order, and the sample's value."""
 
 
-def many(definition: Definition, rows: Iterable[Row]) -> Metric:
+def many(definition: Definition, rows: Iterable[Row]) -> Family:
     """A family of several samples."""
     family = definition.family()
     for labels, value in rows:
@@ -21,6 +24,6 @@ def many(definition: Definition, rows: Iterable[Row]) -> Metric:
     return family
 
 
-def one(definition: Definition, value: float) -> Metric:
+def one(definition: Definition, value: float) -> Family:
     """A family of one sample without labels."""
     return many(definition, [((), value)])

@@ -6,16 +6,15 @@ import time
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
-from exporter.families import one
+from exporter.families import Family, one
 
 
 class ClockCollector:
     """Reads psutil and the clock."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         yield one(names.BOOT_TIME, psutil.boot_time())
         yield one(names.TIME, time.time())

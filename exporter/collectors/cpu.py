@@ -6,10 +6,9 @@ import threading
 from collections.abc import Iterable, Iterator
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
-from exporter.families import Row, many
+from exporter.families import Family, Row, many
 
 _COUNTED_ELSEWHERE = ("guest", "guest_nice")
 """Linux counts a guest's time in `user` and `nice`, too; shown as modes, it would count twice in a sum."""
@@ -28,7 +27,7 @@ class CpuCollector:
         self._lock = threading.Lock()
         self._seen: dict[str, dict[str, float]] = {}
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         yield many(names.CPU_SECONDS, self._seconds())
         yield many(names.CPU_FREQUENCY, _frequencies())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
 from exporter.config import DiskSettings, Exclusion
-from exporter.families import many
+from exporter.families import Family, many
 
 _FIELDS = {
     "read_bytes": (names.DISK_READ_BYTES, 1.0),
@@ -27,7 +26,7 @@ class DiskCollector:
     def __init__(self, settings: DiskSettings) -> None:
         self._excluded = Exclusion(settings.devices_exclude)
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         # nowrap=False: as for the network, restarts are Prometheus' work. A machine without disks gives None.
         devices = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import logs, names
 from exporter.config import Exclusion, FilesystemSettings
-from exporter.families import many
+from exporter.families import Family, many
 from exporter.mounts import Patient, Usage, usage
 
 _FIELDS = {
@@ -31,7 +30,7 @@ class FilesystemCollector:
         self._types = Exclusion(settings.types_exclude)
         self._patient = Patient()
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         found: dict[tuple[str, str, str], Usage] = {}
         # A mount over another hides it, and the call asks the upper one: the later entry is that.

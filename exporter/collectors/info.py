@@ -6,10 +6,8 @@ import platform
 import socket
 from collections.abc import Iterable
 
-from prometheus_client.core import Metric
-
 from cloudpulse import names
-from exporter.families import many
+from exporter.families import Family, many
 
 
 class InfoCollector:
@@ -18,7 +16,7 @@ class InfoCollector:
     def __init__(self) -> None:
         self._distribution, self._version = _distribution()
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         host = platform.uname()
         labels = (

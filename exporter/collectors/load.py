@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
-from exporter.families import one
+from exporter.families import Family, one
 
 
 class LoadCollector:
     """Reads psutil, except on Windows, which has no load average: psutil's imitation begins as a 0 for nothing."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         if psutil.WINDOWS:
             return

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
-from exporter.families import one
+from exporter.families import Family, one
 
 _FIELDS = {
     "total": names.MEMORY_TOTAL,
@@ -24,7 +23,7 @@ _FIELDS = {
 class MemoryCollector:
     """Reads psutil."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         memory = psutil.virtual_memory()._asdict()
         for field, definition in _FIELDS.items():

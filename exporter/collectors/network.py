@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
 from exporter.config import Exclusion, NetworkSettings
-from exporter.families import many
+from exporter.families import Family, many
 
 _FIELDS = {
     "bytes_recv": names.NETWORK_RECEIVE_BYTES,
@@ -29,7 +28,7 @@ class NetworkCollector:
     def __init__(self, settings: NetworkSettings) -> None:
         self._excluded = Exclusion(settings.devices_exclude)
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         # nowrap=False: psutil would hide counters that restart, which is Prometheus' own work, and does it better.
         devices = psutil.net_io_counters(pernic=True, nowrap=False)

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
-from exporter.families import many
+from exporter.families import Family, many
 
 _ALWAYS = (
     psutil.STATUS_RUNNING,
@@ -25,7 +24,7 @@ _ALWAYS = (
 class ProcessesCollector:
     """Reads psutil; a process that ends meanwhile isn't counted."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         counts = Counter(dict.fromkeys(_ALWAYS, 0))
         counts.update(_states())

@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client.core import Metric
 
 from cloudpulse import names
-from exporter.families import one
+from exporter.families import Family, one
 
 
 class SwapCollector:
@@ -18,7 +17,7 @@ class SwapCollector:
     def __init__(self) -> None:
         self._counts_traffic = _counts_traffic()
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """See Collector."""
         swap = psutil.swap_memory()
         yield one(names.SWAP_TOTAL, swap.total)

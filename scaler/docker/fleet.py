@@ -106,6 +106,7 @@ class Fleet:
 
     def _control(self, service: ScaledService, settings: DockerSettings) -> Control:
         known = self._known.setdefault(service.name, Known())
+        self._meters.follow(service.name)
         workload = _workload(service, settings, known, self._swarm)
         return Control(
             service,

@@ -14,6 +14,11 @@ class Meters:
         self._changes = names.SCALER_DOCKER_CHANGES.counter(registry)
         self._errors = names.SCALER_DOCKER_ERRORS.counter(registry)
 
+    def follow(self, service: str) -> None:
+        """Show the service's changes from 0 on: `increase` can't see a counter's first appearance."""
+        for direction in ("up", "down"):
+            self._changes.labels(service, direction)
+
     def changed(self, service: str, before: int, after: int) -> None:
         """The Engine took a new number of replicas."""
         self._changes.labels(service, "up" if after > before else "down").inc()

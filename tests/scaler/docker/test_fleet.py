@@ -129,6 +129,14 @@ def test_health_and_series_show_each_service(fleet_of: Callable[..., Fleet], hos
     assert shown("desired_replicas") == {"web": 4, "shop/api": None, "bad": None}
 
 
+def test_changes_are_counted_from_0_so_that_increase_sees_the_first(fleet_of: Callable[..., Fleet], host: Host) -> None:
+    registry = CollectorRegistry()
+    fleet_of(registry, WEB)
+    for direction in ("up", "down"):
+        labels = {"service": "web", "direction": direction}
+        assert registry.get_sample_value("cloudpulse_scaler_docker_changes_total", labels) == 0
+
+
 def test_is_not_ready_while_the_engine_is_away(fleet_of: Callable[..., Fleet], host: Host) -> None:
     fleet = fleet_of(None, WEB)
     host.error = EngineUnavailable("the Docker Engine can't be reached: refused")
