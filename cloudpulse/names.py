@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+if TYPE_CHECKING:  # prometheus_client costs 10 MiB, and the exporter does without
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.core import Metric
 
 PREFIX = "cloudpulse_"
 
@@ -26,20 +28,28 @@ class Definition:
 
     def family(self) -> Metric:
         """An empty family for a Collector to fill with `add_metric(label_values, value)`."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         if self.kind == "counter":
             return CounterMetricFamily(self.name, self.help, labels=self.labels)
         return GaugeMetricFamily(self.name, self.help, labels=self.labels)
 
     def counter(self, registry: CollectorRegistry) -> Counter:
         """A counter to increment, registered in `registry`."""
+        from prometheus_client import Counter
+
         return Counter(self.name, self.help, self.labels, registry=registry)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
         """A gauge to set, registered in `registry`."""
+        from prometheus_client import Gauge
+
         return Gauge(self.name, self.help, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry, buckets: Sequence[float]) -> Histogram:
         """A histogram to observe, registered in `registry`; `buckets` are upper bounds in the metric's unit."""
+        from prometheus_client import Histogram
+
         return Histogram(self.name, self.help, self.labels, registry=registry, buckets=buckets)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cloudpulse import config, logs, webconfig
+from cloudpulse import config, logs
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import Environ, Server, StartResponse, WsgiApp, stop_on_signals
 
@@ -75,6 +75,8 @@ def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
     """
     tls = None
     if web.web_config is not None:
+        from cloudpulse import webconfig  # and with it ssl and yaml, only where they are asked for
+
         settings = webconfig.read(web.web_config)
         if settings.basic_auth_users:
             app = _BasicAuth(app, settings.basic_auth_users)

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -150,7 +149,8 @@ class _Connection(HTTPConnection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._shaken = not isinstance(self.socket, ssl.SSLSocket)
+        self._shaken = not hasattr(self.socket, "do_handshake")
+        self._no_more = (BlockingIOError,) if self._shaken else _no_more_of_tls()
         self._head = bytearray()
         self._since: float | None = time.monotonic()
         self._heir: Heir | None = None
@@ -184,7 +184,7 @@ class _Connection(HTTPConnection):
         if self.rfile.has_data():  # a pipelined request came with the one before
             self._head += self.rfile.read1(len(self.rfile.peek()))
         self.socket.settimeout(0)
-        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+        with suppress(*self._no_more):
             if not self._shaken:
                 self.socket.do_handshake()
                 self._shaken = True
@@ -204,6 +204,12 @@ class _Connection(HTTPConnection):
             if not got:
                 raise ConnectionError("closed by the client")
             self._head += got
+
+
+def _no_more_of_tls() -> tuple[type[OSError], ...]:
+    import ssl
+
+    return ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError
 
 
 def _whole(head: bytearray) -> bool:

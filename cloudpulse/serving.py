@@ -11,11 +11,10 @@ import errno
 import html
 import json
 import signal
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cheroot.errors import FatalSSLAlert
 from cheroot.makefile import StreamReader, StreamWriter
@@ -26,6 +25,9 @@ from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
+
+if TYPE_CHECKING:
+    import ssl
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -294,7 +296,7 @@ class _TlsAdapter(Adapter):
     def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, Mapping[str, Any]]:
         try:
             wrapped = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:  # ssl.SSLError is one
             raise FatalSSLAlert(*error.args) from error
         return wrapped, _TlsEnviron(wrapped)
 
