@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import ProcessCollector
-
 from cloudpulse.build import BuildInfo
+from cloudpulse.itself import Itself
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Face, Health
 from exporter.collector import Host
@@ -42,5 +41,5 @@ class Exporter:
 
 def create_face(exporter: Exporter, reload: Reload, *, lifecycle: bool) -> Face:
     """The WSGI app; with `lifecycle`, POST /-/reload reloads."""
-    metrics = (exporter, BuildInfo(), reload, ProcessCollector(registry=None))
+    metrics = (exporter, BuildInfo(), reload, Itself())
     return Face("CloudPulse exporter", metrics, exporter.health, reload=reload if lifecycle else None)
