@@ -12,9 +12,8 @@ import sys
 import time
 from typing import Any
 
-from cheroot.connections import ConnectionManager
-
 from cloudpulse import logs
+from cloudpulse.barecheroot import ConnectionManager
 
 PAUSE_SECONDS = 0.1
 """Between two tries to take a connection while there is no descriptor for it."""

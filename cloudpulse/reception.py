@@ -18,10 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from cheroot import wsgi
-from cheroot.connections import ConnectionManager
-from cheroot.server import HTTPConnection, HTTPRequest
-
+from cloudpulse.barecheroot import ConnectionManager, Gateway_10, HTTPConnection, HTTPRequest, Server
 from cloudpulse.connections import Connections, most_waiting
 
 HEADERS = "cloudpulse.headers"
@@ -40,7 +37,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _AT_ONCE = 2**16
 
 
-class WsgiServer(wsgi.Server):
+class WsgiServer(Server):
     """cheroot's server with the manners above."""
 
     _connections: ConnectionManager
@@ -136,7 +133,7 @@ class _Request(HTTPRequest):
         super().send_headers()
 
 
-class _Gateway(wsgi.Gateway_10):
+class _Gateway(Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs have no return types
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]  # the same
         environ[HEADERS] = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in self.req.header_reader.sent]

@@ -16,17 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cheroot.errors import FatalSSLAlert
-from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.ssl import Adapter
-
 from cloudpulse import exposition, logs
+from cloudpulse.barecheroot import Adapter, FatalSSLAlert, StreamReader, StreamWriter
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.families import Family
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
 
-if TYPE_CHECKING:
 if TYPE_CHECKING:
     import ssl
 
