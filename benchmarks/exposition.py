@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-from cloudpulse.exposition import ColumnFamily, encode, label_block
+from cloudpulse.exposition import encode
+from cloudpulse.families import Family, label_block
 
 SAMPLES_PER_SERIES = 9
 ROUNDS = 5
@@ -54,7 +55,7 @@ def main(series: int) -> None:
     registry.register(_Prepared(ordinary))
 
     def columns() -> bytes:
-        return encode([ColumnFamily(ordinary.name, ordinary.documentation, blocks, values)])
+        return encode([Family(ordinary.name, ordinary.documentation, blocks, values)])
 
     assert columns() == encode([ordinary])
     print(
@@ -63,7 +64,7 @@ def main(series: int) -> None:
     for title, work in (
         ("prometheus_client.generate_latest", lambda: generate_latest(registry)),
         ("cloudpulse encode, ordinary Metric", lambda: encode([ordinary])),
-        ("cloudpulse encode, ColumnFamily", columns),
+        ("cloudpulse encode, Family", columns),
     ):
         print(f"  {title:36} {_microseconds(work, len(values)):6.2f}")
 

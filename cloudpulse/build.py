@@ -6,9 +6,8 @@ import os
 import platform
 from collections.abc import Iterable
 
-from prometheus_client.core import Metric
-
 from cloudpulse import __version__, names
+from cloudpulse.families import Family, many
 
 REVISION_VARIABLE = "CLOUDPULSE_REVISION"
 """The build's commit; images and packages set it, a checkout leaves it unknown."""
@@ -17,9 +16,7 @@ REVISION_VARIABLE = "CLOUDPULSE_REVISION"
 class BuildInfo:
     """Collects `cloudpulse_build_info`."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """The one sample."""
-        family = names.BUILD_INFO.family()
         labels = (__version__, os.environ.get(REVISION_VARIABLE, "unknown"), platform.python_version())
-        family.add_sample(names.BUILD_INFO.name, dict(zip(names.BUILD_INFO.labels, labels, strict=True)), 1.0)
-        yield family
+        yield many(names.BUILD_INFO, [(labels, 1.0)])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from prometheus_client.core import Metric
-
 from cloudpulse import logs, names
 from cloudpulse.clock import Clock
 from cloudpulse.errors import CloudPulseError, ConfigError
+from cloudpulse.families import Family, one
 
 log = logs.get(__name__)
 
@@ -35,12 +34,7 @@ class Reload:
             self._succeeded, self._succeeded_at = True, self._clock()
             log.info("config reloaded")
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """`cloudpulse_config_last_reload_*`."""
-        for definition, value in (
-            (names.CONFIG_RELOAD_OK, float(self._succeeded)),
-            (names.CONFIG_RELOAD_TIME, self._succeeded_at),
-        ):
-            family = definition.family()
-            family.add_sample(definition.name, {}, value)
-            yield family
+        yield one(names.CONFIG_RELOAD_OK, float(self._succeeded))
+        yield one(names.CONFIG_RELOAD_TIME, self._succeeded_at)

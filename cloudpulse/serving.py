@@ -15,17 +15,20 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cheroot.errors import FatalSSLAlert
 from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.ssl import Adapter
-from prometheus_client.core import Metric
 
 from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.families import Family
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -53,7 +56,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family | Metric]:
         """Yield metric families."""
 
 
@@ -142,7 +145,7 @@ class Face:
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
         return _text("200 OK", "reloaded\n")
 
-    def _collected(self) -> Iterator[Metric]:
+    def _collected(self) -> Iterator[Family | Metric]:
         for source in self._metrics:
             yield from source.collect()
 

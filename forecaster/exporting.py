@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 
 from cloudpulse import names
 from cloudpulse.clock import Clock
-from cloudpulse.exposition import ColumnFamily, label_block
+from cloudpulse.families import Family, label_block
 from cloudpulse.names import Definition
 from cloudpulse.promql import Labels
 from forecaster.anomaly import anomaly_score
@@ -31,7 +31,7 @@ class ForecastCollector:
         self._clock = clock
         self._texts: dict[str, _Texts] = {}
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family | Metric]:
         """One family for each series of the contract; a NaN is left out."""
         issues, now = self._store.fresh(), self._clock()
         self._texts = {issue.target.name: self._texts_of(issue) for issue in issues}
@@ -43,14 +43,14 @@ class ForecastCollector:
                 for own, values in columns(issue, now):
                     blocks += texts.of(own)
                     parts.append(values)
-            yield ColumnFamily(definition.name, definition.help, blocks, np.concatenate(parts).tolist())
+            yield Family(definition.name, definition.help, blocks, np.concatenate(parts).tolist())
         yield self._names(issues)
         yield from _about_targets(issues)
         yield from _about_models(issues)
 
-    def _names(self, issues: Sequence[Issue]) -> Metric:
+    def _names(self, issues: Sequence[Issue]) -> Family:
         blocks = [block for issue in issues for block in self._texts[issue.target.name].named]
-        return ColumnFamily(names.FORECAST_INFO.name, names.FORECAST_INFO.help, blocks, [1.0] * len(blocks))
+        return Family(names.FORECAST_INFO.name, names.FORECAST_INFO.help, blocks, [1.0] * len(blocks))
 
     def _texts_of(self, issue: Issue) -> _Texts:
         name, labels = issue.target.name, issue.forecast.labels

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 
-from cloudpulse.exposition import ColumnFamily, encode, label_block
+from cloudpulse.exposition import encode
+from cloudpulse.families import Family, label_block
 
 Parsed = list[tuple[str, str, str, list[tuple[str, dict[str, str], str, float | None]]]]
 
@@ -32,20 +32,20 @@ HELPS = TEXTS.map(str.strip)  # the parser strips; the format itself keeps blank
 
 
 class _Fixed:
-    def __init__(self, families: Sequence[Metric]) -> None:
+    def __init__(self, families: Sequence[Family | Metric]) -> None:
         self._families = families
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family | Metric]:
         return self._families
 
 
-def _reference(families: Sequence[Metric]) -> str:
+def _reference(families: Sequence[Family | Metric]) -> str:
     registry = CollectorRegistry()
     registry.register(_Fixed(families))
     return generate_latest(registry).decode()
 
 
-def _facts(families: Iterable[Metric]) -> Parsed:
+def _facts(families: Iterable[Family | Metric]) -> Parsed:
     """Families as comparable facts; values as text, since NaN equals nothing."""
     return [
         (f.name, f.documentation, f.type, [(s.name, s.labels, repr(float(s.value)), s.timestamp) for s in f.samples])
@@ -58,7 +58,7 @@ def _parsed(page: str) -> Parsed:
     return _facts(text_string_to_metric_families(page))
 
 
-def _text(*families: Metric) -> str:
+def _text(*families: Family | Metric) -> str:
     return encode(families).decode()
 
 
@@ -86,7 +86,7 @@ def test_it_says_what_prometheus_client_says(family: Metric) -> None:
 def test_a_column_family_reads_as_its_samples_without_nan(
     name: str, documentation: str, rows: list[tuple[dict[str, str], float]], kind: str
 ) -> None:
-    columns = ColumnFamily(name, documentation, [label_block(labels) for labels, _ in rows], [v for _, v in rows], kind)
+    columns = Family(name, documentation, [label_block(labels) for labels, _ in rows], [v for _, v in rows], kind)
     ordinary = Metric(columns.name, documentation, kind)
     for labels, value in rows:
         if not math.isnan(value):
@@ -98,7 +98,7 @@ def test_a_column_family_reads_as_its_samples_without_nan(
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_values_are_exact(value: float) -> None:
-    text = _text(ColumnFamily("a", "", [""], [value])).splitlines()[-1].removeprefix("a ")
+    text = _text(Family("a", "", [""], [value])).splitlines()[-1].removeprefix("a ")
     assert float(text) == value
     assert math.copysign(1, float(text)) == math.copysign(1, value)
 
@@ -148,37 +148,32 @@ def test_names_that_the_format_cannot_have_get_underscores() -> None:
 
 
 def test_text_that_is_no_unicode_does_not_cost_the_page() -> None:
-    assert encode([ColumnFamily("a", "", [label_block({"path": "\udcff"})], [1.0])]).endswith(b'a{path="?"} 1.0\n')
+    assert encode([Family("a", "", [label_block({"path": "\udcff"})], [1.0])]).endswith(b'a{path="?"} 1.0\n')
 
 
 @pytest.mark.parametrize(
     "values", [[1, 2], np.array([1.0, 2.0]), np.array([1, 2]), [np.float64(1), np.float32(2)], (x for x in (1.0, 2.0))]
 )
 def test_a_column_takes_any_numbers(values: Iterable[float]) -> None:
-    assert _text(ColumnFamily("a", "", ['{b="1"}', '{b="2"}'], values)).endswith('a{b="1"} 1.0\na{b="2"} 2.0\n')
+    assert _text(Family("a", "", ['{b="1"}', '{b="2"}'], values)).endswith('a{b="1"} 1.0\na{b="2"} 2.0\n')
 
 
 def test_columns_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="1 label blocks for 2 values"):
-        ColumnFamily("a", "", [""], [1.0, 2.0])
+        Family("a", "", [""], [1.0, 2.0])
 
 
 def test_a_column_family_is_a_gauge_or_a_counter() -> None:
     with pytest.raises(ValueError, match='expected the kind gauge or counter, got "histogram"'):
-        ColumnFamily("a", "", [], [], "histogram")
-
-
-def test_a_column_family_takes_no_ordinary_samples() -> None:
-    with pytest.raises(AttributeError, match="as columns"):
-        ColumnFamily("a", "", [], []).samples = [Sample("a", {}, 1.0)]
+        Family("a", "", [], [], "histogram")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
 def test_promtool_accepts_a_page() -> None:
     odd = [label_block({"path": 'C:\\"a"\n', "word": "ü"}), label_block({"path": "b", "word": "w"})]
-    families = [
+    families: list[Family | Metric] = [
         *_registry().collect(),
-        ColumnFamily("cloudpulse_seventh_ratio", "A column\nwith \\.", odd, [0.5, math.nan]),
+        Family("cloudpulse_seventh_ratio", "A column\nwith \\.", odd, [0.5, math.nan]),
     ]
     done = subprocess.run(["promtool", "check", "metrics"], input=encode(families), capture_output=True, timeout=20)
     assert (done.returncode, done.stderr) == (0, b"")

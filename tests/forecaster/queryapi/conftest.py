@@ -17,7 +17,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cloudpulse.exposition import label_block
+from cloudpulse.families import label_block
 from cloudpulse.local import past
 from cloudpulse.matcher import Matcher
 from cloudpulse.promql import Labels

@@ -1,0 +1,114 @@
+"""A metric family as two columns: label blocks rendered beforehand, and their values.
+
+What the exporter and the forecaster collect. prometheus_client's own families take a dictionary a sample and render
+each label anew at every scrape, which is most of an exposition's cost; and importing them costs 10 MiB.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
+
+    from cloudpulse.names import Definition
+
+Row = tuple[tuple[str, ...], float | None]
+"""The values of the definition's labels, in its order, and the sample's value."""
+
+_OUTSIDE_LABEL_NAME = re.compile(r"^[^a-zA-Z_]|[^a-zA-Z0-9_]")
+
+
+class Family:
+    """A gauge or counter: `values[i]` belongs to `blocks[i]`, as `label_block` makes it.
+
+    A NaN value leaves its series out: absent beats wrong. `name`, `documentation`, `type`, `unit` and `samples` are
+    what prometheus_client's families have, so that its registry takes these, too.
+    """
+
+    __slots__ = ("blocks", "documentation", "name", "sample_name", "type", "values")
+
+    unit = ""
+
+    def __init__(
+        self, name: str, documentation: str, blocks: Sequence[str], values: Iterable[float], kind: str = "gauge"
+    ) -> None:
+        """A counter's `name` may end in `_total`. Raises ValueError."""
+        self.name = self.sample_name = name
+        if kind == "counter":
+            self.name = name.removesuffix("_total")
+            self.sample_name = self.name + "_total"
+        elif kind != "gauge":
+            raise ValueError(f'{name}: expected the kind gauge or counter, got "{kind}"')
+        self.documentation = documentation
+        self.type = kind
+        self.blocks = blocks
+        # Plain doubles whatever came in; numpy's scalars would print as np.float64(…).
+        self.values = array("d", values)
+        if len(blocks) != len(self.values):
+            raise ValueError(f"{name}: {len(blocks)} label blocks for {len(self.values)} values")
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The series that have a value, as prometheus_client has them; built anew at each access."""
+        # Imported here: whoever writes the columns themselves does without the package.
+        from prometheus_client.parser import parse_labels
+        from prometheus_client.samples import Sample
+
+        pairs = zip(self.blocks, self.values, strict=True)
+        return [Sample(self.sample_name, parse_labels(b[1:-1]), v) for b, v in pairs if not math.isnan(v)]
+
+
+def many(definition: Definition, rows: Iterable[Row]) -> Family:
+    """A family of several samples; a value of None is left out."""
+    blocks, values = [], []
+    for labels, value in rows:
+        if value is not None:
+            blocks.append(_kept_block(definition.labels, labels))
+            values.append(value)
+    return columns(definition, blocks, values)
+
+
+def one(definition: Definition, value: float) -> Family:
+    """A family of one sample without labels."""
+    return columns(definition, ("",), (value,))
+
+
+def columns(definition: Definition, blocks: Sequence[str], values: Iterable[float]) -> Family:
+    """A family whose label blocks the caller keeps, made with `label_block`."""
+    return Family(definition.name, definition.help, blocks, values, definition.kind)
+
+
+def label_block(labels: Mapping[str, str]) -> str:
+    """Labels as they stand in a line, `{a="1",b="2"}`, escaped; nothing for no labels.
+
+    Characters that a label's name can't have become underscores.
+    """
+    return _block(tuple(labels), tuple(labels.values()))
+
+
+def _block(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    template = _template(names)
+    block = template % values
+    # Few labels need escaping, and three looks at the whole block find them out.
+    if block.count('"') == 2 * len(names) and "\\" not in block and "\n" not in block:
+        return block
+    return template % tuple(map(_escaped, values))
+
+
+# The same devices and CPUs come back at every scrape. Bounded, since some labels don't: processes, containers.
+_kept_block = lru_cache(maxsize=4096)(_block)
+
+
+@lru_cache(maxsize=1024)
+def _template(names: tuple[str, ...]) -> str:
+    return "{" + ",".join(f'{_OUTSIDE_LABEL_NAME.sub("_", name)}="%s"' for name in names) + "}" if names else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,44 @@
+"""Where the host's /proc, /sys and / are: elsewhere than usual for an exporter in a container, and in tests.
+
+The words are node_exporter's: --path.procfs, --path.sysfs, --path.rootfs.
+https://github.com/prometheus/node_exporter#docker
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Absolute folders. Only Linux has the first two; elsewhere the exporter reads the host that it runs on."""
+
+    procfs: str = "/proc"
+    sysfs: str = "/sys"
+    rootfs: str = "/"
+
+    def proc(self, path: str) -> str:
+        """A file of the process filesystem, such as `stat`."""
+        return f"{self.procfs}/{path}"
+
+    def sys(self, path: str) -> str:
+        """A file of sysfs, such as `class/net/lo/operstate`."""
+        return f"{self.sysfs}/{path}"
+
+    def shown(self, mount_point: str) -> str:
+        """A mount point as it is on the host: without the folder under which the host's root is seen here."""
+        if not self.holds(mount_point):
+            return mount_point
+        return mount_point[len(self._root) :] or "/"
+
+    def reached(self, mount_point: str) -> str:
+        """Where the host's mount point is found from here."""
+        return self._root + mount_point if mount_point != "/" else self._root or "/"
+
+    def holds(self, path: str) -> bool:
+        """Whether a path, as it is seen here, is the host's."""
+        return path == self._root or path.startswith(self._root + "/")
+
+    @property
+    def _root(self) -> str:
+        return self.rootfs.rstrip("/")
