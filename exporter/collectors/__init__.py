@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cloudpulse.errors import ConfigError
 from exporter.collector import Collector
 from exporter.collectors.clock import ClockCollector
 from exporter.collectors.cpu import CpuCollector
@@ -32,5 +33,7 @@ TABLE: Mapping[str, Callable[[ExporterSettings], Collector]] = {
 
 
 def enabled(settings: ExporterSettings) -> dict[str, Collector]:
-    """Those that the settings leave on, by name."""
-    return {name: make(settings) for name, make in TABLE.items() if getattr(settings.collectors, name)}
+    """Those that the settings leave on, by name; raises ConfigError when that is none."""
+    if not settings.collectors.on:
+        raise ConfigError(f"exporter.collectors: every collector is off: leave on at least one of {', '.join(TABLE)}")
+    return {name: TABLE[name](settings) for name in settings.collectors.on if name in TABLE}

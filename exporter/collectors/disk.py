@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import psutil
 
 from cloudpulse import names
-from exporter.config import DiskSettings, Exclusion
+from exporter.config import DiskSettings
 from exporter.families import Family, many
 
 _FIELDS = {
@@ -24,7 +24,7 @@ class DiskCollector:
     """Reads psutil."""
 
     def __init__(self, settings: DiskSettings) -> None:
-        self._excluded = Exclusion(settings.devices_exclude)
+        self._excluded = settings.excluded
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import psutil
 
 from cloudpulse import logs, names
-from exporter.config import Exclusion, FilesystemSettings
+from exporter.config import FilesystemSettings
 from exporter.families import Family, many
 from exporter.mounts import Patient, Usage, usage
 
@@ -26,8 +26,8 @@ class FilesystemCollector:
     """Reads psutil. A mount point that fails is left out, and so is one of size 0, which holds no files."""
 
     def __init__(self, settings: FilesystemSettings) -> None:
-        self._mount_points = Exclusion(settings.mount_points_exclude)
-        self._types = Exclusion(settings.types_exclude)
+        self._mount_points = settings.excluded_mount_points
+        self._types = settings.excluded_types
         self._patient = Patient()
 
     def collect(self) -> Iterable[Family]:

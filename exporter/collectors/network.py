@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import psutil
 
 from cloudpulse import names
-from exporter.config import Exclusion, NetworkSettings
+from exporter.config import NetworkSettings
 from exporter.families import Family, many
 
 _FIELDS = {
@@ -26,7 +26,7 @@ class NetworkCollector:
     """Reads psutil."""
 
     def __init__(self, settings: NetworkSettings) -> None:
-        self._excluded = Exclusion(settings.devices_exclude)
+        self._excluded = settings.excluded
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
