@@ -3,6 +3,7 @@
     CloudPulseError
     ├── ConfigError            the config file or a flag is wrong: where, what, what to do (exit code 2)
     ├── DependencyMissing      an extra is not installed (exit code 2)
+    ├── BadRequest             a client asked for what can't be: the answer is 400 with this text
     ├── AddressUnavailable     a port is taken, or the address isn't this machine's
     ├── WorkersUnavailable     what trains models can't be reached: forecasts go on with the models that there are
     ├── StoreError             data_dir can't be written or read (full disk, permissions)
@@ -36,6 +37,10 @@ class DependencyMissing(CloudPulseError):
     """A Python package or program that the command needs is not installed."""
 
     exit_code = 2
+
+
+class BadRequest(CloudPulseError):
+    """A request that can never be answered; the message is for the client: what is wrong, and what would be right."""
 
 
 class AddressUnavailable(CloudPulseError):
