@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +33,9 @@ TAKE_OVER = "cloudpulse.take_over"
 Heir = Callable[[Any, bytes], None]
 """Gets the socket, or SSLSocket, and what was already read from it; closes it in the end. Called by a worker thread."""
 
+CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
+"""Environ key: the verified client certificate (DER bytes), absent without one."""
+
 LARGEST_HEAD = 2**20
 """Bytes of request line and headers; kube-apiserver takes as much."""
 
@@ -45,6 +47,8 @@ class WsgiServer(wsgi.Server):
     """cheroot's server with the manners above."""
 
     _connections: ConnectionManager
+    not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
+    """What a socket raises that would have to wait; of TLS two more."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -150,7 +154,7 @@ class _Connection(HTTPConnection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._shaken = not isinstance(self.socket, ssl.SSLSocket)
+        self._shaken = self.server.ssl_adapter is None
         self._head = bytearray()
         self._since: float | None = time.monotonic()
         self._heir: Heir | None = None
@@ -184,7 +188,7 @@ class _Connection(HTTPConnection):
         if self.rfile.has_data():  # a pipelined request came with the one before
             self._head += self.rfile.read1(len(self.rfile.peek()))
         self.socket.settimeout(0)
-        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+        with suppress(*self.server.not_yet):
             if not self._shaken:
                 self.socket.do_handshake()
                 self._shaken = True

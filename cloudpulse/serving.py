@@ -11,28 +11,25 @@ import errno
 import html
 import json
 import signal
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cheroot.errors import FatalSSLAlert
-from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.ssl import Adapter
 from prometheus_client.core import Metric
 
 from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.reception import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
+
+if TYPE_CHECKING:  # a server without TLS doesn't load it
+    import ssl
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
-
-CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
-"""Environ key: the verified client certificate (DER bytes), absent without one."""
 
 SHARED = ("/", "/metrics", "/-/healthy", "/-/ready", "/health")
 """What GET answers in every service."""
@@ -188,7 +185,10 @@ class Server:
         self._server.request_queue_size = 128
         self._server.error_log = _log_server_error  # type: ignore[method-assign]  # cheroot's documented hook
         if tls is not None:
-            self._server.ssl_adapter = _TlsAdapter(tls)
+            from cloudpulse.tls import TlsAdapter
+
+            self._server.ssl_adapter = TlsAdapter(tls)
+            self._server.not_yet += TlsAdapter.NOT_YET
         try:
             self._server.prepare()
         except OSError as error:
@@ -277,53 +277,3 @@ def _unavailable(listen: str, error: OSError) -> str:
 
 def _log_server_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: ARG001  cheroot calls it so
     (log.error if traceback else log.debug)("http server", detail=msg.strip(), exc_info=traceback)
-
-
-class _TlsAdapter(Adapter):
-    """TLS whose handshake is left to `reception`.
-
-    cheroot's own adapter waits for it in its one accepting thread, where a single slow client stops all others.
-    """
-
-    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
-        self._context = context
-
-    def bind(self, sock: Any) -> Any:
-        return sock
-
-    def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, Mapping[str, Any]]:
-        try:
-            wrapped = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        except (ssl.SSLError, OSError) as error:
-            raise FatalSSLAlert(*error.args) from error
-        return wrapped, _TlsEnviron(wrapped)
-
-    def get_environ(self) -> Mapping[str, Any]:
-        return {}
-
-    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
-        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
-
-
-class _TlsEnviron(Mapping[str, Any]):
-    """WSGI variables of a TLS connection, read when a request needs them: only then is the handshake done."""
-
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        self._connection = connection
-
-    def _values(self) -> dict[str, Any]:
-        values: dict[str, Any] = {"wsgi.url_scheme": "https", "HTTPS": "on"}
-        # With CERT_OPTIONAL or CERT_REQUIRED, getpeercert(True) is only ever a certificate that was verified;
-        # the context never runs with verification off and a certificate asked for.
-        if (certificate := self._connection.getpeercert(binary_form=True)) is not None:
-            values[CLIENT_CERTIFICATE] = certificate
-        return values
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values())
-
-    def __len__(self) -> int:
-        return 2
