@@ -6,40 +6,23 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cheroot.errors import FatalSSLAlert
-from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.ssl import Adapter
-
-from cloudpulse.reception import CLIENT_CERTIFICATE
+from cloudpulse.connection import CLIENT_CERTIFICATE
 
 
-class TlsAdapter(Adapter):
-    """TLS whose handshake is left to `reception`.
+class Tls:
+    """Makes connections secure; `context` gives the context for each. The handshake is left to the connection."""
 
-    cheroot's own adapter waits for it in its one accepting thread, where a single slow client stops all others.
-    """
-
-    NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-    """What its sockets raise where others raise BlockingIOError."""
+    NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+    """What its sockets raise that would have to wait."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         self._context = context
 
-    def bind(self, sock: Any) -> Any:
-        return sock
-
     def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, Mapping[str, Any]]:
-        try:
-            wrapped = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        except (ssl.SSLError, OSError) as error:
-            raise FatalSSLAlert(*error.args) from error
+        """The socket as a server's, and what its requests have in their environ. Raises OSError."""
+        sock.setblocking(False)
+        wrapped = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return wrapped, _TlsEnviron(wrapped)
-
-    def get_environ(self) -> Mapping[str, Any]:
-        return {}
-
-    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
-        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
 
 
 class _TlsEnviron(Mapping[str, Any]):
