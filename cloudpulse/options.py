@@ -14,6 +14,7 @@ import click
 
 from cloudpulse import config, logs
 from cloudpulse.errors import ConfigError
+from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.serving import Environ, Server, StartResponse, WsgiApp, stop_on_signals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -68,7 +69,7 @@ class WebOptions:
     lifecycle: bool = False
 
 
-def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
+def serve(app: WsgiApp, web: WebOptions, threads: int = 16, limits: Limits = DEFAULTS) -> Server:
     """A bound server for `app` with the web config applied: build it last, `run` it at once.
 
     Raises AddressUnavailable and ConfigError.
@@ -84,7 +85,7 @@ def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
             tls = webconfig.ReloadingContext(
                 settings.tls_server_config, lambda error: log.error("certificate not reloaded", error=str(error))
             )
-    return Server(app, web.listen, tls=tls, threads=threads)
+    return Server(app, web.listen, tls=tls, threads=threads, limits=limits)
 
 
 def run(

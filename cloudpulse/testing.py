@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from cloudpulse.errors import SourceError
+from cloudpulse.limits import Limits
 from cloudpulse.promql import Sample, Series
 from cloudpulse.serving import Environ, StartResponse, WsgiApp, in_thread
 
@@ -70,7 +71,7 @@ class FakeSource:
 
 def serving(app: WsgiApp, listen: str = "127.0.0.1:0") -> contextlib.AbstractContextManager[str]:
     """Serve `app` over real HTTP, on a free loopback port unless told; a context manager that gives its URL."""
-    return in_thread(app, listen)
+    return in_thread(app, listen, Limits(body=lambda: 2**26))  # doubles of services that take large bodies
 
 
 def query_api(source: FakeSource) -> WsgiApp:
