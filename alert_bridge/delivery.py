@@ -16,7 +16,7 @@ from alert_bridge.insight import NOTHING, Insights
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed, Message, Notification, Notifier
 from alert_bridge.outbox import Outbox
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
 
@@ -134,7 +134,7 @@ class Worker:
         return max(RETRY_AFTER_LIMIT_SECONDS, self._backoff.maximum)
 
     def _deliver(self, notification: Notification) -> None:
-        with logs.correlation("notification", notification.idempotency_key):
+        with trace.span("deliver", "client", cloudpulse__receiver=self.receiver):
             try:
                 # That someone has taken it is all that an ack tells.
                 insight = NOTHING if notification.ack is not None else self._insights.of(notification.group)
