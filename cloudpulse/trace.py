@@ -76,28 +76,45 @@ def headers() -> Mapping[str, str]:
 
 
 class Span(Protocol):
-    """One piece of work of a trace, while it goes on. `cloudpulse/tracing.py` has those that are recorded."""
+    """One piece of work of a trace, while it goes on; attributes by OpenTelemetry's semantic conventions."""
 
-    def set(self, name: str, value: str | float | None) -> None:
-        """An attribute, by OpenTelemetry's conventions where they have a name for it; None is none."""
+    def named(self, name: str) -> None:
+        """What it is called, once that is known."""
+
+    def set(self, name: str, value: str | float) -> None:
+        """An attribute."""
 
     def failed(self, why: str) -> None:
-        """It did not do what it was for."""
+        """It did not do what it was for; `why` holds no secret."""
 
 
-Recorder = Callable[[str, str, Mapping[str, str | float], Trace | None], contextlib.AbstractContextManager[Span]]
-"""Records a span of this name, kind and attributes under a parent, which its block is then `within`."""
+Attributes = Mapping[str, str | float]
+
+
+class Recorder(Protocol):
+    """Records spans: `cloudpulse/tracing.py`. `kind` is OpenTelemetry's: internal, server or client."""
+
+    def span(
+        self, name: str, kind: str, attributes: Attributes, parent: Trace | None
+    ) -> contextlib.AbstractContextManager[Span]:
+        """One under a parent, that the block is `within`; an exception that leaves the block is its failure."""
+
+    def past(self, name: str, attributes: Attributes, parent: Trace | None, began: float, why: str) -> None:
+        """One that went on since `began`, Unix seconds, and ends now; `why` it failed, empty where it didn't."""
 
 
 class _Unrecorded:
-    def set(self, name: str, value: str | float | None) -> None:
+    def named(self, name: str) -> None:
+        pass
+
+    def set(self, name: str, value: str | float) -> None:
         pass
 
     def failed(self, why: str) -> None:
         pass
 
 
-_UNRECORDED = _Unrecorded()
+UNRECORDED: Span = _Unrecorded()
 _recorder: Recorder | None = None
 
 
@@ -107,23 +124,41 @@ def record(recorder: Recorder | None) -> None:
     _recorder = recorder
 
 
+def recording() -> bool:
+    """Whether spans are recorded."""
+    return _recorder is not None
+
+
 @contextlib.contextmanager
 def span(name: str, kind: str = "internal", **attributes: str | float) -> Iterator[Span]:
     """The block is one piece of work, of the trace that this thread works for or else of a new one.
 
-    `kind` is OpenTelemetry's: internal, server, client, producer or consumer. Two underscores in an attribute's name
-    stand for a dot: `db__system__name`.
+    Two underscores in an attribute's name stand for a dot: `db__system__name`.
     """
     parent = _CURRENT.get()
     if _recorder is not None:
-        named = {key.replace("__", "."): value for key, value in attributes.items()}
-        with _recorder(name, kind, named, parent) as recorded:
+        with _recorder.span(name, kind, _dotted(attributes), parent) as recorded:
             yield recorded
     elif parent is not None:
-        yield _UNRECORDED
+        yield UNRECORDED
     else:
         with within(begun()):
-            yield _UNRECORDED
+            yield UNRECORDED
+
+
+def past(name: str, place: Trace | None, began: float, why: str = "", **attributes: str | float) -> None:
+    """Like `span`, for work of that place that went on elsewhere since `began` (Unix seconds) and has just ended."""
+    if _recorder is not None:
+        _recorder.past(name, _dotted(attributes), place, began, why)
+
+
+def _dotted(attributes: Attributes) -> Attributes:
+    return {name.replace("__", "."): value for name, value in attributes.items()}
+
+
+def enter(place: Trace | None) -> None:
+    """All that this thread does from now on belongs there; for who can't know when that ends, see `within`."""
+    _CURRENT.set(place)
 
 
 @contextlib.contextmanager
