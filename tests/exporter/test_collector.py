@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterable
 
 from prometheus_client.core import Metric
-from structlog.testing import capture_logs
 
 from cloudpulse import names
+from cloudpulse.testing import captured_logs
 from exporter.collector import Host
 from exporter.families import one
 
@@ -54,11 +54,11 @@ def test_the_duration_of_each_collector_is_shown_even_when_it_fails() -> None:
 def test_a_failure_is_logged_once_until_the_collector_has_worked_again() -> None:
     flaky = _Flaky()
     host = Host({"flaky": flaky})
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for fails in (True, True, True, False, False, True):
             flaky.fails = fails
             _scrape(host)
-    assert [line["log_level"] for line in lines] == ["error", "info", "error"]
+    assert [line["level"] for line in lines] == ["error", "info", "error"]
     assert lines[0]["collector"] == "flaky"
     assert lines[0]["error"] == "no such file"
 
