@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloudpulse.families import Family, label_block
+from cloudpulse.families import Family, ForeignFamily, label_block
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -29,7 +29,7 @@ _APART = ("_gcount", "_gsum")
 _OUTSIDE_METRIC_NAME = re.compile(r"^[^a-zA-Z_:]|[^a-zA-Z0-9_:]")
 
 
-def encode(families: Iterable[Family | Metric]) -> bytes:
+def encode(families: Iterable[Family | ForeignFamily | Metric]) -> bytes:
     """The page. Samples keep their order; `_created` samples are left out.
 
     Characters that a name can't have become underscores, and text that isn't Unicode (a file name in another
@@ -48,7 +48,7 @@ def _columns(family: Family) -> list[str]:
     return [_header(name, family.documentation, family.type), *lines]
 
 
-def _family(family: Metric) -> list[str]:
+def _family(family: Metric | ForeignFamily) -> list[str]:
     name = family.name + _SUFFIXES.get(family.type, "")
     lines = [_header(_metric_name(name), family.documentation, _KINDS.get(family.type, family.type))]
     apart: dict[str, list[str]] = {}
