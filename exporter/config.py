@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from cloudpulse.config import Section
+from exporter.paths import Paths
 
 # The defaults are node_exporter's, so that both show the same disks and filesystems.
 # https://github.com/prometheus/node_exporter: diskstats_common.go, filesystem_linux.go
@@ -72,6 +73,7 @@ class ExporterSettings(Section, frozen=True):
     network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     disk: DiskSettings = msgspec.field(default_factory=DiskSettings)
     filesystem: FilesystemSettings = msgspec.field(default_factory=FilesystemSettings)
+    paths: Paths = msgspec.field(default_factory=Paths)
 
 
 class Exclusion:

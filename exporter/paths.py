@@ -6,16 +6,20 @@ https://github.com/prometheus/node_exporter#docker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cloudpulse.config import Section
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(Section, frozen=True):
     """Absolute folders. Only Linux has the first two; elsewhere the exporter reads the host that it runs on."""
 
     procfs: str = "/proc"
     sysfs: str = "/sys"
     rootfs: str = "/"
+
+    def __post_init__(self) -> None:
+        for key in self.__struct_fields__:
+            if not getattr(self, key).startswith("/"):
+                raise ValueError(f'{key}: expected an absolute path, got "{getattr(self, key)}"')
 
     def proc(self, path: str) -> str:
         """A file of the process filesystem, such as `stat`."""

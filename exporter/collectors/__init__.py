@@ -16,21 +16,23 @@ from exporter.collectors.network import NetworkCollector
 from exporter.collectors.processes import ProcessesCollector
 from exporter.collectors.swap import SwapCollector
 from exporter.config import ExporterSettings
+from exporter.system import System, this_system
 
-TABLE: Mapping[str, Callable[[ExporterSettings], Collector]] = {
-    "cpu": lambda _: CpuCollector(),
-    "memory": lambda _: MemoryCollector(),
-    "swap": lambda _: SwapCollector(),
-    "load": lambda _: LoadCollector(),
-    "network": lambda settings: NetworkCollector(settings.network),
-    "disk": lambda settings: DiskCollector(settings.disk),
-    "filesystem": lambda settings: FilesystemCollector(settings.filesystem),
-    "processes": lambda _: ProcessesCollector(),
-    "info": lambda _: InfoCollector(),
-    "clock": lambda _: ClockCollector(),
+TABLE: Mapping[str, Callable[[ExporterSettings, System], Collector]] = {
+    "cpu": lambda _, system: CpuCollector(system),
+    "memory": lambda _, system: MemoryCollector(system),
+    "swap": lambda _, system: SwapCollector(system),
+    "load": lambda _, system: LoadCollector(system),
+    "network": lambda settings, system: NetworkCollector(settings.network, system),
+    "disk": lambda settings, system: DiskCollector(settings.disk, system),
+    "filesystem": lambda settings, system: FilesystemCollector(settings.filesystem, system),
+    "processes": lambda _, system: ProcessesCollector(system),
+    "info": lambda _, system: InfoCollector(system.paths),
+    "clock": lambda _, system: ClockCollector(system),
 }
 
 
 def enabled(settings: ExporterSettings) -> dict[str, Collector]:
     """Those that the settings leave on, by name."""
-    return {name: make(settings) for name, make in TABLE.items() if getattr(settings.collectors, name)}
+    system = this_system(settings.paths)
+    return {name: make(settings, system) for name, make in TABLE.items() if getattr(settings.collectors, name)}

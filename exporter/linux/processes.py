@@ -37,7 +37,8 @@ def processes(paths: Paths, boot_time: Callable[[], float]) -> list[Process]:
     """All that are there, by pid. Raises OSError when /proc can't be listed."""
     booted = boot_time()
     found = []
-    for pid in sorted(int(name) for name in os.listdir(paths.procfs) if name.isdecimal()):
+    # Names only: a Path for each of thousands would cost as much as reading them.
+    for pid in sorted(int(name) for name in os.listdir(paths.procfs) if name.isdecimal()):  # noqa: PTH208
         try:
             found.append(_parsed(pid, _read(f"{paths.procfs}/{pid}/stat"), booted))
         except (FileNotFoundError, ProcessLookupError):  # it ended after it was listed
