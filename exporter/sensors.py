@@ -1,9 +1,9 @@
-"""What is read of a host's sensors, and psutil's reading of it for the platforms that have no sysfs."""
+"""What is read of a host's sensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 
 class Temperature(NamedTuple):
@@ -33,35 +33,3 @@ class Sensors(NamedTuple):
     """Charge by battery, 0 to 1."""
     plugged: bool | None = None
     """Whether it runs on outside power; None where that isn't known."""
-
-
-Read = Callable[[], Sensors]
-"""All sensors now; one that fails is left out."""
-
-
-def elsewhere() -> Sensors:
-    """By psutil: temperatures on FreeBSD, a battery on FreeBSD, macOS and Windows.
-
-    Without the limits: psutil gives one for the other where it has only one.
-    """
-    found: Mapping[str, Sequence[Any]] = _ask("sensors_temperatures") or {}
-    temperatures = [
-        Temperature(chip, f"temp{number}", entry.current)
-        for chip, entries in found.items()
-        for number, entry in enumerate(entries, 1)
-    ]
-    battery = _ask("sensors_battery")
-    if battery is None:
-        return Sensors(temperatures)
-    return Sensors(temperatures, (), {"battery": battery.percent / 100}, battery.power_plugged)
-
-
-def _ask(function: str) -> Any:
-    """What psutil's function says; None where psutil has none for the platform, or the host has nothing to read."""
-    import psutil  # a sixth of the exporter's memory, and Linux does without
-
-    ask = getattr(psutil, function, None)
-    try:
-        return ask() if ask else None
-    except (NotImplementedError, FileNotFoundError):
-        return None

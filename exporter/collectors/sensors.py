@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cloudpulse import names
 from exporter.families import Family, many, one
-from exporter.sensors import Read
+from exporter.sensors import Sensors
 
 
 class SensorsCollector:
     """Shows what `read` finds."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Callable[[], Sensors]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Family]:

@@ -12,9 +12,6 @@ from exporter.config import TopSettings
 from exporter.families import Family, many
 from exporter.processes import Process, Processes
 
-CommandLine = Callable[[int], str]
-"""A process' whole command line, by its pid; "" where it has none, is gone, or isn't ours to see."""
-
 _MEMORY_SECONDS = 300.0
 """After this time, CPU spent counts 1/e for the ranking: a name doesn't come and go with every scrape."""
 _KEPT_NAMES = 1000
@@ -44,7 +41,7 @@ class TopCollector:
         self,
         settings: TopSettings,
         processes: Processes,
-        command_line: CommandLine,
+        command_line: Callable[[int], str],
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._count = settings.count
