@@ -75,7 +75,7 @@ class ForeignSample(NamedTuple):
 
 
 class ForeignFamily:
-    """A family that another program wrote: of any type, its samples of several names. Has what prometheus_client's have.
+    """A family that another program wrote, of any type: samples of several names. Has what prometheus_client's have.
 
     A counter's `name` is without `_total`; where its samples are, too, it can only be shown as of type `unknown`.
     """

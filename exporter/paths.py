@@ -6,7 +6,7 @@ https://github.com/prometheus/node_exporter#docker
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from cloudpulse.config import Section
 from cloudpulse.errors import ConfigError
@@ -28,7 +28,7 @@ class Paths(Section, frozen=True):
         """Raise ConfigError for a folder that was named and isn't there: everything read from it would be absent."""
         for key in self.__struct_fields__:
             path, usual = getattr(self, key), getattr(_USUAL, key)
-            if path != usual and not os.path.isdir(path):
+            if path != usual and not Path(path).is_dir():
                 raise ConfigError(
                     f"exporter.paths.{key} (--path.{key}): {path} is not a folder here: "
                     f"name the place where the host's {usual} is mounted"

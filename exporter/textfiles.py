@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cloudpulse.errors import CloudPulseError
 from exporter.config import TextfileSettings
@@ -47,12 +48,12 @@ class Textfiles:
     def _readings(self, problems: dict[str, str]) -> Iterator[tuple[str, Reading]]:
         for directory in self._directories():
             try:
-                found = sorted(name for name in os.listdir(directory) if name.endswith(".prom"))
+                with os.scandir(directory) as entries:
+                    paths = sorted(entry.path for entry in entries if entry.name.endswith(".prom"))
             except OSError as error:
                 problems[directory] = error.strerror or str(error)
                 continue
-            for name in found:
-                path = os.path.join(directory, name)
+            for path in paths:
                 try:
                     yield path, _read(path, self._kept.get(path), self._settings.max_file_bytes)
                 except FileNotFoundError:  # it went after it was listed
@@ -65,19 +66,19 @@ class Textfiles:
     def _directories(self) -> Iterator[str]:
         for pattern in self._settings.directories:
             # A pattern that matches nothing is a mistake to be told, as is a directory that isn't there.
-            yield from sorted(glob.glob(pattern)) or [pattern]
+            yield from sorted(glob.glob(pattern)) or [pattern]  # noqa: PTH207  absolute, too
 
 
 def _read(path: str, kept: Reading | None, limit: int) -> Reading:
     """The file as it is now: what was kept if it is the same. Raises OSError and _Refused."""
-    now = os.stat(path)
+    now = Path(path).stat()
     if kept is not None and kept.version == _version(now):
         return kept
     if not stat.S_ISREG(now.st_mode):
         raise _Refused("not a regular file")
     # Should a pipe have taken its place meanwhile, opening it must not wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         now = os.fstat(descriptor)
         if not stat.S_ISREG(now.st_mode):
             raise _Refused("not a regular file")

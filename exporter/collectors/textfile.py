@@ -96,11 +96,12 @@ class _Page:
         for family in added:
             known = self._written.get(family.name)
             if known is None:
-                self._written[family.name] = family
+                about = family.help or f"Metric read from {path}"
+                self._written[family.name] = replace(family, help=about)
                 self._owners |= dict.fromkeys(family.names(), (path, family.name))
                 continue
-            if known.help != family.help:
-                first = self._owners[family.name][0]
+            first = self._owners[family.name][0]
+            if family.help and known.help != family.help:
                 self.notes[path] = f"another HELP of {family.name} than in {first}, whose is shown"
             self._written[family.name] = replace(known, samples=known.samples + family.samples)
 

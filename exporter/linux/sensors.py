@@ -8,7 +8,6 @@ https://docs.kernel.org/driver-api/thermal/sysfs-api.html.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ def sensors(paths: Paths) -> Sensors:
     temperatures: list[Temperature] = []
     fans: list[Fan] = []
     for folder, chip in _chips(Path(paths.sys("class/hwmon"))):
-        inputs = [name.removesuffix("_input") for name in os.listdir(folder) if name.endswith("_input")]
+        inputs = [file.name.removesuffix("_input") for file in _children(folder) if file.name.endswith("_input")]
         temperatures += _temperatures(folder, chip, sorted(name for name in inputs if name.startswith("temp")))
         fans += _fans(folder, chip, sorted(name for name in inputs if name.startswith("fan")))
     supplies = Path(paths.sys("class/power_supply"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from exporter.config import ExporterSettings
+from exporter.config import CollectorSwitches, ExporterSettings, TextfileSettings
 from exporter.paths import Paths
 from exporter.system import System, this_system
 from tests.exporter import hosts
@@ -36,7 +37,11 @@ class FrozenHost:
 
     @property
     def settings(self) -> ExporterSettings:
-        return ExporterSettings(paths=self.paths)
+        return ExporterSettings(
+            paths=self.paths,
+            collectors=CollectorSwitches(top=True),
+            textfile=TextfileSettings(directories=("textfiles",)),
+        )
 
     @property
     def system(self) -> System:
@@ -61,9 +66,32 @@ class FrozenHost:
 def frozen_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FrozenHost:
     """Freeze the host that a whole page is read from."""
     host = FrozenHost(hosts.write(tmp_path, hosts.Host()))
+    monkeypatch.chdir(tmp_path)
+    _write_textfile(tmp_path / "textfiles")
     monkeypatch.setattr("exporter.mounts.os", SimpleNamespace(statvfs=host.statvfs))
     monkeypatch.setattr("exporter.collectors.clock.time", SimpleNamespace(time=lambda: 1_700_086_400.5))
     monkeypatch.setattr("socket.gethostname", lambda: "imagined")
     uname = SimpleNamespace(system="Linux", release="6.1.0", machine="x86_64")
     monkeypatch.setattr("platform.uname", lambda: uname)
     return host
+
+
+def _write_textfile(folder: Path) -> None:
+    folder.mkdir()
+    file = folder / "backup.prom"
+    file.write_text(TEXTFILE, encoding="utf-8")
+    os.utime(file, (1_700_000_600.25, 1_700_000_600.25))
+
+
+TEXTFILE = """\
+# HELP backup_duration_seconds How long the backup took.
+# TYPE backup_duration_seconds histogram
+backup_duration_seconds_bucket{le="60"} 3
+backup_duration_seconds_bucket{le="+Inf"} 4
+backup_duration_seconds_sum 175.5
+backup_duration_seconds_count 4
+# HELP backup_files_total Files saved.
+# TYPE backup_files_total counter
+backup_files_total{path="C:\\\\data \\"new\\""} 1500000
+backup_ok 1
+"""

@@ -65,6 +65,7 @@ def write(root: Path, host: Host) -> Paths:
     for cpu in range(host.cpus):
         _put(sys / f"devices/system/cpu/cpu{cpu}/topology/core_cpus_list", f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}\n")
         _put(sys / f"devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq", f"{2_600_000 + cpu}\n")
+    _write_sensors(sys)
     return Paths(procfs=str(proc), sysfs=str(sys), rootfs=str(rootfs))
 
 
@@ -75,9 +76,53 @@ def _write_proc(proc: Path, host: Host) -> None:
         "vmstat": "nr_free_pages 732421\npgpgin 200\npswpin 1\npswpout 2\npgfault 3\n",
         "loadavg": "0.50 0.25 0.12 2/300 4242\n",
         "net/dev": _net_dev(host.networks),
+        "pressure/cpu": _pressure(1_500_000, 0),
+        "pressure/io": _pressure(2_500_000, 1_250_000),
+        "pressure/memory": _pressure(750_000, 500_000),
+        "pressure/irq": _pressure(None, 250_000),
         "diskstats": "".join(_disk_line(number, name) for number, name in enumerate(host.disks, 1)),
     }.items():
         _put(proc / name, text)
+
+
+def _pressure(some: int | None, full: int) -> str:
+    """Microseconds in all."""
+    lines = "" if some is None else f"some avg10=0.00 avg60=0.12 avg300=0.34 total={some}\n"
+    return f"{lines}full avg10=0.00 avg60=0.00 avg300=0.00 total={full}\n"
+
+
+def _write_sensors(sys: Path) -> None:
+    """A CPU, two equal drives of which the first has no limit, a fan, a laptop's battery and a mouse's."""
+    devices = sys / "devices"
+    for number, (device, files) in enumerate(
+        {
+            "platform/coretemp.0": {
+                "name": "coretemp",
+                "temp1_label": "Package id 0",
+                "temp1_input": "47000",
+                "temp1_max": "80000",
+                "temp1_crit": "100000",
+                "temp2_input": "45500",
+                "temp2_crit": "0",
+            },
+            "pci0/nvme0": {"name": "nvme", "temp1_label": "Composite", "temp1_input": "38850", "temp1_max": "65261850"},
+            "pci0/nvme1": {"name": "nvme", "temp1_label": "Composite", "temp1_input": "41850", "temp1_max": "84850"},
+            "platform/nct6775.656": {"name": "nct6775", "fan1_input": "1213", "fan2_input": "0"},
+        }.items()
+    ):
+        chip = devices / device / f"hwmon/hwmon{number}"
+        for name, text in files.items():
+            _put(chip / name, f"{text}\n")
+        (chip / "device").symlink_to(devices / device)
+        (sys / "class/hwmon").mkdir(parents=True, exist_ok=True)
+        (sys / f"class/hwmon/hwmon{number}").symlink_to(chip)
+    for name, about in {
+        "AC": {"type": "Mains", "online": "1"},
+        "BAT0": {"type": "Battery", "capacity": "87"},
+        "hidpp_battery_0": {"type": "Battery", "scope": "Device", "capacity": "5"},
+    }.items():
+        for key, text in about.items():
+            _put(sys / f"class/power_supply/{name}/{key}", f"{text}\n")
 
 
 MEMINFO = """\

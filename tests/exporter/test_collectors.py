@@ -24,6 +24,7 @@ from exporter.collectors.network import NetworkCollector
 from exporter.collectors.processes import ProcessesCollector
 from exporter.collectors.swap import SwapCollector
 from exporter.config import (
+    DEFAULTS,
     CollectorSwitches,
     DiskSettings,
     ExporterSettings,
@@ -64,12 +65,13 @@ def test_every_collector_works_on_this_very_host() -> None:
 
 
 def test_the_table_and_the_switches_name_the_same_collectors() -> None:
-    assert set(TABLE) == set(CollectorSwitches.__struct_fields__)
+    assert list(TABLE) == list(DEFAULTS)
+    assert {*TABLE, "disable_defaults"} == set(CollectorSwitches.__struct_fields__)
 
 
 def test_a_collector_that_is_off_is_not_made() -> None:
     settings = ExporterSettings(collectors=CollectorSwitches(swap=False, processes=False))
-    assert set(TABLE) - set(enabled(settings)) == {"swap", "processes"}
+    assert set(TABLE) - set(enabled(settings)) == {"swap", "processes", "top"}
 
 
 def test_cpu_seconds_that_fall_a_little_stay_where_they_were(system: System) -> None:
