@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloudpulse.families import Family, ForeignFamily, label_block
+from cloudpulse.families import Family, ForeignFamily, ForeignSample, label_block
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+    from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -52,7 +53,8 @@ def _family(family: Metric | ForeignFamily) -> list[str]:
     name = family.name + _SUFFIXES.get(family.type, "")
     lines = [_header(_metric_name(name), family.documentation, _KINDS.get(family.type, family.type))]
     apart: dict[str, list[str]] = {}
-    samples, created = family.samples, family.name + "_created"
+    samples: Sequence[Sample | ForeignSample] = family.samples
+    created = family.name + "_created"
     names = {name: _metric_name(name) for name in {sample.name for sample in samples}}
     special = {family.name + suffix for suffix in _APART}
     for sample, text in zip(samples, _texts(array("d", [sample.value for sample in samples])), strict=True):

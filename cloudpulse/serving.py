@@ -23,7 +23,7 @@ from cheroot.ssl import Adapter
 
 from cloudpulse import exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
-from cloudpulse.families import Family
+from cloudpulse.families import Family, ForeignFamily
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
 
@@ -56,7 +56,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Family | Metric]:
+    def collect(self) -> Iterable[Family | ForeignFamily | Metric]:
         """Yield metric families."""
 
 
@@ -145,7 +145,7 @@ class Face:
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
         return _text("200 OK", "reloaded\n")
 
-    def _collected(self) -> Iterator[Family | Metric]:
+    def _collected(self) -> Iterator[Family | ForeignFamily | Metric]:
         for source in self._metrics:
             yield from source.collect()
 

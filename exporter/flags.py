@@ -63,7 +63,7 @@ class _Flag:
     key: str
     help: str
     undoes: str | None = None
-    kind: type | click.ParamType = str
+    kind: Any = str
     metavar: str | None = None
     multiple: bool = False
 
@@ -138,7 +138,7 @@ def collector_options(function: Function) -> Function:
             help=flag.help,
             callback=_regex if flag.metavar == "REGEX" else None,
         )(function)
-    for name in reversed(DEFAULTS):
+    for name in reversed(list(DEFAULTS)):
         function = click.option(
             f"--collector.{name}/--no-collector.{name}", f"collectors_{name}", default=None, hidden=True
         )(function)

@@ -21,7 +21,7 @@ _SAMPLE = re.compile(
 )
 _LABEL = re.compile(rf"{_PAIR}(?:,|$)")
 _COMMENT = re.compile(rf"#[ \t]*(HELP|TYPE)[ \t]+({_NAME})(?:[ \t]+(.*))?")
-_MEANT = re.compile(r"#[ \t]*(HELP|TYPE)(?:[ \t]|$)")
+_MEANT = re.compile(r"#[ \t]*(?:HELP|TYPE)[ \t]+[^ \t]")
 _NUMBER = re.compile(
     r"[+-]?(?:(?:[0-9]++\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
@@ -89,9 +89,11 @@ class _Page:
         found = _COMMENT.fullmatch(line)
         if found is None:
             if _MEANT.match(line):
-                raise FormatError("HELP or TYPE without a metric's name")
+                raise FormatError("HELP or TYPE of what isn't a metric's name")
             return
         word, name, rest = found[1], found[2], found[3] or ""
+        if word == "TYPE" and not rest:
+            return
         family = self.families.setdefault(name, Written(name))
         done = self._helped if word == "HELP" else self._typed
         if name in done:
