@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloudpulse.families import Family, label_block
+from cloudpulse.families import Family, ForeignFamily, ForeignSample, label_block
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+    from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,7 +30,7 @@ _APART = ("_gcount", "_gsum")
 _OUTSIDE_METRIC_NAME = re.compile(r"^[^a-zA-Z_:]|[^a-zA-Z0-9_:]")
 
 
-def encode(families: Iterable[Family | Metric]) -> bytes:
+def encode(families: Iterable[Family | ForeignFamily | Metric]) -> bytes:
     """The page. Samples keep their order; `_created` samples are left out.
 
     Characters that a name can't have become underscores, and text that isn't Unicode (a file name in another
@@ -48,11 +49,12 @@ def _columns(family: Family) -> list[str]:
     return [_header(name, family.documentation, family.type), *lines]
 
 
-def _family(family: Metric) -> list[str]:
+def _family(family: Metric | ForeignFamily) -> list[str]:
     name = family.name + _SUFFIXES.get(family.type, "")
     lines = [_header(_metric_name(name), family.documentation, _KINDS.get(family.type, family.type))]
     apart: dict[str, list[str]] = {}
-    samples, created = family.samples, family.name + "_created"
+    samples: Sequence[Sample | ForeignSample] = family.samples
+    created = family.name + "_created"
     names = {name: _metric_name(name) for name in {sample.name for sample in samples}}
     special = {family.name + suffix for suffix in _APART}
     for sample, text in zip(samples, _texts(array("d", [sample.value for sample in samples])), strict=True):

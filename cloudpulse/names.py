@@ -112,7 +112,42 @@ FILESYSTEM_AVAILABLE = _gauge(
 FILESYSTEM_USED = _gauge("node_filesystem_used_bytes", "Bytes in use.", "device", "mountpoint", "fstype")
 FILESYSTEM_FILES = _gauge("node_filesystem_files", "Inodes of the filesystem.", "device", "mountpoint", "fstype")
 FILESYSTEM_FILES_FREE = _gauge("node_filesystem_files_free", "Free inodes.", "device", "mountpoint", "fstype")
+PRESSURE_CPU_WAITING = _counter("node_pressure_cpu_waiting_seconds_total", "Seconds in which a task waited for a CPU.")
+PRESSURE_IO_WAITING = _counter("node_pressure_io_waiting_seconds_total", "Seconds in which a task waited for I/O.")
+PRESSURE_IO_STALLED = _counter("node_pressure_io_stalled_seconds_total", "Seconds in which every task waited for I/O.")
+PRESSURE_MEMORY_WAITING = _counter(
+    "node_pressure_memory_waiting_seconds_total", "Seconds in which a task waited for memory."
+)
+PRESSURE_MEMORY_STALLED = _counter(
+    "node_pressure_memory_stalled_seconds_total", "Seconds in which every task waited for memory."
+)
+PRESSURE_IRQ_STALLED = _counter(
+    "node_pressure_irq_stalled_seconds_total", "Seconds in which every task waited for interrupts to be handled."
+)
+SENSOR_TEMPERATURE = _gauge("node_sensors_temperature_celsius", "Temperature.", "chip", "sensor")
+SENSOR_TEMPERATURE_HIGH = _gauge(
+    "node_sensors_temperature_high_celsius", "Temperature that the sensor calls high.", "chip", "sensor"
+)
+SENSOR_TEMPERATURE_CRITICAL = _gauge(
+    "node_sensors_temperature_critical_celsius", "Temperature that the sensor calls critical.", "chip", "sensor"
+)
+SENSOR_FAN = _gauge("node_sensors_fan_rpm", "Turns of the fan a minute.", "chip", "sensor")
+BATTERY_CHARGE = _gauge("node_battery_charge_ratio", "Charge of the battery, 0 to 1.", "battery")
+POWER_PLUGGED = _gauge("node_power_plugged", "Whether the host with a battery runs on outside power.")
 PROCESSES = _gauge("node_processes", "Processes by state.", "state")
+TOP_CPU = _counter(
+    "node_top_cpu_seconds_total",
+    "CPU seconds of all processes of a name, as far as seen; only for the names that take most.",
+    "name",
+)
+TOP_MEMORY = _gauge(
+    "node_top_memory_bytes",
+    "Resident memory of all processes of a name, shared pages counted in each; only for the names that take most.",
+    "name",
+)
+TOP_PROCESSES = _gauge(
+    "node_top_processes", "Number of processes of a name; only for the names that take most.", "name"
+)
 BOOT_TIME = _gauge("node_boot_time_seconds", "Unix time at which the host started.")
 TIME = _gauge("node_time_seconds", "The host's clock, Unix time.")
 NODE_INFO = _gauge(
@@ -125,6 +160,8 @@ NODE_INFO = _gauge(
     "distribution",
     "distribution_version",
 )
+TEXTFILE_MTIME = _gauge("node_textfile_mtime_seconds", "Unix time at which the file was last written.", "file")
+TEXTFILE_ERROR = _gauge("node_textfile_scrape_error", "1 when a file or directory could not be shown, else 0.")
 COLLECTOR_DURATION = _gauge("exporter_collector_duration_seconds", "How long the collector took.", "collector")
 COLLECTOR_SUCCESS = _gauge("exporter_collector_success", "Whether the collector succeeded.", "collector")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cloudpulse import exposition, logs
 from cloudpulse.answer import GUARDS as GUARDS
 from cloudpulse.errors import AddressUnavailable, ConfigError
-from cloudpulse.families import Family
+from cloudpulse.families import Family, ForeignFamily
 from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.reception import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
 from cloudpulse.reception import HEADERS as HEADERS
@@ -46,7 +46,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Family | Metric]:
+    def collect(self) -> Iterable[Family | ForeignFamily | Metric]:
         """Yield metric families."""
 
 
@@ -133,7 +133,7 @@ class Face:
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
         return _text("200 OK", "reloaded\n")
 
-    def _collected(self) -> Iterator[Family | Metric]:
+    def _collected(self) -> Iterator[Family | ForeignFamily | Metric]:
         for source in self._metrics:
             yield from source.collect()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cloudpulse.config import Section
+from exporter.paths import Paths
 
 # The defaults are node_exporter's, so that both show the same disks and filesystems.
 # https://github.com/prometheus/node_exporter: diskstats_common.go, filesystem_linux.go
@@ -174,6 +175,7 @@ class ExporterSettings(Section, frozen=True):
     filesystem: FilesystemSettings = msgspec.field(default_factory=FilesystemSettings)
     top: TopSettings = msgspec.field(default_factory=TopSettings)
     textfile: TextfileSettings = msgspec.field(default_factory=TextfileSettings)
+    paths: Paths = msgspec.field(default_factory=Paths)
 
 
 def _check_pair(**expressions: str | None) -> None:

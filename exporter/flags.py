@@ -63,7 +63,7 @@ class _Flag:
     key: str
     help: str
     undoes: str | None = None
-    kind: type | click.ParamType = str
+    kind: Any = str
     metavar: str | None = None
     multiple: bool = False
 
@@ -81,6 +81,9 @@ def _filters(place: str, what: str, section: str, key: str) -> tuple[_Flag, _Fla
 
 
 FLAGS = (
+    _Flag("--path.procfs", "paths", "procfs", "Where the host's /proc is.", metavar="DIR"),
+    _Flag("--path.sysfs", "paths", "sysfs", "Where the host's /sys is.", metavar="DIR"),
+    _Flag("--path.rootfs", "paths", "rootfs", "Where the host's / is.", metavar="DIR"),
     _Flag(
         "--collector.disable-defaults",
         "collectors",
@@ -93,7 +96,12 @@ FLAGS = (
     *_filters("--collector.filesystem.mount-points", "mount points", "filesystem", "mount_points"),
     *_filters("--collector.filesystem.fs-types", "types of filesystem", "filesystem", "types"),
     _Flag(
-        "--collector.top.count", "top", "count", "How many names, by CPU and by memory each (5).", kind=click.IntRange(1, 100), metavar="N"
+        "--collector.top.count",
+        "top",
+        "count",
+        "How many names, by CPU and by memory each (5).",
+        kind=click.IntRange(1, 100),
+        metavar="N",
     ),
     _Flag(
         "--collector.top.command-line",
@@ -130,7 +138,7 @@ def collector_options(function: Function) -> Function:
             help=flag.help,
             callback=_regex if flag.metavar == "REGEX" else None,
         )(function)
-    for name in reversed(DEFAULTS):
+    for name in reversed(list(DEFAULTS)):
         function = click.option(
             f"--collector.{name}/--no-collector.{name}", f"collectors_{name}", default=None, hidden=True
         )(function)

@@ -6,16 +6,33 @@ https://github.com/prometheus/node_exporter#docker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
+
+from cloudpulse.config import Section
+from cloudpulse.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(Section, frozen=True):
     """Absolute folders. Only Linux has the first two; elsewhere the exporter reads the host that it runs on."""
 
     procfs: str = "/proc"
     sysfs: str = "/sys"
     rootfs: str = "/"
+
+    def __post_init__(self) -> None:
+        for key in self.__struct_fields__:
+            if not getattr(self, key).startswith("/"):
+                raise ValueError(f'{key}: expected an absolute path, got "{getattr(self, key)}"')
+
+    def check(self) -> None:
+        """Raise ConfigError for a folder that was named and isn't there: everything read from it would be absent."""
+        for key in self.__struct_fields__:
+            path, usual = getattr(self, key), getattr(_USUAL, key)
+            if path != usual and not Path(path).is_dir():
+                raise ConfigError(
+                    f"exporter.paths.{key} (--path.{key}): {path} is not a folder here: "
+                    f"name the place where the host's {usual} is mounted"
+                )
 
     def proc(self, path: str) -> str:
         """A file of the process filesystem, such as `stat`."""
@@ -42,3 +59,6 @@ class Paths:
     @property
     def _root(self) -> str:
         return self.rootfs.rstrip("/")
+
+
+_USUAL = Paths()

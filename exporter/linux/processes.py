@@ -37,7 +37,8 @@ def processes(paths: Paths, boot_time: Callable[[], float]) -> list[Process]:
     """All that are there, by pid. Raises OSError when /proc can't be listed."""
     booted = boot_time()
     found = []
-    for pid in sorted(int(name) for name in os.listdir(paths.procfs) if name.isdecimal()):
+    # Names only: a Path for each of thousands would cost as much as reading them.
+    for pid in sorted(int(name) for name in os.listdir(paths.procfs) if name.isdecimal()):  # noqa: PTH208
         try:
             found.append(_parsed(pid, _read(f"{paths.procfs}/{pid}/stat"), booted))
         except (FileNotFoundError, ProcessLookupError):  # it ended after it was listed
@@ -45,6 +46,14 @@ def processes(paths: Paths, boot_time: Callable[[], float]) -> list[Process]:
         except PermissionError:  # a /proc mounted with hidepid=1
             found.append(Process(pid, "", UNKNOWN, None, None, None))
     return found
+
+
+def command_line(paths: Paths, pid: int) -> str:
+    """Its arguments, blanks between them; as much as is of use."""
+    try:
+        return _read(f"{paths.procfs}/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _read(path: str) -> bytes:
