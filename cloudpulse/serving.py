@@ -28,7 +28,6 @@ from cloudpulse.reception import WsgiServer
 if TYPE_CHECKING:  # a server without TLS doesn't load it
     import ssl
 
-    from prometheus_client.core import Metric
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -46,7 +45,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Family | ForeignFamily | Metric]:
+    def collect(self) -> Iterable[Family | ForeignFamily]:
         """Yield metric families."""
 
 
@@ -133,7 +132,7 @@ class Face:
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
         return _text("200 OK", "reloaded\n")
 
-    def _collected(self) -> Iterator[Family | ForeignFamily | Metric]:
+    def _collected(self) -> Iterator[Family | ForeignFamily]:
         for source in self._metrics:
             yield from source.collect()
 

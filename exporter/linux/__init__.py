@@ -8,9 +8,9 @@ from __future__ import annotations
 from exporter.linux.cpu import Cpus
 from exporter.linux.devices import Networks, disks, networks
 from exporter.linux.files import KeptFile
-from exporter.linux.memory import memory, swap
+from exporter.linux.memory import memory_of, swap_of
 from exporter.linux.mounts import Mounts
-from exporter.linux.processes import command_line, processes
+from exporter.linux.processes import command_line, read_processes
 from exporter.linux.sensors import sensors
 from exporter.paths import Paths
 from exporter.shared import Shared
@@ -31,15 +31,15 @@ def linux(paths: Paths) -> System:
         cpu_seconds=cpus.seconds,
         cpu_frequencies=cpus.frequencies,
         cpu_counts=cpus.counts,
-        memory=lambda: memory(meminfo()),
-        swap=lambda: swap(meminfo(), vmstat.read_if_there()),
+        memory=lambda: memory_of(meminfo()),
+        swap=lambda: swap_of(meminfo(), vmstat.read_if_there()),
         load=lambda: tuple(map(float, loadavg.read().split()[:3])),
         boot_time=cpus.boot_time,
         networks=lambda: networks(net_dev.read()),
         networks_up=Networks(paths).up,
         disks=lambda: disks(diskstats.read()),
         mounts=Mounts(paths).read,
-        processes=Shared(lambda: processes(paths, cpus.boot_time)),
+        processes=Shared(lambda: read_processes(paths, cpus.boot_time)),
         command_line=lambda pid: command_line(paths, pid),
         sensors=lambda: sensors(paths),
     )

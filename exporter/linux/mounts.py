@@ -23,14 +23,21 @@ class Mounts:
 
     def read(self) -> list[Mount]:
         """See System."""
-        text = self._first.read_if_there() or self._own.read()
+        if text := self._first.read_if_there():
+            return self._parsed(text, True)
+        return self._parsed(self._own.read(), False)
+
+    def _parsed(self, text: bytes, of_host: bool) -> list[Mount]:
         kept = self._kept
         if kept[0] != text:
-            kept = self._kept = text, [self._mount(line) for line in text.splitlines()]
+            fields = ([_unescaped(field) for field in line.split(b" ", 3)[:3]] for line in text.splitlines())
+            kept = self._kept = (
+                text,
+                [self._mount(*three) for three in fields if of_host or self._paths.holds(three[1])],
+            )
         return kept[1]
 
-    def _mount(self, line: bytes) -> Mount:
-        device, place, kind = (_unescaped(field) for field in line.split(b" ", 3)[:3])
+    def _mount(self, device: str, place: str, kind: str) -> Mount:
         mount_point = self._paths.shown(place)
         return Mount(device, mount_point, kind, self._paths.reached(mount_point))
 

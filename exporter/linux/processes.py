@@ -33,7 +33,7 @@ _STATES = {
 }
 
 
-def processes(paths: Paths, boot_time: Callable[[], float]) -> list[Process]:
+def read_processes(paths: Paths, boot_time: Callable[[], float]) -> list[Process]:
     """All that are there, by pid. Raises OSError when /proc can't be listed."""
     booted = boot_time()
     found = []

@@ -132,6 +132,8 @@ MemAvailable:    5859375 kB
 Buffers:           97656 kB
 Cached:          2734375 kB
 SwapCached:            0 kB
+Active:          2929687 kB
+Inactive:        1953125 kB
 SwapTotal:       1953125 kB
 SwapFree:        1464843 kB
 Shmem:             48828 kB
