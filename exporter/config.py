@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from cloudpulse.config import Section
+from cloudpulse.durations import Duration
 
 # The defaults are node_exporter's, so that both show the same disks and filesystems.
 # https://github.com/prometheus/node_exporter: diskstats_common.go, filesystem_linux.go
@@ -66,12 +67,20 @@ class FilesystemSettings(Section, frozen=True):
 
 
 class ExporterSettings(Section, frozen=True):
-    """The whole section."""
+    """The whole section.
 
+    `timeout` is how long a scrape waits for a collector; less where Prometheus says that it waits less itself.
+    """
+
+    timeout: Duration = Duration(10)
     collectors: CollectorSwitches = msgspec.field(default_factory=CollectorSwitches)
     network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     disk: DiskSettings = msgspec.field(default_factory=DiskSettings)
     filesystem: FilesystemSettings = msgspec.field(default_factory=FilesystemSettings)
+
+    def __post_init__(self) -> None:
+        if self.timeout <= 0:
+            raise ValueError(f'timeout: expected a duration above 0 such as 10s, got "{self.timeout}"')
 
 
 class Exclusion:
