@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cloudpulse import exposition, logs
+from cloudpulse import logs
 from cloudpulse.answer import GUARDS as GUARDS
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.families import Family, ForeignFamily
 from cloudpulse.limits import DEFAULTS, Limits
+from cloudpulse.metricspage import MetricsPage
 from cloudpulse.reception import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
@@ -68,7 +69,8 @@ class Link:
 class Face:
     """The WSGI app of a service.
 
-    `reload`, where given, is called by `POST /-/reload`; it raises ConfigError to refuse.
+    `reload`, where given, is called by `POST /-/reload`; it raises ConfigError to refuse. `scrape`, where given, has
+    the metrics that depend on the request; it raises BadRequest.
     """
 
     def __init__(
@@ -77,12 +79,13 @@ class Face:
         metrics: Sequence[Collects],
         health: Callable[[], Health],
         *,
+        scrape: Callable[[Environ], Iterable[Family | ForeignFamily]] | None = None,
         links: Sequence[Link] = (),
         app: WsgiApp | None = None,
         reload: Callable[[], None] | None = None,
     ) -> None:
         self._title = title
-        self._metrics = metrics
+        self._metrics = MetricsPage(metrics, scrape)
         self._health = health
         self._links = (*links, Link("/metrics", "Metrics"), Link("/health", "Health"))
         self._app = app
@@ -90,6 +93,8 @@ class Face:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
+        if path == "/metrics" and method in ("GET", "HEAD"):
+            return self._metrics(environ, start_response)
         answer = self._shared(path, method)
         if answer is None:
             if self._app is not None:
@@ -109,8 +114,6 @@ class Face:
             return None
         if method not in ("GET", "HEAD"):
             return _text("405 Method Not Allowed", f"{path} takes GET\n")
-        if path == "/metrics":
-            return "200 OK", exposition.CONTENT_TYPE, exposition.encode(self._collected())
         if path == "/-/healthy":
             return _text("200 OK", f"{self._title} is up\n")
         health = self._health()
@@ -131,10 +134,6 @@ class Face:
         except ConfigError as error:
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
         return _text("200 OK", "reloaded\n")
-
-    def _collected(self) -> Iterator[Family | ForeignFamily]:
-        for source in self._metrics:
-            yield from source.collect()
 
     def _landing(self, health: Health) -> str:
         links = "".join(f'<li><a href="{html.escape(x.path)}">{html.escape(x.text)}</a></li>' for x in self._links)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from cloudpulse import exposition, webconfig
+from cloudpulse import webconfig
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.negotiation import TEXT
 from cloudpulse.serving import (
     CLIENT_CERTIFICATE,
     Environ,
@@ -130,7 +131,7 @@ def test_the_landing_page_links_to_what_there_is(server: Server, service: _Servi
 
 def test_metrics_are_in_the_exposition_format(server: Server) -> None:
     status, headers, page = _ask(server, "/metrics")
-    assert (status, headers["Content-Type"]) == (200, exposition.CONTENT_TYPE)
+    assert (status, headers["Content-Type"]) == (200, TEXT.content_type)
     assert page.count("cloudpulse_answer_ratio 0.42\n") == 2
 
 
