@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from prometheus_client.core import Metric
 
@@ -14,12 +15,26 @@ from cloudpulse.errors import CloudPulseError, ConfigError
 log = logs.get(__name__)
 
 
-class Reload:
-    """Calls `apply`, one at a time, and collects how that went. `apply` raises ConfigError to refuse."""
+class Rereads(Protocol):
+    """A file beside the config, such as `webaccess.WebFile`."""
 
-    def __init__(self, apply: Callable[[], None], clock: Clock) -> None:
+    def reload(self) -> None:
+        """Read it again; raises ConfigError."""
+
+    def state(self) -> Iterable[tuple[names.Definition, float]]:
+        """How the last time went, as series."""
+
+
+class Reload:
+    """Calls `apply`, one at a time, and collects how that went. `apply` raises ConfigError to refuse.
+
+    `web` is reloaded after it, each whether or not the other could be.
+    """
+
+    def __init__(self, apply: Callable[[], None], clock: Clock, web: Rereads | None = None) -> None:
         self._apply = apply
         self._clock = clock
+        self._web = web
         self._lock = threading.Lock()
         self._succeeded = True
         self._succeeded_at = clock()
@@ -29,10 +44,13 @@ class Reload:
         with self._lock:
             try:
                 self._apply()
+                self._succeeded, self._succeeded_at = True, self._clock()
             except CloudPulseError as error:
                 self._succeeded = False
                 raise ConfigError(str(error)) from error
-            self._succeeded, self._succeeded_at = True, self._clock()
+            finally:
+                if self._web is not None:
+                    self._web.reload()
             log.info("config reloaded")
 
     def collect(self) -> Iterable[Metric]:
@@ -40,6 +58,7 @@ class Reload:
         for definition, value in (
             (names.CONFIG_RELOAD_OK, float(self._succeeded)),
             (names.CONFIG_RELOAD_TIME, self._succeeded_at),
+            *(self._web.state() if self._web is not None else ()),
         ):
             family = definition.family()
             family.add_sample(definition.name, {}, value)

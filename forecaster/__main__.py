@@ -109,7 +109,8 @@ def command(
         rounds.close()
         leaving.join()
 
-    reload = Reload(apply, time.time)
+    web = options.WebOptions(listen, web_config, lifecycle)
+    reload = Reload(apply, time.time, web.file)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
     curves = Curves(store)
     parts = (
@@ -127,7 +128,7 @@ def command(
         app=app,
         reload=reload if lifecycle else None,
     )
-    server = options.serve(face, options.WebOptions(listen, web_config, lifecycle), threads=THREADS)
+    server = options.serve(face, web, threads=THREADS)
     try:
         streams.start()
         relay.start()
