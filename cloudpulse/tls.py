@@ -134,7 +134,7 @@ def _read(sources: Sources, key: str, file: Path | None) -> bytes | None:
 
 @contextlib.contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path that holds `content` while the block runs, since Python takes a key only from a file; in memory on Linux."""
+    """A path of `content` while the block runs, since Python takes a key only from a file; in memory on Linux."""
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("pem"), "wb") as file:
             file.write(content)

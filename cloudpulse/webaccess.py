@@ -124,20 +124,29 @@ def _refuse_losses(path: Path, before: WebConfig, after: WebConfig) -> None:
     What it says in so many words, such as `basic_auth_users: {}` or `client_auth_type: NoClientCert`, is taken.
     """
     was, now = before.tls_server_config, after.tls_server_config
-    lost = ""
-    if (was is None) != (now is None):
-        lost = "tls_server_config is new" if was is None else "tls_server_config is gone"
-    elif before.basic_auth_users and after.basic_auth_users is None:
-        lost = "basic_auth_users is gone, `{}` says that there are none"
-    elif was is not None and now is not None:
-        if was.verifies and now.client_auth_type is None:
-            lost = "client_auth_type is gone, NoClientCert says that no certificate is asked for"
-        elif _has_ca(was) and now.verifies and not _has_ca(now):
-            lost = "client_ca_file is gone"
-        elif was.client_allowed_sans is not None and now.client_allowed_sans is None and now.verifies:
-            lost = "client_allowed_sans is gone"
-    if lost:
-        raise ConfigError(f"{path}: {lost}: that takes a restart; a running service loses no protection by omission")
+    if was is None and now is not None:
+        raise ConfigError(f"{path}: tls_server_config is new: restart to begin with TLS")
+    if (loss := _loss(before, after)) is not None:
+        what, remedy = loss
+        raise ConfigError(f"{path}: {what} is gone, which is how a half-written file looks: {remedy} to go without")
+
+
+def _loss(before: WebConfig, after: WebConfig) -> tuple[str, str] | None:
+    """Which key is missing, and what to do if that is meant."""
+    was, now = before.tls_server_config, after.tls_server_config
+    if was is not None and now is None:
+        return "tls_server_config", "restart"
+    if before.basic_auth_users and after.basic_auth_users is None:
+        return "basic_auth_users", "write `basic_auth_users: {}`"
+    if was is None or now is None or not was.verifies:
+        return None
+    if now.client_auth_type is None:
+        return "client_auth_type", "write `client_auth_type: NoClientCert`"
+    if now.verifies and _has_ca(was) and not _has_ca(now):
+        return "client_ca_file", "restart"
+    if now.verifies and was.client_allowed_sans is not None and now.client_allowed_sans is None:
+        return "client_allowed_sans", "restart"
+    return None
 
 
 def _has_ca(tls: TlsServer) -> bool:
