@@ -38,18 +38,23 @@ def log_options(command: Command) -> Command:
     return click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)(command)
 
 
+def web_config_option(command: Command) -> Command:
+    """`--web.config.file`."""
+    return click.option(
+        "--web.config.file",
+        "web_config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TLS, basic auth, headers and rate limit, in exporter-toolkit's format.",
+    )(command)
+
+
 def web_options(default_port: int) -> Callable[[Command], Command]:
     """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`."""
 
     def decorate(command: Command) -> Command:
         for option in (
             click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Allow a reload by POST /-/reload."),
-            click.option(
-                "--web.config.file",
-                "web_config",
-                type=click.Path(path_type=Path, dir_okay=False),
-                help="TLS, basic auth, headers and rate limit, in exporter-toolkit's format.",
-            ),
+            web_config_option,
             click.option(
                 "--web.listen-address", "listen", default=f":{default_port}", show_default=True, metavar="HOST:PORT"
             ),

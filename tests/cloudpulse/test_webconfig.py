@@ -9,7 +9,19 @@ import pytest
 
 from cloudpulse import webconfig
 from cloudpulse.errors import ConfigError
-from cloudpulse.webconfig import CIPHERS, CIPHERS_13, TlsServer, WebConfig
+from cloudpulse.webconfig import (
+    AUTH_TYPES,
+    CIPHERS,
+    CIPHERS_13,
+    CURVES,
+    HEADERS,
+    UNVERIFIED,
+    VERSIONS,
+    HttpServer,
+    RateLimit,
+    TlsServer,
+    WebConfig,
+)
 
 HASH = bcrypt.hashpw(b"dave123", bcrypt.gensalt(4)).decode()
 FILES = "cert_file: server.crt, key_file: server.key"
@@ -176,7 +188,8 @@ def test_all_ciphers_of_the_toolkits_sample_are_known(tmp_path: Path) -> None:
 )
 def test_an_interval_is_read_as_go_does(tmp_path: Path, written: str, seconds: float) -> None:
     found = _read(tmp_path, f"rate_limit: {{interval: {written}, burst: 20}}").rate_limit
-    assert (found.interval, found.burst) == (pytest.approx(seconds), 20)
+    assert float(found.interval) == pytest.approx(seconds)
+    assert found.burst == 20
 
 
 NOTES = {
@@ -197,3 +210,16 @@ def test_what_does_less_than_it_seems_is_noted(tmp_path: Path, text: str, note: 
 def test_a_file_that_does_what_it_says_has_no_notes(tmp_path: Path) -> None:
     text = f"tls_server_config: {{{FILES}, client_ca_file: c, client_auth_type: RequireAndVerifyClientCert}}"
     assert _read(tmp_path, text).notes() == []
+
+
+def test_the_page_about_the_file_names_everything_that_may_stand_in_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "web-config.md").read_text()
+    keys = [key for section in (WebConfig, TlsServer, HttpServer, RateLimit) for key in section.__struct_fields__]
+    words = (*keys, *AUTH_TYPES, *UNVERIFIED, *VERSIONS, *CURVES, *HEADERS)
+    assert [word for word in words if f"`{word}`" not in page] == []
+
+
+def test_the_pages_example_is_a_file_that_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "web-config.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    assert _read(tmp_path, example).notes() == []
