@@ -20,10 +20,8 @@ log = logs.get(__name__)
 
 def check(web: options.WebOptions, settings: ScalerSettings) -> None:
     """Raise ConfigError where TLS is missing or set twice."""
-    if web.file is None:
+    if web.web_config is None:
         return
-    if web.file.context is None:
-        raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
     if settings.auth.mode == "delegated":
         raise ConfigError(
             f"{web.web_config}: with scaler.auth mode delegated the cluster says which client certificates to take: "
@@ -33,6 +31,8 @@ def check(web: options.WebOptions, settings: ScalerSettings) -> None:
         raise ConfigError(
             "TLS is set twice: keep either --web.config.file or scaler.tls and scaler.auth.client_ca_file"
         )
+    if web.file is not None and web.file.context is None:
+        raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
 
 
 def contexts(
