@@ -24,7 +24,7 @@ from cloudpulse.serving import GUARDS, Environ, StartResponse, WsgiApp
 from cloudpulse.webconfig import TlsServer, WebConfig
 
 if TYPE_CHECKING:
-    from cloudpulse.tls import Context
+    from cloudpulse.webtls import Context
 
 log = logs.get(__name__)
 
@@ -50,12 +50,12 @@ class WebFile:
         self.rules = Remade(self._make, self._tell, ticks)
         self._context: Remade[Context] | None = None
         if self.rules().config.tls_server_config is not None:
-            from cloudpulse import tls  # 5 MiB that nobody without TLS has to pay
+            from cloudpulse import webtls  # 5 MiB that nobody without TLS has to pay
 
             def secure(sources: Sources) -> Context:
                 config = sources.watch(self.rules).config.tls_server_config
                 assert config is not None  # `_make` lets none go
-                made = tls.context(config, sources=sources)
+                made = webtls.context(config, sources=sources)
                 self._succeeded_at = clock()
                 return made
 

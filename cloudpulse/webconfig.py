@@ -1,7 +1,7 @@
 """The web config file in exporter-toolkit's format: what may stand in it.
 
 Source: https://github.com/prometheus/exporter-toolkit, docs/web-configuration.md and web/tls_config.go; what differs
-from it, and why, is in docs/web-config.md. `tls` makes a server context of it, `webaccess` applies the rest.
+from it, and why, is in docs/web-config.md. `webtls` makes a server context of it, `webaccess` applies the rest.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloudpulse import logs, options, tls
+from cloudpulse import logs, options, webtls
 from cloudpulse.errors import ConfigError
 from cloudpulse.remaking import Remade
 from cloudpulse.serving import Server, WsgiApp
@@ -37,7 +37,7 @@ def check(web: options.WebOptions, settings: ScalerSettings) -> None:
 
 def contexts(
     web: options.WebOptions, settings: ScalerSettings, cas: Callable[[], str | None]
-) -> Callable[[], tls.Context]:
+) -> Callable[[], webtls.Context]:
     """Gives the context for each new connection; the server certificate is made where there is none.
 
     `cas` are CAs of client certificates as PEM, asked for again and again.
@@ -51,7 +51,7 @@ def contexts(
         client_ca_file=ca,
         client_auth_type="VerifyClientCertIfGiven" if ca else "NoClientCert",
     )
-    return Remade(tls.following(server, cas), lambda error: log.error("certificate not reloaded", error=str(error)))
+    return Remade(webtls.following(server, cas), lambda error: log.error("certificate not reloaded", error=str(error)))
 
 
 def client_auth_type(web: options.WebOptions) -> str:
@@ -60,7 +60,7 @@ def client_auth_type(web: options.WebOptions) -> str:
     return asked.client_auth_type or "NoClientCert" if asked is not None and asked.verifies else "NoClientCert"
 
 
-def server(app: WsgiApp, web: options.WebOptions, contexts: Callable[[], tls.Context]) -> Server:
+def server(app: WsgiApp, web: options.WebOptions, contexts: Callable[[], webtls.Context]) -> Server:
     """Bound and not yet serving."""
     if web.file is not None:
         return options.serve(app, web, THREADS)

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from structlog.testing import capture_logs
 
-from cloudpulse import exposition, tls
+from cloudpulse import exposition, webtls
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.serving import (
     CLIENT_CERTIFICATE,
@@ -308,7 +308,7 @@ def _certificate(environ: Environ, start_response: StartResponse) -> Iterable[by
 def _tls(files: Certificates, policy: str = "NoClientCert") -> Callable[[], ssl.SSLContext]:
     ca = None if policy == "NoClientCert" else files.ca
     settings = TlsServer(cert_file=files.cert, key_file=files.key, client_ca_file=ca, client_auth_type=policy)
-    made = tls.context(settings)
+    made = webtls.context(settings)
     return lambda: made
 
 

@@ -384,7 +384,7 @@ def test_neither_tls_nor_bcrypt_is_loaded_for_who_has_no_web_config() -> None:
     import subprocess
     import sys
 
-    heavy = "{'cloudpulse.tls', 'cloudpulse.webconfig', 'cloudpulse.webaccess', 'bcrypt'}"
+    heavy = "{'cloudpulse.webtls', 'cloudpulse.webconfig', 'cloudpulse.webaccess', 'bcrypt'}"
     program = (
         f"import sys; from cloudpulse import options; options.WebOptions(':0').file; print({heavy} & set(sys.modules))"
     )

@@ -18,7 +18,7 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
-from cloudpulse import tls
+from cloudpulse import webtls
 from cloudpulse.config import parse
 from cloudpulse.promql import Series
 from cloudpulse.remaking import Remade
@@ -192,7 +192,7 @@ def serve(authority: trustme.CA) -> Callable[..., contextlib.AbstractContextMana
             client_auth_type="NoClientCert" if cluster else "VerifyClientCertIfGiven",
         )
         face = Face("scaler", (registry,), service.health, app=service)
-        context = Remade(tls.following(shown, cluster.trust.pem if cluster else lambda: None), _fail)
+        context = Remade(webtls.following(shown, cluster.trust.pem if cluster else lambda: None), _fail)
         server = Server(face, "127.0.0.1:0", tls=context, threads=4)
         stop = threading.Event()
         thread = threading.Thread(target=server.run, args=(stop,), daemon=True)

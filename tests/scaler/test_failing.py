@@ -18,7 +18,7 @@ from kubernetes.client import Configuration
 from kubernetes.config import ConfigException, incluster_config
 from structlog.testing import capture_logs
 
-from cloudpulse import tls
+from cloudpulse import webtls
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.remaking import Remade
@@ -367,7 +367,7 @@ def test_an_expired_server_certificate_is_told_until_it_is_renewed(setting: Sett
     expired = ca.issue_cert("adapter.svc", not_before=now - timedelta(days=2), not_after=now - timedelta(days=1))
     expired.cert_chain_pems[0].write_to_path(file)
     expired.private_key_pem.write_to_path(tmp_path / "own.key")
-    served = Remade(tls.following(TlsServer(cert_file=file, key_file=tmp_path / "own.key")), lambda _: None)
+    served = Remade(webtls.following(TlsServer(cert_file=file, key_file=tmp_path / "own.key")), lambda _: None)
     setting.adapter.service._expiry = Expiry(lambda: served().certificate)
     status, body = setting.probe("/readyz")
     assert (status, "server certificate expired" in body) == (503, True)

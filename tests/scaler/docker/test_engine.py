@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from cloudpulse import tls
+from cloudpulse import webtls
 from cloudpulse.config import ClientTls
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ, Server, StartResponse
 from cloudpulse.testing import serving
@@ -47,7 +47,7 @@ def _over_tls(app: FakeEngine, folder: Path, authority: trustme.CA) -> Iterator[
         client_ca_file=folder / "ca.pem",
         client_auth_type="RequireAndVerifyClientCert",
     )
-    server = Server(app, "127.0.0.1:0", tls=lambda: tls.context(shown), threads=2)
+    server = Server(app, "127.0.0.1:0", tls=lambda: webtls.context(shown), threads=2)
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from cloudpulse import options, tls
+from cloudpulse import options, webtls
 from cloudpulse.errors import ConfigError
 from cloudpulse.options import WebOptions
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ, Server, StartResponse
@@ -170,7 +170,7 @@ def test_an_encrypted_key_is_refused_and_no_one_is_asked_for_its_pass_phrase(fol
     encrypted = key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.BestAvailableEncryption(b"hunter2"))
     (folder / "key.pem").write_bytes(encrypted)
     with pytest.raises(ConfigError, match="the key is encrypted: give it without a pass phrase"):
-        tls.context(TlsServer(cert_file=folder / "cert.pem", key_file=folder / "key.pem"))
+        webtls.context(TlsServer(cert_file=folder / "cert.pem", key_file=folder / "key.pem"))
 
 
 def _old(folder: Path) -> ssl.SSLContext:
@@ -231,7 +231,7 @@ def test_ciphers_without_those_of_http2_are_fine_since_http_1_1_is_spoken(servin
 
 
 def test_the_ciphers_that_go_offers_by_default_are_offered_and_no_others(folder: Path) -> None:
-    made = tls.context(TlsServer(cert_file=folder / "cert.pem", key_file=folder / "key.pem"))
+    made = webtls.context(TlsServer(cert_file=folder / "cert.pem", key_file=folder / "key.pem"))
     offered = [suite["name"] for suite in made.get_ciphers() if not suite["name"].startswith("TLS_")]
     strong = ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA")
     assert sorted(offered) == sorted(f"ECDHE-{key}-{suite}" for key in ("ECDSA", "RSA") for suite in strong)
@@ -251,7 +251,7 @@ def test_only_the_curve_that_is_named_is_used(serving: _Tested, folder: Path) ->
 
 @pytest.mark.parametrize("curve", ["CurveP256", "CurveP384", "CurveP521", "X25519"])
 def test_every_curve_of_the_toolkit_can_be_named_first(folder: Path, curve: str) -> None:
-    made = tls.context(
+    made = webtls.context(
         TlsServer(cert_file=folder / "cert.pem", key_file=folder / "key.pem", curve_preferences=(curve, "CurveP256"))
     )
     assert isinstance(made, ssl.SSLContext)
@@ -329,4 +329,4 @@ def test_an_allowed_name_does_not_help_a_certificate_of_another_ca(serving: _Tes
     ],
 )
 def test_names_are_written_as_go_writes_them(entry: tuple[str, str], name: str) -> None:
-    assert list(tls._names({"subjectAltName": (entry, ("DirName", "x"), ("IP Address", "?"))})) == [name]
+    assert list(webtls._names({"subjectAltName": (entry, ("DirName", "x"), ("IP Address", "?"))})) == [name]
