@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from alert_bridge import insights
+from alert_bridge.audit import WEBHOOK
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import config, logs
@@ -39,14 +40,21 @@ def command(
             raise ConfigError("prometheus: needs a restart of the alert bridge to change")
         return found.section("alert_bridge", AlertBridgeSettings)
 
+    web = WebOptions(listen, web_config, lifecycle)
     source = Prometheus(prometheus)
     given = settings()
     expected = any(receiver.insight for receiver in given.all_receivers)
     with insights.asking(given.insight, prometheus, expected=expected) as (found, registries):
-        bridge = Bridge(given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
+        bridge = Bridge(
+            given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle, web=web.file
+        )
         try:
             server = serve(
-                bridge.face, WebOptions(listen, web_config, lifecycle), THREADS, Limits(body=bridge.most_body)
+                bridge.face,
+                web,
+                threads=THREADS,
+                limits=Limits(body=bridge.most_body),
+                unlimited=[("POST", WEBHOOK)],  # Alertmanager never repeats what it got a 429 for
             )
             bridge.start()
             run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)

@@ -72,6 +72,12 @@ CONFIG_RELOAD_TIME = _gauge(
     "config_last_reload_success_timestamp_seconds", "Unix time of the last successful load of the config."
 )
 METRICS_FAILED = _gauge("metrics_failed_sources", "Parts of this page that are missing since reading them failed.")
+WEB_CONFIG_RELOAD_OK = _gauge(
+    "web_config_last_reload_successful", "Whether what the web config file, and the files it names, hold is in force."
+)
+WEB_CONFIG_RELOAD_TIME = _gauge(
+    "web_config_last_reload_success_timestamp_seconds", "Unix time of the last successful load of the web config."
+)
 
 # Exporter
 CPU_SECONDS = _counter("node_cpu_seconds_total", "Seconds that each logical CPU spent in each mode.", "cpu", "mode")

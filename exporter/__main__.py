@@ -37,10 +37,11 @@ def command(
     def load() -> ExporterSettings:
         return applied(config.read(config_path).section("exporter", ExporterSettings), collectors)
 
+    web = options.WebOptions(listen, web_config, lifecycle)
     exporter = Exporter(load)
-    reload = Reload(exporter.apply, time.time)
+    reload = Reload(exporter.apply, time.time, web.file)
     face = create_face(exporter, reload, lifecycle=lifecycle)
-    options.run(options.serve(face, options.WebOptions(listen, web_config, lifecycle)), "exporter", reload)
+    options.run(options.serve(face, web), "exporter", reload)
 
 
 if __name__ == "__main__":

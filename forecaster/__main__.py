@@ -114,7 +114,8 @@ def command(
         rounds.close()
         leaving.join()
 
-    reload = Reload(apply, time.time)
+    web = options.WebOptions(listen, web_config, lifecycle)
+    reload = Reload(apply, time.time, web.file)
     metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
     curves = Curves(store)
     parts = (
@@ -132,7 +133,7 @@ def command(
         app=app,
         reload=reload if lifecycle else None,
     )
-    server = options.serve(face, options.WebOptions(listen, web_config, lifecycle), threads=THREADS, limits=LIMITS)
+    server = options.serve(face, web, threads=THREADS, limits=LIMITS)
     try:
         streams.start()
         relay.start()

@@ -52,9 +52,11 @@ def command(
     sys.setswitchinterval(SWITCH_SECONDS)
     meters = Meters(registry, time.time)
     web = options.WebOptions(listen, web_config, lifecycle)
-    tls = https.files_of(web, settings)
+    https.check(web, settings)
     cluster = _cluster(settings)
-    service = Service(settings, source, meters, time.time, cluster, Expiry(tls), https.client_auth_type(web))
+    tls = https.contexts(web, settings, cluster.trust.pem if cluster else lambda: None)
+    expiry = Expiry(lambda: tls().certificate)
+    service = Service(settings, source, meters, time.time, cluster, expiry, https.client_auth_type(web))
     keda = _keda(settings, service, meters)
     fleet = Fleet(
         settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time
@@ -79,7 +81,7 @@ def command(
             keda.close()
         fleet.close()
 
-    reload = Reload(apply, time.time)
+    reload = Reload(apply, time.time, web.file)
     face = Face(
         "scaler",
         (BuildInfo(), registry, reload),
@@ -91,7 +93,7 @@ def command(
     try:
         if keda is not None:
             keda.start()  # before the HTTPS server is there, whose threads would outlive a failure
-        server = https.server(face, web, settings, tls, cluster.trust.pem if cluster else lambda: None)
+        server = https.server(face, web, tls)
         service.start()
         fleet.start()
         # The garbage collector stops all threads while it looks at what is there, most of it from here on for good.

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from cloudpulse import webconfig
+from cloudpulse import webtls
 from cloudpulse.reception import HEADERS, TAKE_OVER
 from cloudpulse.serving import Environ, Face, Health, Server, StartResponse, WsgiApp
+from cloudpulse.webconfig import TlsServer
 
 from .conftest import Certificates
 
@@ -73,7 +74,7 @@ def test_clients_that_send_nothing_or_half_a_request_hold_up_nobody() -> None:
 
 
 def test_tls_clients_that_stop_at_any_point_hold_up_nobody(certificates: Certificates) -> None:
-    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
     trusting = certificates.context()
     with _running(context) as server, contextlib.ExitStack() as clients:
         clients.enter_context(_connect(server))
@@ -197,7 +198,7 @@ def test_an_app_that_says_close_is_taken_at_its_word() -> None:
 @pytest.mark.parametrize("secure", [False, True])
 def test_no_answer_waits_for_the_clients_acknowledgement(secure: bool, certificates: Certificates) -> None:
     """Head and body are two writes: with Nagle's algorithm the second waits for a delayed acknowledgement, 40 ms."""
-    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
     seen: list[int] = []
 
     def heir(connection: Any, _: bytes) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from cloudpulse import webconfig
+from cloudpulse import webtls
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.negotiation import TEXT
 from cloudpulse.serving import (
@@ -32,6 +32,7 @@ from cloudpulse.serving import (
     stop_on_signals,
 )
 from cloudpulse.testing import captured_logs
+from cloudpulse.webconfig import TlsServer
 
 from .conftest import Certificates
 
@@ -307,8 +308,8 @@ def _certificate(environ: Environ, start_response: StartResponse) -> Iterable[by
 
 def _tls(files: Certificates, policy: str = "NoClientCert") -> Callable[[], ssl.SSLContext]:
     ca = None if policy == "NoClientCert" else files.ca
-    settings = webconfig.TlsServer(cert_file=files.cert, key_file=files.key, client_ca_file=ca, client_auth_type=policy)
-    made = webconfig.context(settings)
+    settings = TlsServer(cert_file=files.cert, key_file=files.key, client_ca_file=ca, client_auth_type=policy)
+    made = webtls.context(settings)
     return lambda: made
 
 
