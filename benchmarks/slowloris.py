@@ -8,34 +8,19 @@ python -m benchmarks.slowloris [SECONDS] [CLIENTS]
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import resource
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.machine import facts
+from tests.processes import ROOT, SERVICES, Running, careless, running
 
-ROOT = Path(__file__).parents[1]
 BAR_SECONDS = 1.0
 FEW_FILES = 256
-START_SECONDS = 60
-CONFIG = """
-prometheus: {{url: 'http://127.0.0.1:1'}}
-forecaster: {{data_dir: {place}/forecaster, forecasts: [{{name: up, query: up}}]}}
-alert_bridge: {{data_dir: {place}/bridge, receivers: [{{name: log, type: log}}]}}
-scaler:
-  data_dir: {place}/scaler
-  auth: {{tokens: [{{name: hpa, token: sesame-0123456789}}]}}
-  metrics: [{{name: up, api: external, query: up}}]
-"""
-SERVICES = ("exporter", "forecaster", "alert-bridge", "scaler")
 SLOW_HEAD = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: "
 SLOW_BODY = b"POST /api/v1/alerts HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
 AGAIN_SECONDS = 1.0
@@ -95,7 +80,7 @@ class Client:
 
 def _attack(port: int, count: int, secure: bool) -> None:
     """Until killed."""
-    clients = [Client(port, i % 4, _careless() if secure else None) for i in range(count)]
+    clients = [Client(port, i % 4, careless() if secure else None) for i in range(count)]
     print("attacking", flush=True)
     while True:
         for client in clients:
@@ -103,77 +88,31 @@ def _attack(port: int, count: int, secure: bool) -> None:
         time.sleep(0.02)
 
 
-def _careless() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def _asked(port: int, secure: bool) -> float:
+def _asked(service: Running) -> float:
     """Seconds until the whole answer is there."""
     began = time.perf_counter()
-    connection = (
-        http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=_careless())
-        if secure
-        else http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    )
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 200
+    status, _ = service.get()
+    assert status == 200
     return time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def _serving(service: str, port: int, place: Path, files: int | None) -> Iterator[None]:
-    def limit() -> None:
-        if files is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-
-    config = place / "cloudpulse.yaml"
-    config.write_text(CONFIG.format(place=place))
-    command = [sys.executable, "-m", "cloudpulse", service, "--config", str(config)]
-    command += ["--web.listen-address", f"127.0.0.1:{port}"]
-    with (place / f"{service}.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=log, preexec_fn=limit)
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while True:
-                try:
-                    _asked(port, service == "scaler")
-                    break
-                except OSError:
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        raise SystemExit(f"{service} did not start: {Path(log.name).read_text()}") from None
-                    time.sleep(0.05)
-            yield
-        finally:
-            process.kill()
-            process.wait(10)
 
 
 def _measure(service: str, place: Path, files: int | None, seconds: float, clients: int) -> float:
     """The slowest answer."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    secure = service == "scaler"
-    with _serving(service, port, place, files):
-        alone = min(_asked(port, secure) for _ in range(5))
-        command = [sys.executable, "-m", "benchmarks.slowloris", "attack", str(port), str(clients), str(int(secure))]
+    with running(service, place, files) as made:
+        alone = min(_asked(made) for _ in range(5))
+        secure = str(int(made.secure is not None))
+        command = [sys.executable, "-m", "benchmarks.slowloris", "attack", str(made.port), str(clients), secure]
         attack = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         try:
             assert attack.stdout is not None
             attack.stdout.readline()
             taken, until = [], time.monotonic() + seconds
             while time.monotonic() < until:
-                taken.append(_asked(port, secure))
+                taken.append(_asked(made))
                 time.sleep(0.1)
         finally:
             attack.kill()
-            attack.wait(10)
-            if attack.stdout is not None:
-                attack.stdout.close()
+            attack.communicate()
     taken.sort()
     print(
         f"{service:12} {'few files' if files else 'files as usual':14} {len(taken):4} scrapes: alone {alone:.3f} s, "
