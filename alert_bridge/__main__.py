@@ -9,7 +9,7 @@ import click
 from alert_bridge import insights
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
-from cloudpulse import config, logs
+from cloudpulse import config, logs, tracing
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
@@ -25,12 +25,20 @@ THREADS = 32
 @web_options(PORT)
 @log_options
 def command(
-    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+    config_path: Path | None,
+    listen: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    access_log: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
 
-    prometheus = config.read(config_path).section("prometheus", PrometheusSettings)
+    file = config.read(config_path)
+    tracing.begin("alert-bridge", file)
+    prometheus = file.section("prometheus", PrometheusSettings)
 
     def settings() -> AlertBridgeSettings:
         found = config.read(config_path)
@@ -44,7 +52,7 @@ def command(
     with insights.asking(given.insight, prometheus, expected=expected) as (found, registries):
         bridge = Bridge(given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
         try:
-            server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
+            server = serve(bridge.face, WebOptions(listen, web_config, lifecycle, access_log), threads=THREADS)
             bridge.start()
             run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)
         finally:

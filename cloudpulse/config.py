@@ -21,7 +21,7 @@ import yaml
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
 
-SECTIONS = ("prometheus", "exporter", "forecaster", "alert_bridge", "scaler")
+SECTIONS = ("prometheus", "tracing", "exporter", "forecaster", "alert_bridge", "scaler")
 DEFAULT_PATH = "cloudpulse.yaml"
 PATH_VARIABLE = "CLOUDPULSE_CONFIG"
 

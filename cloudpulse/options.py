@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
-from cloudpulse import config, logs, webconfig
+from cloudpulse import audit, config, logs, webconfig
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import Environ, Server, StartResponse, WsgiApp, stop_on_signals
+from cloudpulse.traced import USER, Traced
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,16 +33,24 @@ def config_option(command: Command) -> Command:
 
 
 def log_options(command: Command) -> Command:
-    """`--log-level` and `--log-format`."""
+    """`--log-level` and `--log-format`; `--audit-log`, which takes effect by itself."""
+    command = click.option(
+        "--audit-log",
+        metavar="FILE|-",
+        expose_value=False,
+        callback=lambda _context, _option, path: audit.to(path),
+        help="Write who changed or asked for what there, as JSON lines (default: to the log).",
+    )(command)
     command = click.option("--log-format", type=click.Choice(logs.FORMATS), default="text", show_default=True)(command)
     return click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)(command)
 
 
 def web_options(default_port: int) -> Callable[[Command], Command]:
-    """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`."""
+    """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`, `--web.access-log`."""
 
     def decorate(command: Command) -> Command:
         for option in (
+            click.option("--web.access-log", "access_log", is_flag=True, help="Log a line for each request."),
             click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Allow a reload by POST /-/reload."),
             click.option(
                 "--web.config.file",
@@ -66,6 +75,7 @@ class WebOptions:
     listen: str
     web_config: Path | None = None
     lifecycle: bool = False
+    access_log: bool = False
 
 
 def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
@@ -82,7 +92,7 @@ def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
             tls = webconfig.ReloadingContext(
                 settings.tls_server_config, lambda error: log.error("certificate not reloaded", error=str(error))
             )
-    return Server(app, web.listen, tls=tls, threads=threads)
+    return Server(Traced(app, access_log=web.access_log), web.listen, tls=tls, threads=threads)
 
 
 def run(
@@ -127,7 +137,9 @@ class _BasicAuth:
         self._check = bcrypt.checkpw
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if self._known(environ.get("HTTP_AUTHORIZATION", "")):
+        header = environ.get("HTTP_AUTHORIZATION", "")
+        if self._known(header):
+            environ[USER] = _named(header)
             return self._app(environ, start_response)
         body = b"401 Unauthorized\n"
         headers = [("WWW-Authenticate", 'Basic realm="cloudpulse"'), ("Content-Length", str(len(body)))]
@@ -146,3 +158,8 @@ class _BasicAuth:
         # bcrypt reads 72 bytes; longer passwords are refused instead of cut.
         matches = len(password.encode()) <= 72 and self._check(password.encode(), hashed or self._nobody)
         return matches and hashed is not None
+
+
+def _named(header: str) -> str:
+    """The user of an `Authorization` that was found right."""
+    return base64.b64decode(header.partition(" ")[2]).decode().partition(":")[0]

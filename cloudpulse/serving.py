@@ -22,7 +22,7 @@ from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.ssl import Adapter
 from prometheus_client.core import Metric
 
-from cloudpulse import exposition, logs
+from cloudpulse import audit, exposition, logs
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
@@ -98,7 +98,7 @@ class Face:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
-        answer = self._shared(path, method)
+        answer = self._shared(path, method, environ)
         if answer is None:
             if self._app is not None:
                 return self._app(environ, start_response)
@@ -112,9 +112,9 @@ class Face:
         start_response(status, headers)
         return [] if method == "HEAD" else [body]
 
-    def _shared(self, path: str, method: str) -> tuple[str, str, bytes] | None:
+    def _shared(self, path: str, method: str, environ: Environ) -> tuple[str, str, bytes] | None:
         if path == "/-/reload" and self._reload is not None:
-            return self._reloaded(method)
+            return self._reloaded(method, environ)
         if path not in SHARED:
             return None
         if method not in ("GET", "HEAD"):
@@ -132,14 +132,21 @@ class Face:
             return status, "application/json", json.dumps(facts, default=str).encode()
         return "200 OK", "text/html; charset=utf-8", self._landing(health).encode()
 
-    def _reloaded(self, method: str) -> tuple[str, str, bytes]:
+    def _reloaded(self, method: str, environ: Environ) -> tuple[str, str, bytes]:
         assert self._reload is not None
         if method != "POST":
             return _text("405 Method Not Allowed", "/-/reload takes POST\n")
+        about: dict[str, object] = {}
         try:
             self._reload()
         except ConfigError as error:
+            about = {"why": str(error)}
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
+        finally:
+            result, origin = "refused" if about else "reloaded", {"from": environ.get("REMOTE_ADDR", "")}
+            who = environ.get("REMOTE_USER", "")
+            if not audit.written(who, "reload config", result, origin=origin, about=about):
+                log.info("audit", who=who, **origin, action="reload config", result=result, **about)
         return _text("200 OK", "reloaded\n")
 
     def _collected(self) -> Iterator[Metric]:

@@ -1,8 +1,8 @@
 """Spans recorded with OpenTelemetry and sent as OTLP over HTTP: an option, loaded only where it is configured.
 
 The `tracing` section says where to; without one OpenTelemetry's own variables do (`OTEL_EXPORTER_OTLP_ENDPOINT` and its
-kin, https://opentelemetry.io/docs/specs/otel/protocol/exporter/). A collector that is away, slow or refuses costs spans,
-which are counted in the log, and nothing else: work never waits for it, and a stop at most STOP_SECONDS.
+kin, https://opentelemetry.io/docs/specs/otel/protocol/exporter/). A collector that is away, slow or refuses costs
+spans, which are counted in the log, and nothing else: work never waits for it, and a stop at most STOP_SECONDS.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class TracingSettings(Section, frozen=True):
     tls_config: ClientTls = ClientTls()
 
     def __post_init__(self) -> None:
+        if self.tls_config.insecure_skip_verify:
+            raise ValueError("tls_config.insecure_skip_verify: not for traces: give the collector's CA as ca_file")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(f'endpoint: expected a URL such as http://localhost:4318, got "{self.endpoint}"')
 
@@ -243,10 +245,10 @@ def _exporter(settings: TracingSettings) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # told once, by `_Batches`
-    if settings.endpoint is None:
-        return OTLPSpanExporter(timeout=SEND_SECONDS)
     session = requests.Session()
-    session.trust_env = False
+    session.trust_env = False  # a proxy variable must not redirect spans
+    if settings.endpoint is None:
+        return OTLPSpanExporter(timeout=SEND_SECONDS, session=session)
     tls = settings.tls_config
     return OTLPSpanExporter(
         endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces",

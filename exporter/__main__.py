@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cloudpulse import config, logs, options
+from cloudpulse import config, logs, options, tracing
 from cloudpulse.reloading import Reload
 from exporter.app import Exporter, create_face
 from exporter.config import ExporterSettings
@@ -26,6 +26,7 @@ def command(
     listen: str,
     web_config: Path | None,
     lifecycle: bool,
+    access_log: bool,
 ) -> None:
     """Show this host as metrics."""
     logs.configure(log_level, log_format)
@@ -33,10 +34,11 @@ def command(
     def load() -> ExporterSettings:
         return config.read(config_path).section("exporter", ExporterSettings)
 
+    tracing.begin("exporter", config.read(config_path))
     exporter = Exporter(load)
     reload = Reload(exporter.apply, time.time)
     face = create_face(exporter, reload, lifecycle=lifecycle)
-    options.run(options.serve(face, options.WebOptions(listen, web_config, lifecycle)), "exporter", reload)
+    options.run(options.serve(face, options.WebOptions(listen, web_config, lifecycle, access_log)), "exporter", reload)
 
 
 if __name__ == "__main__":

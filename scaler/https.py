@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cloudpulse import logs, options, webconfig
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import Server, WsgiApp
+from cloudpulse.traced import Traced
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings, TlsFiles
 
@@ -56,4 +57,4 @@ def server(
     context = webconfig.ReloadingContext(
         tls, lambda error: log.error("certificate not reloaded", error=str(error)), cas
     )
-    return Server(app, web.listen, tls=context, threads=THREADS)
+    return Server(Traced(app, access_log=web.access_log), web.listen, tls=context, threads=THREADS)
