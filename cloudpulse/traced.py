@@ -51,6 +51,7 @@ class Traced:
         trace.enter(place or trace.begun())
         if not (self._access_log or trace.recording()):
             return self._app(environ, _labelled(start_response))
+        span: contextlib.AbstractContextManager[trace.Span]
         if not trace.recording() or _unwanted(environ, place):
             span = contextlib.nullcontext(trace.UNRECORDED)
         else:
