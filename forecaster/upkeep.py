@@ -200,7 +200,7 @@ class Upkeep:
         return True
 
     def _told(self, job: _Job, why: str) -> None:
-        about = {"cloudpulse__forecast": self._target.name, "cloudpulse__series": len(job.keys)}
+        about: dict[str, str | float] = {"cloudpulse__forecast": self._target.name, "cloudpulse__series": len(job.keys)}
         trace.past("train part", job.place, job.began, why, **about)
 
     def _take(self, job: _Job, state: State, predictor: Predictor) -> None:

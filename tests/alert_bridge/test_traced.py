@@ -41,7 +41,7 @@ def test_a_delivery_belongs_to_the_trace_of_its_webhook_also_after_a_kill(tmp_pa
             eventually(lambda: receiver.taken, 20)
             eventually(lambda: '"delivered"' in bridge.log)
             (told,) = requests.get(f"{bridge.url}/api/v1/notifications", timeout=10).json()["notifications"]
-            retried = requests.post(f"{bridge.url}/api/v1/notifications/{told['id']}/retry", timeout=10)
+            verdict = requests.post(f"{bridge.url}/api/v1/alerts/a/verdict", json={"verdict": "noise"}, timeout=10)
             bridge.process.terminate()
             assert bridge.process.wait(20) == 0
         finally:
@@ -62,8 +62,8 @@ def test_a_delivery_belongs_to_the_trace_of_its_webhook_also_after_a_kill(tmp_pa
     sent = receiver.taken[0]["headers"]["TRACEPARENT"]
     assert sent == f"00-{TRACE}-{tries[-1].span_id}-01"
 
-    assert retried.status_code == 409  # it is delivered
+    assert verdict.ok
     (line,) = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    assert (line["action"], line["result"], line["from"]) == ("retry", "failed", "127.0.0.1")
-    assert line["trace_id"] == retried.headers["X-Request-Id"]
+    assert (line["action"], line["result"], line["from"]) == ("verdict", "noise", "127.0.0.1")
+    assert line["trace_id"] == verdict.headers["X-Request-Id"]
     assert os.stat(tmp_path / "audit.jsonl").st_mode & 0o777 == 0o600  # noqa: PTH116
