@@ -126,14 +126,14 @@ class Api:
             return user
         except Denied as denied:
             asked = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
-            audit.denied(self._denials, denied, asked, environ.get("REMOTE_ADDR", ""))
+            audit.denied(self._denials, denied, asked, origin=environ.get("REMOTE_ADDR", ""))
             raise
 
     def _authorize(self, user: User, origin: str, action: Action) -> None:
         try:
             self._access.authorize(user, action)
         except Denied as denied:
-            audit.denied(self._denials, denied, str(action), origin, user.name)
+            audit.denied(self._denials, denied, str(action), user.name, origin)
             raise
 
     def _values(self, user: User, origin: str, request: MetricRequest) -> Response:

@@ -27,7 +27,7 @@ def answered(user: str, origin: str, api: str, answer: Answer, now: float, **ask
         log.info("answered", user=user, **about)
 
 
-def denied(denials: Denials, refused: Denied, action: str, origin: str, user: str = "") -> None:
+def denied(denials: Denials, refused: Denied, action: str, user: str = "", origin: str = "") -> None:
     """Tell it, `user` where one is known, unless there are too many of its cause; `unlogged` is how many were."""
     unlogged = denials.untold(refused.cause)
     if unlogged is None:
