@@ -128,7 +128,7 @@ class _Body:
 
 def _asked(environ: Environ) -> trace.Trace | None:
     """The trace that the request says it is part of."""
-    if (header := environ.get("HTTP_TRACEPARENT")) and (found := trace.parsed(header)):
+    if (header := environ.get("HTTP_TRACEPARENT")) and (found := trace.parsed(header, environ.get("HTTP_TRACESTATE"))):
         return found
     if asked := environ.get("HTTP_X_REQUEST_ID"):
         identifier = asked.replace("-", "").lower() if len(asked) in (32, 36) else ""

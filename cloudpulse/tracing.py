@@ -117,7 +117,7 @@ class Recorder:
         )
         recorded = _Recorded(span, self._api)
         try:
-            with trace.within(_place(span)):
+            with trace.within(_place(span, parent)):
                 yield recorded
         except BaseException as error:
             recorded.failed(type(error).__name__)  # its text is the log's, which is kept where it is logged
@@ -146,7 +146,11 @@ class Recorder:
             return Context()
         flags = self._api.TraceFlags(1 if parent.sampled else 0)
         place = self._api.SpanContext(
-            int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags
+            int(parent.trace_id, 16),
+            int(parent.span_id, 16),
+            is_remote=True,
+            trace_flags=flags,
+            trace_state=self._api.TraceState.from_header([parent.state]),
         )
         return self._api.set_span_in_context(self._api.NonRecordingSpan(place), Context())
 
@@ -280,6 +284,7 @@ def _sampler(settings: TracingSettings) -> Any:
     return ParentBased(TraceIdRatioBased(settings.sample_ratio))
 
 
-def _place(span: Span | Any) -> Trace:
+def _place(span: Span | Any, parent: Trace | None) -> Trace:
     context = span.get_span_context()
-    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled)
+    state = "" if parent is None else parent.state
+    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled, state)

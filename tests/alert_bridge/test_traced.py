@@ -29,7 +29,7 @@ def test_a_delivery_belongs_to_the_trace_of_its_webhook_also_after_a_kill(tmp_pa
             answer = requests.post(
                 f"{bridge.url}/api/v1/alerts",
                 data=webhook_body(("a", "firing")),
-                headers={"traceparent": f"00-{TRACE}-{SPAN}-01"},
+                headers={"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=1"},
                 timeout=10,
             )
             assert (answer.status_code, answer.headers["X-Request-Id"]) == (200, TRACE)
@@ -59,8 +59,8 @@ def test_a_delivery_belongs_to_the_trace_of_its_webhook_also_after_a_kill(tmp_pa
     assert {span.attributes["cloudpulse.receiver"] for span in tries} == {"oncall"}
     assert tries[0].failed
     assert tries[-1].failed is None
-    sent = receiver.taken[0]["headers"]["TRACEPARENT"]
-    assert sent == f"00-{TRACE}-{tries[-1].span_id}-01"
+    sent = receiver.taken[0]["headers"]
+    assert (sent["TRACEPARENT"], sent["TRACESTATE"]) == (f"00-{TRACE}-{tries[-1].span_id}-01", "vendor=1")
 
     assert verdict.ok
     (line,) = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]

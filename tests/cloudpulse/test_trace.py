@@ -50,10 +50,26 @@ def test_a_version_to_come_is_read_as_far_as_it_is_known() -> None:
         assert trace.parsed(header) == trace.parsed(PARENT)
 
 
-@given(st.text(max_size=80))
-def test_no_text_breaks_it(text: str) -> None:
-    found = trace.parsed(text)
-    assert found is None or trace.parsed(found.parent) == found
+@pytest.mark.parametrize("state", ["", "a" * 513, "x=\n", "x=é", " "])
+def test_a_state_that_can_not_be_passed_on_leaves_the_trace_whole(state: str) -> None:
+    assert trace.parsed(PARENT, state) == trace.parsed(PARENT)
+
+
+def test_what_others_keep_in_the_state_is_passed_on_as_it_came() -> None:
+    found = trace.parsed(PARENT, " rojo=00f067aa0ba902b7, congo=t61rcWkgMzE ")
+    assert found is not None
+    assert trace.restored(found.stored) == found
+    with trace.within(found), trace.span("query"):
+        told = {"traceparent": PARENT, "tracestate": "rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"}
+        assert trace.headers() == told
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_no_text_breaks_it(text: str, state: str) -> None:
+    assert trace.parsed(text) == trace.restored(text.partition(" ")[0])
+    found = trace.parsed(PARENT, state)
+    assert found is not None
+    assert trace.restored(found.stored) == found
 
 
 def test_work_outside_of_any_trace_begins_one_and_work_within_it_stays() -> None:

@@ -19,7 +19,7 @@ from cloudpulse.tracing import Recorder, TracingSettings
 from tests.otlp import Collector, collecting
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3
-PARENT = trace.Trace("1" * 32, "2" * 16, True)
+PARENT = trace.Trace("1" * 32, "2" * 16, True, "vendor=1")
 
 
 @pytest.fixture
