@@ -25,14 +25,15 @@ _SENDABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class Trace(NamedTuple):
-    """A place in a trace: 32 and 16 hex digits, neither all zeros; `sampled` says that somebody records it.
+    """A place in a trace: 32 and 16 hex digits, neither all zeros.
 
+    `sampled` says whether somebody records it; None: it begins here, and with its first span that is decided.
     `state` is what others keep in `tracestate`: passed on as it came, and never looked into.
     """
 
     trace_id: str
     span_id: str
-    sampled: bool = False
+    sampled: bool | None = None
     state: str = ""
 
     @property
@@ -70,7 +71,7 @@ def restored(text: str | None) -> Trace | None:
 
 
 def begun() -> Trace:
-    """A new trace, which nobody records."""
+    """A new trace."""
     drawn = os.urandom(24).hex()
     made = Trace(drawn[:32], drawn[32:])
     # One in 2**64, but an id of zeros is none.

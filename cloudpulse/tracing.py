@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,8 @@ SEND_SECONDS = 5.0
 """How long one try to send a batch may take, its repetitions included."""
 STOP_SECONDS = 1.5
 """How long the last spans are waited for when the process ends."""
+
+_WANTED: ContextVar[str] = ContextVar("wanted_trace_id", default="")
 
 log = logs.get(__name__)
 
@@ -87,7 +90,7 @@ class Recorder:
         try:
             from opentelemetry import trace as api
             from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace import RandomIdGenerator, TracerProvider
         except ImportError as error:
             raise DependencyMissing(
                 f"tracing needs the package {error.name}: pip install 'cloudpulse[tracing]'"
@@ -95,9 +98,17 @@ class Recorder:
         self._api = api
         name = settings.service_name or os.environ.get("OTEL_SERVICE_NAME") or f"cloudpulse-{service}"
         resource = Resource.create({"service.name": name, "service.version": __version__})
+
+        class Ids(RandomIdGenerator):
+            """A trace that has an id before its first span, since it was asked for by `X-Request-Id`, keeps it."""
+
+            def generate_trace_id(self) -> int:
+                wanted = _WANTED.get()
+                return int(wanted, 16) if wanted else super().generate_trace_id()
+
         # The SDK's own exit hook waits for up to 30 s.
         self._provider: TracerProvider = TracerProvider(
-            sampler=_sampler(settings), resource=resource, shutdown_on_exit=False
+            sampler=_sampler(settings), resource=resource, id_generator=Ids(), shutdown_on_exit=False
         )
         self._batches = _Batches(_exporter(settings))
         self._provider.add_span_processor(self._batches.processor)
@@ -107,14 +118,11 @@ class Recorder:
     @contextlib.contextmanager
     def span(self, name: str, kind: str, attributes: Attributes, parent: Trace | None) -> Iterator[trace.Span]:
         """See trace.Recorder."""
-        span = self._tracer.start_span(
-            name,
-            self._context(parent),
-            self._kinds[kind],
-            dict(attributes),
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        token = _WANTED.set(parent.trace_id if parent is not None and parent.sampled is None else "")
+        try:
+            span = self._tracer.start_span(name, self._context(parent), self._kinds[kind], dict(attributes))
+        finally:
+            _WANTED.reset(token)
         recorded = _Recorded(span, self._api)
         try:
             with trace.within(_place(span, parent)):
@@ -142,7 +150,7 @@ class Recorder:
     def _context(self, parent: Trace | None) -> Context:
         from opentelemetry.context import Context
 
-        if parent is None:
+        if parent is None or parent.sampled is None:
             return Context()
         flags = self._api.TraceFlags(1 if parent.sampled else 0)
         place = self._api.SpanContext(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from alert_bridge.testing import eventually, free_port
 from cloudpulse import trace, tracing
@@ -15,6 +16,7 @@ from cloudpulse.config import PrometheusSettings, Secret, parse
 from cloudpulse.errors import ConfigError, QueryRejected
 from cloudpulse.promql import Prometheus
 from cloudpulse.testing import FakeClock, FakeSource, captured_logs, query_api, serving
+from cloudpulse.traced import ROUTE, Traced
 from cloudpulse.tracing import Recorder, TracingSettings
 from tests.otlp import Collector, collecting
 
@@ -83,6 +85,30 @@ def test_who_asks_says_whether_a_trace_is_recorded_and_the_ratio_says_it_of_thos
         assert trace.headers()["traceparent"].endswith("-01")
     recorder.close()
     assert [span.name for span in collector.spans] == ["wanted"]
+
+
+def test_a_request_that_has_an_id_and_no_trace_is_recorded_by_that_id_and_probes_are_not(collector: Collector) -> None:
+    recorder = _recording(collector)
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ[ROUTE] = "/api/<name>"
+        with trace.span("inside"):
+            start_response("503 Service Unavailable", [])
+            return [b""]
+
+    with serving(Traced(app)) as url:
+        answer = requests.get(f"{url}/api/a?token=s3cret", headers={"X-Request-Id": "a" * 32}, timeout=10)
+        requests.get(f"{url}/metrics", timeout=10)
+        requests.get(f"{url}/metrics", headers={"traceparent": PARENT.parent}, timeout=10)
+    recorder.close()
+    assert answer.headers["X-Request-Id"] == "a" * 32
+    first, scraped = collector.named("GET /api/<name>")
+    (inside, _) = collector.named("inside")
+    assert (first.trace_id, first.parent, first.kind, first.failed) == ("a" * 32, "", SERVER, "503")
+    assert (inside.trace_id, inside.parent) == (first.trace_id, first.span_id)
+    assert (first.attributes["url.path"], first.attributes["http.response.status_code"]) == ("/api/a", 503)
+    assert (scraped.trace_id, scraped.parent) == (PARENT.trace_id, PARENT.span_id)
+    assert "s3cret" not in str(collector.spans)
 
 
 def test_headers_and_those_of_a_file_are_sent(collector: Collector, tmp_path: Path) -> None:
