@@ -10,7 +10,7 @@ from alert_bridge import insights
 from alert_bridge.audit import WEBHOOK
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
-from cloudpulse import config, logs
+from cloudpulse import config, logs, tracing
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.limits import Limits
@@ -27,12 +27,20 @@ THREADS = 32
 @web_options(PORT)
 @log_options
 def command(
-    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+    config_path: Path | None,
+    listen: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    access_log: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
 
-    prometheus = config.read(config_path).section("prometheus", PrometheusSettings)
+    file = config.read(config_path)
+    tracing.begin("alert-bridge", file)
+    prometheus = file.section("prometheus", PrometheusSettings)
 
     def settings() -> AlertBridgeSettings:
         found = config.read(config_path)
@@ -40,7 +48,7 @@ def command(
             raise ConfigError("prometheus: needs a restart of the alert bridge to change")
         return found.section("alert_bridge", AlertBridgeSettings)
 
-    web = WebOptions(listen, web_config, lifecycle)
+    web = WebOptions(listen, web_config, lifecycle, access_log)
     source = Prometheus(prometheus)
     given = settings()
     expected = any(receiver.insight for receiver in given.all_receivers)

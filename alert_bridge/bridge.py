@@ -28,6 +28,7 @@ from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.stream import Stream
 from alert_bridge.upkeep import Recurring
 from cloudpulse import logs
+from cloudpulse.audit import Failures
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
@@ -129,7 +130,7 @@ class Bridge:
         self.reload = Reload(self._apply, clock, web)
         self.face = Face(
             TITLE,
-            (registry, self, StoredMetrics(self._retention), *registries, BuildInfo(), self.reload),
+            (registry, self, StoredMetrics(self._retention), *registries, BuildInfo(), self.reload, Failures()),
             self._health,
             links=(
                 Link("/api/v1/alerts?current=true", "What fires now"),

@@ -19,6 +19,7 @@ from cloudpulse.options import WebOptions, config_option, web_config_option
 
 KINDS = {
     "prometheus": "cloudpulse.config:PrometheusSettings",
+    "tracing": "cloudpulse.tracing:TracingSettings",
     "exporter": "exporter.config:ExporterSettings",
     "forecaster": "forecaster.config:ForecasterSettings",
     "alert_bridge": "alert_bridge.config:AlertBridgeSettings",

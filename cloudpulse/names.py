@@ -78,6 +78,9 @@ WEB_CONFIG_RELOAD_OK = _gauge(
 WEB_CONFIG_RELOAD_TIME = _gauge(
     "web_config_last_reload_success_timestamp_seconds", "Unix time of the last successful load of the web config."
 )
+AUDIT_FAILURES = _counter(
+    "audit_failures_total", "Lines that could not be written to the file of --audit-log, and went to the log."
+)
 
 # Exporter
 CPU_SECONDS = _counter("node_cpu_seconds_total", "Seconds that each logical CPU spent in each mode.", "cpu", "mode")

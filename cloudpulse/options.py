@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cloudpulse import config, logs
+from cloudpulse import audit, config, logs
 from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.serving import Server, WsgiApp, stop_on_signals
+from cloudpulse.traced import Traced
 
 if TYPE_CHECKING:
     from cloudpulse.webaccess import WebFile
@@ -34,7 +35,14 @@ def config_option(command: Command) -> Command:
 
 
 def log_options(command: Command) -> Command:
-    """`--log-level` and `--log-format`."""
+    """`--log-level` and `--log-format`; `--audit-log`, which takes effect by itself."""
+    command = click.option(
+        "--audit-log",
+        metavar="FILE|-",
+        expose_value=False,
+        callback=lambda _context, _option, path: audit.to(path),
+        help="Write who changed or asked for what there, as JSON lines (default: to the log).",
+    )(command)
     command = click.option("--log-format", type=click.Choice(logs.FORMATS), default="text", show_default=True)(command)
     return click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)(command)
 
@@ -50,10 +58,11 @@ def web_config_option(command: Command) -> Command:
 
 
 def web_options(default_port: int) -> Callable[[Command], Command]:
-    """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`."""
+    """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`, `--web.access-log`."""
 
     def decorate(command: Command) -> Command:
         for option in (
+            click.option("--web.access-log", "access_log", is_flag=True, help="Log a line for each request."),
             click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Allow a reload by POST /-/reload."),
             web_config_option,
             click.option(
@@ -73,6 +82,7 @@ class WebOptions:
     listen: str
     web_config: Path | None = None
     lifecycle: bool = False
+    access_log: bool = False
 
     @cached_property
     def file(self) -> WebFile | None:
@@ -96,12 +106,13 @@ def serve(
 
     `unlimited` names the (method, path) that its rate limit leaves alone. Raises AddressUnavailable and ConfigError.
     """
-    if web.file is None:
-        return Server(app, web.listen, threads=threads, limits=limits)
-    from cloudpulse.webaccess import Gate
+    tls = None
+    if web.file is not None:
+        from cloudpulse.webaccess import Gate
 
-    gate = Gate(app, web.file.rules, unlimited)
-    return Server(gate, web.listen, tls=web.file.context, threads=threads, limits=limits)
+        app, tls = Gate(app, web.file.rules, unlimited), web.file.context
+    traced = Traced(app, access_log=web.access_log)
+    return Server(traced, web.listen, tls=tls, threads=threads, limits=limits)
 
 
 def run(

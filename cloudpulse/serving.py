@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cloudpulse import logs
+from cloudpulse import audit, logs
 from cloudpulse.answer import GUARDS as GUARDS
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.families import Family, ForeignFamily
@@ -95,7 +95,7 @@ class Face:
         path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
         if path == "/metrics" and method in ("GET", "HEAD"):
             return self._metrics(environ, start_response)
-        answer = self._shared(path, method)
+        answer = self._shared(path, method, environ)
         if answer is None:
             if self._app is not None:
                 return self._app(environ, start_response)
@@ -107,9 +107,9 @@ class Face:
         start_response(status, headers)
         return [] if method == "HEAD" else [body]
 
-    def _shared(self, path: str, method: str) -> tuple[str, str, bytes] | None:
+    def _shared(self, path: str, method: str, environ: Environ) -> tuple[str, str, bytes] | None:
         if path == "/-/reload" and self._reload is not None:
-            return self._reloaded(method)
+            return self._reloaded(method, environ)
         if path not in SHARED:
             return None
         if method not in ("GET", "HEAD"):
@@ -125,14 +125,21 @@ class Face:
             return status, "application/json", json.dumps(facts, default=str).encode()
         return "200 OK", "text/html; charset=utf-8", self._landing(health).encode()
 
-    def _reloaded(self, method: str) -> tuple[str, str, bytes]:
+    def _reloaded(self, method: str, environ: Environ) -> tuple[str, str, bytes]:
         assert self._reload is not None
         if method != "POST":
             return _text("405 Method Not Allowed", "/-/reload takes POST\n")
+        about: dict[str, object] = {}
         try:
             self._reload()
         except ConfigError as error:
+            about = {"why": str(error)}
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
+        finally:
+            result, origin = "refused" if about else "reloaded", {"from": environ.get("REMOTE_ADDR", "")}
+            who = environ.get("REMOTE_USER", "")
+            if not audit.written(who, "reload config", result, origin=origin, about=about):
+                log.info("audit", who=who, **origin, action="reload config", result=result, **about)
         return _text("200 OK", "reloaded\n")
 
     def _landing(self, health: Health) -> str:

@@ -21,6 +21,7 @@ from cloudpulse.passwords import Passwords, Verdict
 from cloudpulse.ratelimit import TokenBucket
 from cloudpulse.remaking import Remade, Sources
 from cloudpulse.serving import GUARDS, Environ, StartResponse, WsgiApp
+from cloudpulse.traced import USER
 from cloudpulse.webconfig import TlsServer, WebConfig
 
 if TYPE_CHECKING:
@@ -174,8 +175,9 @@ class Gate:
             return _refused(environ, start_response, "429 Too Many Requests", wait)
         if rules.passwords is None:
             return self._app(environ, start_response)
-        verdict = _judged(rules.passwords, environ)
+        verdict, user = _judged(rules.passwords, environ)
         if verdict is Verdict.RIGHT:
+            environ[USER] = user
             return self._app(environ, start_response)
         if verdict is Verdict.BUSY:
             return _refused(environ, start_response, "503 Service Unavailable", ("Retry-After", "1"))
@@ -183,15 +185,16 @@ class Gate:
         return _refused(environ, start_response, "401 Unauthorized", challenge)
 
 
-def _judged(passwords: Passwords, environ: Environ) -> Verdict:
+def _judged(passwords: Passwords, environ: Environ) -> tuple[Verdict, str]:
+    """The verdict, and the user's name as it was given."""
     scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     try:
         user, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
     except (binascii.Error, ValueError):
-        return Verdict.WRONG
+        return Verdict.WRONG, ""
     if scheme.lower() != "basic" or not colon:
-        return Verdict.WRONG
-    return passwords.judge(user, password, environ.get("REMOTE_ADDR", ""))
+        return Verdict.WRONG, ""
+    return passwords.judge(user, password, environ.get("REMOTE_ADDR", "")), user.decode("utf-8", "replace")
 
 
 def _refused(environ: Environ, start_response: StartResponse, status: str, *headers: tuple[str, str]) -> list[bytes]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from cloudpulse import config, logs, options
+from cloudpulse import audit, config, logs, options, tracing
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError, DependencyMissing
@@ -39,11 +39,18 @@ SWITCH_SECONDS = 0.0005
 @options.web_options(DEFAULT_PORT)
 @options.log_options
 def command(
-    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+    config_path: Path | None,
+    listen: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    access_log: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Answer the Kubernetes HPA's custom and external metrics, over HTTPS, and KEDA, from PromQL."""
     logs.configure(log_level, log_format)
     file = config.read(config_path)
+    tracing.begin("scaler", file)
     settings = read(file)
     prometheus = file.section("prometheus", PrometheusSettings)
     source = Prometheus(prometheus)
@@ -51,7 +58,7 @@ def command(
     ProcessCollector(registry=registry)
     sys.setswitchinterval(SWITCH_SECONDS)
     meters = Meters(registry, time.time)
-    web = options.WebOptions(listen, web_config, lifecycle)
+    web = options.WebOptions(listen, web_config, lifecycle, access_log)
     https.check(web, settings)
     cluster = _cluster(settings)
     tls = https.contexts(web, settings, cluster.trust.pem if cluster else lambda: None)
@@ -84,7 +91,7 @@ def command(
     reload = Reload(apply, time.time, web.file)
     face = Face(
         "scaler",
-        (BuildInfo(), registry, reload),
+        (BuildInfo(), registry, reload, audit.Failures()),
         health,
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,

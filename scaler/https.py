@@ -9,6 +9,7 @@ from cloudpulse.errors import ConfigError
 from cloudpulse.limits import Limits
 from cloudpulse.remaking import Remade
 from cloudpulse.serving import Server, WsgiApp
+from cloudpulse.traced import Traced
 from cloudpulse.webconfig import TlsServer
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings
@@ -67,4 +68,4 @@ def server(app: WsgiApp, web: options.WebOptions, contexts: Callable[[], webtls.
     """Bound and not yet serving."""
     if web.file is not None:
         return options.serve(app, web, threads=THREADS, limits=LIMITS)
-    return Server(app, web.listen, tls=contexts, threads=THREADS, limits=LIMITS)
+    return Server(Traced(app, access_log=web.access_log), web.listen, tls=contexts, threads=THREADS, limits=LIMITS)

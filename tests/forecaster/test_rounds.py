@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.core import CollectorRegistry
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.durations import Duration
 from cloudpulse.errors import SourceUnavailable
 from cloudpulse.testing import captured_logs
@@ -94,6 +94,16 @@ def test_a_target_that_blocks_delays_no_other(rounds: Rounds, made: dict[str, Sc
     until(lambda: made["quick"].done >= 3)
     assert made["slow"].done <= 2
     block.set()
+
+
+def test_all_of_a_round_belongs_to_one_trace_of_its_own(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    traces: list[str] = []
+    made["a"] = Scripted(target("a"))
+    made["a"].do = lambda: traces.append(trace.identifier())
+    rounds.apply([target("a")])
+    until(lambda: len(traces) >= 2)
+    assert all(len(one) == 32 for one in traces)
+    assert len(set(traces)) == len(traces)
 
 
 def test_an_error_is_told_once_and_so_is_its_end(rounds: Rounds, made: dict[str, Scripted]) -> None:
