@@ -13,8 +13,9 @@ from typing import Any, Self
 import msgspec
 import yaml
 
-from cloudpulse.config import ConfigFile, Secret, Section, UniqueKeyLoader, Written, yaml_reason
+from cloudpulse.config import ConfigFile, Secret, Section, Written, yaml_reason
 from cloudpulse.errors import ConfigError
+from cloudpulse.uniquekeys import UniqueKeyLoader
 
 AUTH_TYPES = ("NoClientCert", "RequestClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 UNVERIFIED = ("RequireAnyClientCert", "RequireClientCert")

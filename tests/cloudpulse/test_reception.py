@@ -232,7 +232,7 @@ def _large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_an_answer_that_nobody_reads_holds_up_nobody_and_waits_whole(secure: bool, certificates: Certificates) -> None:
-    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
     with _running(context if secure else None, app=_large) as server, contextlib.ExitStack() as clients:
 
         def connect() -> socket.socket:
