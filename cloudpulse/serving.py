@@ -131,17 +131,12 @@ class Face:
         assert self._reload is not None
         if method != "POST":
             return _text("405 Method Not Allowed", "/-/reload takes POST\n")
-        about: dict[str, object] = {}
         try:
             self._reload()
         except ConfigError as error:
-            about = {"why": str(error)}
+            _tell_of_reload(environ, "refused", why=str(error))
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
-        finally:
-            result, origin = "refused" if about else "reloaded", {"from": environ.get("REMOTE_ADDR", "")}
-            who = environ.get("REMOTE_USER", "")
-            if not audit.written(who, "reload config", result, origin=origin, about=about):
-                log.info("audit", who=who, **origin, action="reload config", result=result, **about)
+        _tell_of_reload(environ, "reloaded")
         return _text("200 OK", "reloaded\n")
 
     def _landing(self, health: Health) -> str:
@@ -156,6 +151,12 @@ class Face:
             f"<h1>{title}</h1><p>{'Ready' if health.ready else 'Not ready'}.</p>"
             f"<ul>{links}</ul><table>{facts}</table>\n"
         )
+
+
+def _tell_of_reload(environ: Environ, result: str, **about: object) -> None:
+    who, origin = environ.get("REMOTE_USER", ""), {"from": environ.get("REMOTE_ADDR", "")}
+    if not audit.written(who, "reload config", result, origin=origin, about=about):
+        log.info("audit", who=who, **origin, action="reload config", result=result, **about)
 
 
 def takes_get(path: str, start_response: StartResponse) -> list[bytes]:

@@ -70,14 +70,21 @@ class TracingSettings(Section, frozen=True):
 def begin(service: str, file: ConfigFile) -> None:
     """Record this process' spans from now on, where config or environment say so; call it once.
 
-    Raises ConfigError, and DependencyMissing without the extra `tracing`.
+    Raises ConfigError, and DependencyMissing without the extra `tracing` where the config asks for it.
     """
     settings = file.section(SECTION, TracingSettings)
     if settings.endpoint is None and not any(os.environ.get(name) for name in ENVIRONMENT):
         return
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
-    recorder = Recorder(service, settings)
+    try:
+        recorder = Recorder(service, settings)
+    except DependencyMissing as error:
+        if settings.endpoint is not None:
+            raise
+        # Platforms set the variables for everything that they run.
+        log.warning("spans are not recorded", error=str(error), hint="or unset OTEL_EXPORTER_OTLP_*")
+        return
     trace.record(recorder)
     atexit.register(recorder.close)
     log.info("spans are recorded", endpoint=settings.endpoint or "by OTEL_* variables", ratio=settings.sample_ratio)
@@ -90,7 +97,8 @@ class Recorder:
         try:
             from opentelemetry import trace as api
             from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import RandomIdGenerator, TracerProvider
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
         except ImportError as error:
             raise DependencyMissing(
                 f"tracing needs the package {error.name}: pip install 'cloudpulse[tracing]'"

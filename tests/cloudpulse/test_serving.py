@@ -171,6 +171,18 @@ def test_a_shared_path_takes_get_and_head_only(server: Server, path: str) -> Non
     assert int(headers["Content-Length"]) > 0
 
 
+def test_who_reloaded_is_audited_and_so_is_a_refusal(server: Server, service: _Service) -> None:
+    with captured_logs() as lines:
+        _ask(server, "/-/reload", "POST")
+        service.reload_error = ConfigError("a.b: wrong")
+        _ask(server, "/-/reload", "POST")
+    told = [(line["from"], line["action"], line["result"], line.get("why")) for line in lines]
+    assert told == [
+        ("127.0.0.1", "reload config", "reloaded", None),
+        ("127.0.0.1", "reload config", "refused", "a.b: wrong"),
+    ]
+
+
 def test_a_reload_is_done_or_refused_with_the_reason(server: Server, service: _Service) -> None:
     assert _ask(server, "/-/reload", "POST")[::2] == (200, "reloaded\n")
     assert _ask(server, "/-/reload")[0] == 405

@@ -13,7 +13,7 @@ import requests
 from alert_bridge.testing import eventually, free_port
 from cloudpulse import trace, tracing
 from cloudpulse.config import PrometheusSettings, Secret, parse
-from cloudpulse.errors import ConfigError, QueryRejected
+from cloudpulse.errors import ConfigError, DependencyMissing, QueryRejected
 from cloudpulse.promql import Prometheus
 from cloudpulse.testing import FakeClock, FakeSource, captured_logs, query_api, serving
 from cloudpulse.traced import ROUTE, Traced
@@ -191,6 +191,17 @@ def test_the_standards_variables_turn_it_on_and_an_exit_sends_what_waits(collect
 def test_a_collector_that_is_not_there_does_not_keep_the_process() -> None:
     """No clock decides: the program would wait for minutes, and its own limit is the test's."""
     assert _program(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") == "True"
+
+
+def test_without_the_package_only_the_config_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Platforms set the variables for everything that they run."""
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    with captured_logs() as lines:
+        tracing.begin("test", parse("", Path("none"), {}))
+    assert [line["event"] for line in lines] == ["spans are not recorded"]
+    with pytest.raises(DependencyMissing, match=r"pip install 'cloudpulse\[tracing\]'"):
+        tracing.begin("test", parse("tracing: {endpoint: 'http://127.0.0.1:1'}", Path("none"), {}))
 
 
 @pytest.mark.parametrize(
