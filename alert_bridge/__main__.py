@@ -12,6 +12,7 @@ from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import config, logs
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
+from cloudpulse.limits import Limits
 from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
 from cloudpulse.promql import Prometheus
 
@@ -44,7 +45,9 @@ def command(
     with insights.asking(given.insight, prometheus, expected=expected) as (found, registries):
         bridge = Bridge(given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
         try:
-            server = serve(bridge.face, WebOptions(listen, web_config, lifecycle), threads=THREADS)
+            server = serve(
+                bridge.face, WebOptions(listen, web_config, lifecycle), THREADS, Limits(body=bridge.most_body)
+            )
             bridge.start()
             run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)
         finally:

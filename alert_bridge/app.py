@@ -51,8 +51,7 @@ def create_app(
         if request.content_length is None and len(body) >= max_body_bytes:
             # Without a Content-Length, werkzeug cuts the body at the limit instead of refusing it.
             raise RequestEntityTooLarge
-        with logs.correlation("request"):
-            stored = intake.accept(body)
+        stored = intake.accept(body)
         return jsonify(groupId=stored.group_id, duplicate=stored.duplicate)
 
     def from_alertmanager() -> bool:

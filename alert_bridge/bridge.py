@@ -150,6 +150,10 @@ class Bridge:
         """What waits, by the receivers of the config in force."""
         return self._parts.backlog.collect()
 
+    def most_body(self) -> int:
+        """Bytes of a request's body under the config in force; the app tells what is more."""
+        return self._parts.settings.max_body_bytes
+
     def start(self) -> None:
         """Begin to deliver, what waits from before first."""
         _warn_if_open(self._parts.access)

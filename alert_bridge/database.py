@@ -7,6 +7,7 @@ is a Backend: SQLite for one process (alert_bridge/sqlite_file.py), PostgreSQL f
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -69,14 +70,16 @@ class _Write:
     operation: Operation
     in_turn: bool
     future: Future[Any] = field(default_factory=Future)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
 class Database:
     """Reads by any thread, writes through one. Raises StoreError when the database can't be used.
 
-    `write` runs its operation in a transaction that other operations may share; so an operation tells by its result,
-    not by an exception, and touches nothing but its connection. It may run twice, the first time rolled back; and
-    when a connection breaks during a commit, nobody knows whether it happened: the caller hears StoreError.
+    `write` runs its operation in its caller's context (contextvars), and in a transaction that other operations may
+    share; so an operation tells by its result, not by an exception, and touches nothing but its connection. It may run
+    twice, the first time rolled back; and when a connection breaks during a commit, nobody knows whether it happened:
+    the caller hears StoreError.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -181,7 +184,7 @@ class Database:
                         self._backend.take_turn(connection)
                     for asked in batch:
                         in_operation = True
-                        results.append(asked.operation(connection))
+                        results.append(asked.context.run(asked.operation, connection))
                         in_operation = False
         except Exception as error:  # noqa: BLE001  every caller waits for an answer, whatever happened
             if len(batch) > 1 and in_operation and not _lost(error):

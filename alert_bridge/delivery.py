@@ -16,7 +16,7 @@ from alert_bridge.insight import NOTHING, Insights
 from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.notifier import DeliveryFailed, Message, Notification, Notifier
 from alert_bridge.outbox import Outbox
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.errors import StoreError
 
@@ -134,18 +134,21 @@ class Worker:
         return max(RETRY_AFTER_LIMIT_SECONDS, self._backoff.maximum)
 
     def _deliver(self, notification: Notification) -> None:
-        with logs.correlation("notification", notification.idempotency_key):
+        about = {"cloudpulse__receiver": self.receiver, "cloudpulse__attempt": notification.attempt}
+        with trace.within(notification.trace), trace.span("deliver", "client", **about) as span:
             try:
                 # That someone has taken it is all that an ack tells.
                 insight = NOTHING if notification.ack is not None else self._insights.of(notification.group)
                 memory = self._notifier.send(Message(notification, insight, self._links(notification)))
             except DeliveryFailed as error:
+                span.failed(str(error))
                 self._failed(notification, error)
             except Exception as error:  # noqa: BLE001  see below
                 # A bug in a notifier must not end the thread, nor lose the notification.
                 # Its own text is shown nowhere, since it may hold a URL or a header.
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 text = f"the notifier broke: {type(error).__name__} at {where.filename}:{where.lineno}"
+                span.failed(text)
                 self._failed(notification, DeliveryFailed(text, retryable=True))
             else:
                 self._settle(lambda: self._outbox.delivered(notification, memory))
@@ -155,7 +158,7 @@ class Worker:
                     self._metrics.summarised.labels(self.receiver).inc(summary.notifications)
                 waited = max(0.0, self._clock() - notification.stored_at)
                 self._metrics.latency.labels(self.receiver).observe(waited)
-                log.debug("delivered", receiver=self.receiver, attempt=notification.attempt)
+                log.info("delivered", receiver=self.receiver, id=notification.id, attempt=notification.attempt)
 
     def _failed(self, notification: Notification, error: DeliveryFailed) -> None:
         delay = self._backoff.delay(notification.attempt, self._jitter)
@@ -165,7 +168,7 @@ class Worker:
         if error.retry_after_seconds is not None:
             self._pause.extend(now + min(error.retry_after_seconds, RETRY_AFTER_LIMIT_SECONDS))
         due_at = min(now + delay, notification.give_up_at)  # the last try is at the very end
-        facts = {"receiver": self.receiver, "attempt": notification.attempt, "error": str(error)}
+        facts = {"receiver": self.receiver, "id": notification.id, "attempt": notification.attempt, "error": str(error)}
         if error.retryable and now < notification.give_up_at:
             self._settle(lambda: self._outbox.postponed(notification, due_at, str(error), error.progress))
             self._metrics.attempts.labels(self.receiver, "failed").inc()
@@ -178,7 +181,7 @@ class Worker:
             )
             self._wake(told)
             self._metrics.attempts.labels(self.receiver, "given_up").inc()
-            log.error("delivery given up", **facts, id=notification.id, hint="POST /api/v1/notifications/<id>/retry")
+            log.error("delivery given up", **facts, hint="POST /api/v1/notifications/<id>/retry")
 
     def _settle(self, record: Callable[[], None]) -> None:
         """Record a result, however long the disk is full: forgetting it would send the same again."""

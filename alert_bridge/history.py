@@ -23,6 +23,7 @@ from alert_bridge.schema import (
     notifications,
     unfinished,
 )
+from cloudpulse import trace
 
 ALERT_FILTERS: Mapping[str, ColumnElement[str]] = {
     "status": alerts.c.status,
@@ -194,6 +195,7 @@ def notification_entry(row: Row[Any]) -> dict[str, object]:
         "dueAt": moment(row.due_at) if row.state in (PENDING, MUTED) and row.finished_at is None else None,
         "finishedAt": moment(row.finished_at),
         "lastError": row.last_error,
+        "traceId": None if (place := trace.parsed(row.trace)) is None else place.trace_id,
     }
 
 

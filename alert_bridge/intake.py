@@ -75,5 +75,5 @@ class Intake:
             for alert in group.alerts:
                 self._metrics.received.labels(alert.status).inc()
             self._wake(stored.receivers)
-        log.debug("webhook stored", group=stored.group_id, duplicate=stored.duplicate, alerts=len(group.alerts))
+        log.info("webhook stored", group=stored.group_id, duplicate=stored.duplicate, alerts=len(group.alerts))
         return stored

@@ -75,6 +75,7 @@ STEPS: Mapping[int, Sequence[str]] = {
             WHERE state = 'pending' AND summary IS NOT NULL""",
         "CREATE INDEX notifications_claimed ON notifications (receiver, claimed_by) WHERE claimed_by IS NOT NULL",
     ),
+    3: ("ALTER TABLE notifications ADD COLUMN trace TEXT",),
 }
 
 

@@ -17,6 +17,7 @@ from cloudpulse.clock import Clock
 from cloudpulse.config import Section
 from cloudpulse.durations import Duration
 from cloudpulse.errors import CloudPulseError
+from cloudpulse.trace import Trace
 
 REFUSED = frozenset({400, 406, 411, 413, 414, 415, 422, 431})
 """Statuses that judge the message itself; sending the same again can't help.
@@ -70,7 +71,8 @@ class Notification:
     several incidents. `memory` is what the notifier kept when it last delivered something of this incident, empty
     for the first, for a summary, and once the incident is over. `progress` is what it kept when its last attempt at
     this very notification failed (DeliveryFailed), such as who has it already. `instead_of` names the receiver that
-    could not be told, where this one is its fallback.
+    could not be told, where this one is its fallback. `trace` is that of the request that brought it; of a summary, the
+    first's.
     """
 
     id: int
@@ -85,6 +87,7 @@ class Notification:
     memory: Memory = field(default_factory=dict)
     progress: Memory = field(default_factory=dict)
     instead_of: str = ""
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True)

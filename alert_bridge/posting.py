@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from alert_bridge.connecting import Call, watched_session
 from alert_bridge.notifier import REFUSED, DeliveryFailed
-from cloudpulse import __version__
+from cloudpulse import __version__, trace
 from cloudpulse.clock import Clock
 from cloudpulse.config import Authorization, BasicAuth, ClientTls, Secret, secret_text
 from cloudpulse.durations import format_duration
@@ -99,7 +99,7 @@ class HttpClient:
         multipart upload: field to file name, content and type). Raises DeliveryFailed for everything else: not
         reached, refused here, too late, another status, a body that is too long.
         """
-        sent = dict(self._headers)
+        sent = {**self._headers, **trace.headers()}
         if json is not None:
             body, sent["Content-Type"] = msgspec.json.encode(json), "application/json"
         sent |= headers or {}

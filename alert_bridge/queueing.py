@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Double, bindparam, func, insert, select, update
 
 from alert_bridge import webhook
 from alert_bridge.matchers import Matchers
 from alert_bridge.notifier import RateLimit, ReceiverSettings
-from alert_bridge.schema import MUTED, PENDING, alerts, notifications, pending
+from alert_bridge.schema import MUTED, PENDING, Text, alerts, notifications, pending
+from cloudpulse import trace
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def enqueue(connection: Connection, now: float, terms: Terms, due: Due, *, ack: 
 
 def mute(connection: Connection, now: float, due: Due) -> None:
     """Apart from what waits: nobody is told, and it is looked at again at `muted_until`."""
-    row = {**_row(now, due), "state": MUTED, "due_at": due.muted_until, "give_up_at": due.muted_until}
-    connection.execute(insert(notifications), row)
+    row = {**_row(now, due), "state": MUTED, "give_up_at": due.muted_until, "until": due.muted_until}
+    connection.execute(_MUTE, row)
 
 
 def postpone(connection: Connection, receiver: str, incidents: Sequence[str], due_at: float) -> None:
@@ -98,6 +99,8 @@ def _row(now: float, due: Due) -> dict[str, object]:
         "incident": due.incident,
         "idempotency_key": uuid.uuid4().hex,
         "stored_at": now,
+        "here": place.parent if (place := trace.current()) else None,
+        "its_group": due.group_id,
     }
 
 
@@ -119,4 +122,13 @@ _last = (
     .order_by(notifications.c.id.desc())
     .limit(1)
 )
-_JOIN = insert(notifications).values(due_at=func.coalesce(_last.scalar_subquery(), bindparam("now")))
+# What is told late, since a route muted it, belongs to the request that brought it.
+_earlier = (
+    select(notifications.c.trace)
+    .where(notifications.c.group_id == bindparam("its_group"))
+    .order_by(notifications.c.id)
+    .limit(1)
+)
+_trace = func.coalesce(bindparam("here", type_=Text), _earlier.scalar_subquery())
+_JOIN = insert(notifications).values(due_at=func.coalesce(_last.scalar_subquery(), bindparam("now")), trace=_trace)
+_MUTE = insert(notifications).values(due_at=bindparam("until", type_=Double), trace=_trace)

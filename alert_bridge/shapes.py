@@ -112,6 +112,7 @@ class NotificationEntry(_Shape, frozen=True):
 
     Those with the same `summary` went out as one message. `insteadOf` is the receiver that could not be told.
     One that is `muted` tells nobody; until it has a `finishedAt`, it is looked at again at `dueAt`.
+    `traceId` is in every log line about it; null where an older version stored it.
     """
 
     id: int
@@ -129,6 +130,7 @@ class NotificationEntry(_Shape, frozen=True):
     due_at: Moment | None
     finished_at: Moment | None
     last_error: str | None
+    trace_id: str | None
 
 
 class NotificationDetail(NotificationEntry, frozen=True):

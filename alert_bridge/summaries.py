@@ -31,6 +31,7 @@ from alert_bridge import taken, webhook
 from alert_bridge.notifier import Ack, Ended, Notification, RateLimit, Summary
 from alert_bridge.schema import alerts, bound, claimed, delivered, groups, hasty, memories, notifications, pending
 from alert_bridge.webhook import Alert, AlertGroup
+from cloudpulse import trace
 
 MOST_NOTIFICATIONS = 1000
 MOST_ALERTS = 1000
@@ -146,6 +147,7 @@ def load(connection: Connection, now: float, key: str) -> Notification:
             ended=_ended(connection, rows[0].receiver, told),
         ),
         instead_of=", ".join(sorted({row.instead_of for row in rows if row.instead_of})),
+        trace=trace.parsed(rows[0].trace),
     )
 
 

@@ -11,15 +11,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 import msgspec.inspect
-import yaml
 
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
+
+if TYPE_CHECKING:
+    import yaml
 
 SECTIONS = ("prometheus", "exporter", "forecaster", "alert_bridge", "scaler")
 DEFAULT_PATH = "cloudpulse.yaml"
@@ -178,6 +180,10 @@ def read(path: Path | None) -> ConfigFile:
 
 def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
     """Config from `text`; `path` only names it in messages. Raises ConfigError."""
+    import yaml  # 1.2 MiB that a service without a file does without
+
+    from cloudpulse.uniquekeys import UniqueKeyLoader
+
     try:
         tree = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader, with one more check
     except yaml.YAMLError as error:
@@ -195,31 +201,6 @@ def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
         return ConfigFile(path, {name: _expand(value, name, path, environment) for name, value in tree.items()})
     except RecursionError as error:
         raise ConfigError(f"{path}: not usable YAML: an alias contains itself") from error
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """The config's YAML: a SafeLoader that refuses a key given twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
-            key = key_node.value
-            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f'key "{key}" is given twice', key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML takes 17:00 for the number 1020 (YAML 1.1, base 60); Go's YAML, and so Alertmanager, reads a text.
-UniqueKeyLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, re.compile(rf"(?![-+0-9_.]*:){pattern.pattern}", re.X) if tag.endswith((":int", ":float")) else pattern)
-        for tag, pattern in resolvers
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _expand(value: Any, place: str, path: Path, environment: Mapping[str, str]) -> Any:
@@ -313,6 +294,8 @@ def _kind(value: object) -> str:
 
 def yaml_reason(error: yaml.YAMLError) -> str:
     """What is wrong and where, without the line itself, which may hold a secret."""
+    import yaml
+
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(getattr(error, "reason", "it can't be read"))
     mark = error.problem_mark or error.context_mark

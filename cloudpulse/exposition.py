@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloudpulse.families import Family, label_block
+from cloudpulse.families import Family, ForeignFamily, label_block
 from cloudpulse.negotiation import TEXT, Format
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _UNITS = frozenset({"seconds", "bytes", "hertz", "ratio", "celsius", "volts", "a
 _OUTSIDE_METRIC_NAME = re.compile(r"^[^a-zA-Z_:]|[^a-zA-Z0-9_:]")
 
 
-def encode(families: Iterable[Family | Metric], form: Format = TEXT) -> bytes:
+def encode(families: Iterable[Family | ForeignFamily | Metric], form: Format = TEXT) -> bytes:
     """The page. Samples keep their order; `_created` samples are left out.
 
     Characters that a name can't have become underscores, and text that isn't Unicode (a file name in another
@@ -46,7 +46,7 @@ def page(lines: Iterable[str], form: Format) -> bytes:
     return ("".join(lines) + ("# EOF\n" if form.openmetrics else "")).encode("utf-8", "replace")
 
 
-def lines(family: Family | Metric, form: Format) -> list[str]:
+def lines(family: Family | ForeignFamily | Metric, form: Format) -> list[str]:
     """One family."""
     if isinstance(family, Family):
         return _columns(family, form)
@@ -62,14 +62,14 @@ def _columns(family: Family, form: Format) -> list[str]:
     return [_header(name, family.documentation, family.type), *samples]
 
 
-def _openmetrics(family: Metric) -> list[str]:
+def _openmetrics(family: ForeignFamily | Metric) -> list[str]:
     return [
         _openmetrics_header(family.name, family.documentation, family.type),
         *(line for _, line in _samples(family, 1)),
     ]
 
 
-def _text(family: Metric) -> list[str]:
+def _text(family: ForeignFamily | Metric) -> list[str]:
     name = _metric_name(family.name + _SUFFIXES.get(family.type, ""))
     found = [_header(name, family.documentation, _KINDS.get(family.type, family.type))]
     apart: dict[str, list[str]] = {}
@@ -81,7 +81,7 @@ def _text(family: Metric) -> list[str]:
     return found
 
 
-def _samples(family: Metric, ticks: int) -> Iterator[tuple[str, str]]:
+def _samples(family: ForeignFamily | Metric, ticks: int) -> Iterator[tuple[str, str]]:
     """Name and line of each sample; times are written in `ticks` a second."""
     samples = [sample for sample in family.samples if sample.name != family.name + "_created"]
     for sample, text in zip(samples, _texts(array("d", [sample.value for sample in samples])), strict=True):

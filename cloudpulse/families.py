@@ -11,7 +11,7 @@ import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -62,6 +62,33 @@ class Family:
 
         pairs = zip(self.blocks, self.values, strict=True)
         return [Sample(self.sample_name, parse_labels(b[1:-1]), v) for b, v in pairs if not math.isnan(v)]
+
+
+class ForeignSample(NamedTuple):
+    """What prometheus_client's samples have, without importing them."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+    timestamp: float | None = None
+    exemplar: None = None
+
+
+class ForeignFamily:
+    """A family that another program wrote, of any type: samples of several names. Has what prometheus_client's have.
+
+    A counter's `name` is without `_total`; where its samples are, too, it can only be shown as of type `unknown`.
+    """
+
+    __slots__ = ("documentation", "name", "samples", "type")
+
+    unit = ""
+
+    def __init__(self, name: str, documentation: str, kind: str, samples: Sequence[ForeignSample]) -> None:
+        self.name = name
+        self.documentation = documentation
+        self.type = kind
+        self.samples = samples
 
 
 def many(definition: Definition, rows: Iterable[Row]) -> Family:

@@ -1,69 +1,178 @@
-"""Structured logs on stderr, as text or JSON lines, with one correlation id per round or request.
+"""Structured logs on stderr, as text or JSON lines; each line has the id of the request or round that it is part of.
 
 log = logs.get(__name__)
-with logs.correlation("round"):
-    log.info("predicted", forecast="web_rps", series=8)
+log.info("predicted", forecast="web_rps", series=8)
+
+Values are data: what isn't JSON becomes its `str`, and neither a line end nor a terminal's control character leaves a
+value as such. Tracebacks show no local variables, and with them no secret that is in use.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import logging
-import secrets
+import math
+import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TextIO
 
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from cloudpulse import trace
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
+FIELDS = "cloudpulse_fields"
+"""Attribute of a LogRecord: the fields of a line of ours; libraries' records have none."""
+
+_CHATTY = ("urllib3", "cmdstanpy", "prophet", "kubernetes", "apprise", "matplotlib", "websockets", "opentelemetry")
+_DEEPEST = 8
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+
+Failure = bool | BaseException
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+class Logger:
+    """Logs events with fields; `exc_info=True` adds the traceback of the exception being handled. Raises nothing."""
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def debug(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+        """For who looks for a fault; costs a dictionary look-up where it is off."""
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._log(logging.DEBUG, event, exc_info, fields)
+
+    def info(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+        """What a service did."""
+        if self._logger.isEnabledFor(logging.INFO):
+            self._log(logging.INFO, event, exc_info, fields)
+
+    def warning(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+        """What it could do without."""
+        if self._logger.isEnabledFor(logging.WARNING):
+            self._log(logging.WARNING, event, exc_info, fields)
+
+    def error(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+        """What it could not do."""
+        if self._logger.isEnabledFor(logging.ERROR):
+            self._log(logging.ERROR, event, exc_info, fields)
+
+    def exception(self, event: str, /, **fields: object) -> None:
+        """An error, with the traceback of the exception being handled."""
+        self.error(event, exc_info=True, **fields)
+
+    def _log(self, level: int, event: str, failure: Failure, fields: Mapping[str, object]) -> None:
+        # Without the look for file and line that Logger.log makes: an event is found by its words.
+        record = logging.LogRecord(self._logger.name, level, "", 0, event, (), _exc_info(failure))
+        setattr(record, FIELDS, fields)
+        self._logger.handle(record)
+
+
+def get(name: str) -> Logger:
+    """The logger of a module."""
+    return Logger(logging.getLogger(name))
+
 
 def configure(level: str = "info", output_format: str = "text") -> None:
     """Set up logging for the process; libraries' own log records take the same way out."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    render: list[Processor]
-    if output_format == "json":
-        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    else:
-        # The default formatter shows the frames' local variables, and with them every secret that is in use.
-        plain = structlog.dev.plain_traceback
-        render = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False, exception_formatter=plain)]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=False,
-    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
-        )
-    )
+    handler.setFormatter(_Json() if output_format == "json" else _Text(_coloured(sys.stderr)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("urllib3", "cmdstanpy", "prophet", "kubernetes", "apprise", "matplotlib", "websockets"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def get(name: str) -> FilteringBoundLogger:
-    """The logger of a module."""
-    logger: FilteringBoundLogger = structlog.get_logger(name)
-    return logger
+def facts(record: logging.LogRecord) -> dict[str, object]:
+    """A line's names and values, JSON-able, in the order that people read them; a field takes no other's place."""
+    found: dict[str, object] = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
+    if identifier := trace.identifier():
+        found["trace_id"] = identifier
+    for name, value in getattr(record, FIELDS, {}).items():
+        found.setdefault(name, plain(value))
+    return found
 
 
-@contextlib.contextmanager
-def correlation(kind: str, identifier: str | None = None) -> Iterator[str]:
-    """Give every log line inside the block the same `kind` id (a new one unless given)."""
-    value = identifier or secrets.token_hex(6)
-    with structlog.contextvars.bound_contextvars(**{kind: value}):
-        yield value
+def plain(value: object, depth: int = 0) -> object:
+    """The value as JSON has it; what JSON has not, NaN and infinities too, as text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            return {str(name): plain(one, depth + 1) for name, one in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [plain(one, depth + 1) for one in value]
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  a line about a broken thing is still a line
+        return f"<{type(value).__name__}>"
+
+
+def timestamp(seconds: float) -> str:
+    """Unix seconds as UTC, to the microsecond."""
+    whole, micros = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micros:06d}Z"
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal or a reader of lines could obey written as an escape, such as `\\n` or `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        found = facts(record) | {"timestamp": timestamp(record.created)}
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        return json.dumps(found, default=str)  # ASCII, so that no character is a terminal's
+
+
+class _Text(logging.Formatter):
+    def __init__(self, coloured: bool) -> None:
+        super().__init__()
+        self._coloured = coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        found = facts(record)
+        level, logger, event = (printable(str(found.pop(name))) for name in ("level", "logger", "event"))
+        shown = f"{level:<7}"
+        if self._coloured and level in _COLOURS:
+            shown = f"{_COLOURS[level]}{shown}\x1b[0m"
+        fields = [f"{name}={_word(value)}" for name, value in found.items()]
+        line = " ".join([timestamp(record.created), shown, event, *fields, f"[{logger}]"])
+        if record.exc_info:
+            # Indented, since an exception's own text may look like a line of the log.
+            told = self.formatException(record.exc_info).splitlines()
+            line = "\n    ".join([line, *(printable(one) for one in told)])
+        return line
+
+
+def _word(value: object) -> str:
+    """A value as one word: quoted where it is empty or has a space, a quote or a character that isn't printable."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if text and text.isprintable() and not isinstance(value, str):
+        return text
+    if text and text.isprintable() and not any(one in ' "\\=' for one in text):
+        return text
+    return printable(json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text)
+
+
+def _exc_info(failure: Failure) -> _ExcInfo | None:
+    if failure is True:
+        failure = sys.exc_info()[1] or False
+    return (type(failure), failure, failure.__traceback__) if isinstance(failure, BaseException) else None
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR")

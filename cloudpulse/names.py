@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+if TYPE_CHECKING:  # prometheus_client costs 10 MiB, and the exporter does without
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.core import Metric
 
 PREFIX = "cloudpulse_"
 
@@ -26,20 +28,28 @@ class Definition:
 
     def family(self) -> Metric:
         """An empty family for a Collector to fill with `add_metric(label_values, value)`."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         if self.kind == "counter":
             return CounterMetricFamily(self.name, self.help, labels=self.labels)
         return GaugeMetricFamily(self.name, self.help, labels=self.labels)
 
     def counter(self, registry: CollectorRegistry) -> Counter:
         """A counter to increment, registered in `registry`."""
+        from prometheus_client import Counter
+
         return Counter(self.name, self.help, self.labels, registry=registry)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
         """A gauge to set, registered in `registry`."""
+        from prometheus_client import Gauge
+
         return Gauge(self.name, self.help, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry, buckets: Sequence[float]) -> Histogram:
         """A histogram to observe, registered in `registry`; `buckets` are upper bounds in the metric's unit."""
+        from prometheus_client import Histogram
+
         return Histogram(self.name, self.help, self.labels, registry=registry, buckets=buckets)
 
 
@@ -110,7 +120,42 @@ FILESYSTEM_ERROR = _gauge(
     "mountpoint",
     "fstype",
 )
+PRESSURE_CPU_WAITING = _counter("node_pressure_cpu_waiting_seconds_total", "Seconds in which a task waited for a CPU.")
+PRESSURE_IO_WAITING = _counter("node_pressure_io_waiting_seconds_total", "Seconds in which a task waited for I/O.")
+PRESSURE_IO_STALLED = _counter("node_pressure_io_stalled_seconds_total", "Seconds in which every task waited for I/O.")
+PRESSURE_MEMORY_WAITING = _counter(
+    "node_pressure_memory_waiting_seconds_total", "Seconds in which a task waited for memory."
+)
+PRESSURE_MEMORY_STALLED = _counter(
+    "node_pressure_memory_stalled_seconds_total", "Seconds in which every task waited for memory."
+)
+PRESSURE_IRQ_STALLED = _counter(
+    "node_pressure_irq_stalled_seconds_total", "Seconds in which every task waited for interrupts to be handled."
+)
+SENSOR_TEMPERATURE = _gauge("node_sensors_temperature_celsius", "Temperature.", "chip", "sensor")
+SENSOR_TEMPERATURE_HIGH = _gauge(
+    "node_sensors_temperature_high_celsius", "Temperature that the sensor calls high.", "chip", "sensor"
+)
+SENSOR_TEMPERATURE_CRITICAL = _gauge(
+    "node_sensors_temperature_critical_celsius", "Temperature that the sensor calls critical.", "chip", "sensor"
+)
+SENSOR_FAN = _gauge("node_sensors_fan_rpm", "Turns of the fan a minute.", "chip", "sensor")
+BATTERY_CHARGE = _gauge("node_battery_charge_ratio", "Charge of the battery, 0 to 1.", "battery")
+POWER_PLUGGED = _gauge("node_power_plugged", "Whether the host with a battery runs on outside power.")
 PROCESSES = _gauge("node_processes", "Processes by state.", "state")
+TOP_CPU = _counter(
+    "node_top_cpu_seconds_total",
+    "CPU seconds of all processes of a name, as far as seen; only for the names that take most.",
+    "name",
+)
+TOP_MEMORY = _gauge(
+    "node_top_memory_bytes",
+    "Resident memory of all processes of a name, shared pages counted in each; only for the names that take most.",
+    "name",
+)
+TOP_PROCESSES = _gauge(
+    "node_top_processes", "Number of processes of a name; only for the names that take most.", "name"
+)
 BOOT_TIME = _gauge("node_boot_time_seconds", "Unix time at which the host started.")
 TIME = _gauge("node_time_seconds", "The host's clock, Unix time.")
 NODE_INFO = _gauge(
@@ -123,6 +168,8 @@ NODE_INFO = _gauge(
     "distribution",
     "distribution_version",
 )
+TEXTFILE_MTIME = _gauge("node_textfile_mtime_seconds", "Unix time at which the file was last written.", "file")
+TEXTFILE_ERROR = _gauge("node_textfile_scrape_error", "1 when a file or directory could not be shown, else 0.")
 COLLECTOR_DURATION = _gauge("exporter_collector_duration_seconds", "How long the collector took.", "collector")
 COLLECTOR_SUCCESS = _gauge("exporter_collector_success", "Whether the collector succeeded.", "collector")
 

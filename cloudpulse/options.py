@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from cloudpulse import config, logs, webconfig
+from cloudpulse import config, logs
 from cloudpulse.errors import ConfigError
+from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.serving import Environ, Server, StartResponse, WsgiApp, stop_on_signals
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -68,13 +69,15 @@ class WebOptions:
     lifecycle: bool = False
 
 
-def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
+def serve(app: WsgiApp, web: WebOptions, threads: int = 16, limits: Limits = DEFAULTS) -> Server:
     """A bound server for `app` with the web config applied: build it last, `run` it at once.
 
     Raises AddressUnavailable and ConfigError.
     """
     tls = None
     if web.web_config is not None:
+        from cloudpulse import webconfig  # and with it ssl and yaml, only where they are asked for
+
         settings = webconfig.read(web.web_config)
         if settings.basic_auth_users:
             app = _BasicAuth(app, settings.basic_auth_users)
@@ -82,7 +85,7 @@ def serve(app: WsgiApp, web: WebOptions, threads: int = 16) -> Server:
             tls = webconfig.ReloadingContext(
                 settings.tls_server_config, lambda error: log.error("certificate not reloaded", error=str(error))
             )
-    return Server(app, web.listen, tls=tls, threads=threads)
+    return Server(app, web.listen, tls=tls, threads=threads, limits=limits)
 
 
 def run(

@@ -1,211 +1,134 @@
-"""How the server takes requests in: what `cheroot` leaves open between a socket and a WSGI app.
+"""The server of a WSGI app: HTTP/1.1 (RFC 9112) with keep-alive, and clients that hold up nobody but themselves.
 
-- A worker thread gets a connection only once its TLS handshake is done and a request's head is there whole. Until then
-  the one accepting thread reads without waiting, so that a client that sends nothing, or a byte a second, costs a
-  socket and holds nobody up; it has `timeout` seconds for all of it.
-- Headers reach the app as they were sent (environ `HEADERS`): WSGI merges `X_Remote_User` into `X-Remote-User` and
-  keeps one of several. Folded lines and spaces before the colon are 400 (RFC 9112, 5.1 and 5.2).
-- A response that says `Connection: close` closes, and a chunked body that nobody read is never taken for the next
-  request of the connection (RFC 9112, 9.3 and 11.2).
-- An app may take a connection over once its response is out (environ `TAKE_OVER`): the way to a WebSocket.
+A worker thread gets a connection only once its TLS handshake is done and a whole request is there, body included.
+Until then the one accepting thread reads without waiting; what a client doesn't take at once of an answer, that thread
+sends on, too. A client that sends nothing, or a byte a second, or reads nothing, costs a socket and memory that is
+bounded (`limits.py`).
 """
 
 from __future__ import annotations
 
-import re
-import ssl
+import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from cheroot import wsgi
-from cheroot.connections import ConnectionManager
-from cheroot.server import HTTPConnection, HTTPRequest
-
+from cloudpulse import logs
+from cloudpulse.connection import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
+from cloudpulse.connection import HEADERS as HEADERS
+from cloudpulse.connection import TAKE_OVER as TAKE_OVER
+from cloudpulse.connection import Connection
+from cloudpulse.connection import Heir as Heir
 from cloudpulse.connections import Connections, most_waiting
+from cloudpulse.limits import PATIENCE_SECONDS, Limits
+from cloudpulse.workers import Workers
 
-HEADERS = "cloudpulse.headers"
-"""Environ key: every header as (name as sent, value), in order; bytes as latin-1."""
+if TYPE_CHECKING:  # a server without TLS doesn't load it
+    from cloudpulse.tls import Tls
 
-TAKE_OVER = "cloudpulse.take_over"
-"""Environ key: takes an `Heir`, who gets the connection after this response, sent or not, instead of the server."""
+BACKLOG = 128
+"""Connections that the system keeps until they are taken."""
 
-Heir = Callable[[Any, bytes], None]
-"""Gets the socket, or SSLSocket, and what was already read from it; closes it in the end. Called by a worker thread."""
-
-LARGEST_HEAD = 2**20
-"""Bytes of request line and headers; kube-apiserver takes as much."""
-
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_AT_ONCE = 2**16
+log = logs.get(__name__)
 
 
-class WsgiServer(wsgi.Server):
-    """cheroot's server with the manners above."""
+class WsgiServer:
+    """Serves `app` on `address` between `serve` and `stop`; bound from construction on. Raises OSError.
 
-    _connections: ConnectionManager
+    At most `threads` requests are worked on at once.
+    """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.ConnectionClass = _Connection
-        self.gateway = _Gateway
-        self.max_request_header_size = LARGEST_HEAD
+    def __init__(
+        self,
+        app: Callable[..., Iterable[bytes]],
+        address: tuple[str, int],
+        *,
+        threads: int,
+        limits: Limits,
+        tls: Tls | None = None,
+    ) -> None:
+        self.app = app
+        self.limits = limits
+        self.patience = PATIENCE_SECONDS
+        self.stops_at = float("inf")
+        self.not_yet: tuple[type[OSError], ...] = (BlockingIOError,) if tls is None else tls.NOT_YET
+        self.workers = Workers(self._work, threads)
+        self._tls = tls
+        self._socket = _bound(address)
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+        self._connections = Connections(self._socket, self, most_waiting())
 
-    def prepare(self) -> None:
-        """Bind, and take connections from `serve` on."""
-        super().prepare()
+    def serve(self) -> None:
+        """Until `stop`, which another thread calls."""
+        self._connections.run()
+
+    def stop(self, seconds: float) -> None:
+        """Finish the requests under way within that time; cut whoever is too slow for it. Once is enough."""
+        if self.stops_at < float("inf"):
+            return
+        self.stops_at = time.monotonic() + seconds
+        self._connections.stop()
+        self._socket.close()
+        self._connections.finish(self.stops_at)
+        self.workers.stop(self.stops_at)
         self._connections.close()
-        self._connections = Connections(self, most_waiting())
 
-    def process_conn(self, conn: _Connection) -> None:
-        """Take in what `conn` has sent; called by the accepting thread when it is new or has something to read."""
+    @property
+    def waiting(self) -> int:
+        """Requests that no thread has taken."""
+        return self.workers.waiting
+
+    def take(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """A new connection."""
         try:
-            whole = conn.receive()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected, environ = (sock, None) if self._tls is None else self._tls.wrap(sock)
+        except OSError as error:
+            log.debug("client lost", reason=str(error))
+            sock.close()
+            return
+        self.go_on(Connection(self, connected, address[:2], environ))
+
+    def go_on(self, connection: Connection) -> None:
+        """With what is new, has something to read or room to write; never waits."""
+        try:
+            whole = connection.go_on()
         except OSError as error:
             if not isinstance(error, ConnectionError):  # that is how every connection ends
-                self.error_log(f"client lost before its request: {error!r}")
-            with suppress(OSError):
-                conn.close()
+                log.debug("client lost", reason=str(error))
+            connection.close()
             return
         if whole:
-            super().process_conn(conn)
+            self.hand(connection)
+        elif self.stops_at < float("inf") and not connection.sending:
+            connection.close()
         else:
-            self._connections.put(conn)  # the way back to waiting
+            self._connections.put(connection)
 
+    def hand(self, connection: Connection) -> None:
+        """To a worker, who answers."""
+        self.workers.put(connection)
 
-class _Headers:
-    """Reads headers as cheroot's own reader does, with the lines kept: of most names it keeps the last alone."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[bytes, bytes]] = []
-
-    def __call__(self, rfile: Any, hdict: dict[bytes, bytes]) -> dict[bytes, bytes]:
-        while (line := rfile.readline()) != b"\r\n":
-            name, colon, value = line.partition(b":")
-            if not line.endswith(b"\r\n") or not colon or not _TOKEN.fullmatch(name):
-                raise ValueError("Illegal header line: expected NAME: VALUE and CRLF, not folded.")
-            value = value.strip(b" \t\r\n")
-            if b"\r" in value or b"\0" in value:
-                raise ValueError("Illegal header value.")
-            self.sent.append((name, value))
-            title = name.title()
-            if title == b"Content-Length" and hdict.get(title, value) != value:
-                raise ValueError("Content-Length is given twice.")
-            hdict[title] = b", ".join((hdict[title], value)) if title in hdict and title in _LISTS else value
-        if b"Content-Length" in hdict and (b"Transfer-Encoding" in hdict or not hdict[b"Content-Length"].isdigit()):
-            raise ValueError("How long the body is can't be told.")
-        return hdict
-
-
-_LISTS = frozenset(
-    {
-        b"Accept",
-        b"Accept-Encoding",
-        b"Accept-Language",
-        b"Cache-Control",
-        b"Connection",
-        b"Content-Encoding",
-        b"Expect",
-        b"If-Match",
-        b"If-None-Match",
-        b"Te",
-        b"Transfer-Encoding",
-        b"Vary",
-        b"Via",
-        b"X-Forwarded-For",
-    }
-)
-"""Headers whose several values are one list (RFC 9110, 5.3); of others WSGI sees the last."""
-
-
-class _Request(HTTPRequest):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.header_reader = _Headers()
-
-    def read_request_line(self) -> bool:
+    def _work(self, connection: Any) -> None:
+        goes_on = False
         try:
-            return bool(super().read_request_line())  # type: ignore[no-untyped-call]  # no types in the stubs
-        except ValueError:  # urlsplit's for `//[`, which cheroot lets through
-            self.simple_response("400 Bad Request", "Malformed Request-URI")
-            return False
-
-    def send_headers(self) -> None:
-        if self.chunked_read or any(k.lower() == b"connection" and v == b"close" for k, v in self.outheaders):
-            self.close_connection = True
-        super().send_headers()
+            goes_on = connection.communicate()
+        finally:
+            if goes_on:
+                self.go_on(connection)
+            else:
+                connection.close()
 
 
-class _Gateway(wsgi.Gateway_10):
-    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs have no return types
-        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]  # the same
-        environ[HEADERS] = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in self.req.header_reader.sent]
-        environ[TAKE_OVER] = self.req.conn.hand_over
-        return environ
-
-
-class _Connection(HTTPConnection):
-    RequestHandlerClass = _Request
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._shaken = not isinstance(self.socket, ssl.SSLSocket)
-        self._head = bytearray()
-        self._since: float | None = time.monotonic()
-        self._heir: Heir | None = None
-        self._handed_over = False
-
-    def hand_over(self, heir: Heir) -> None:
-        """Let `heir` have the socket once the response to the present request is sent, or could not be."""
-        self._heir = heir
-
-    def communicate(self) -> bool:
-        """See cheroot's: whether the server keeps the connection."""
-        return bool(super().communicate()) and self._heir is None  # type: ignore[no-untyped-call]  # no types in the stubs
-
-    def close(self) -> None:
-        """Close the socket, or leave it to the heir."""
-        if self._heir is None:
-            super().close()
-        elif not self._handed_over:
-            self._handed_over = True
-            self._heir(self.socket, self.rfile.read1(len(self.rfile.peek())) if self.rfile.has_data() else b"")
-
-    def receive(self) -> bool:
-        """Whether a request's head is there; reads what has come and never waits.
-
-        Raises OSError when the client is gone, too slow, or speaks no TLS.
-        """
-        now = time.monotonic()
-        self._since = now if self._since is None else self._since
-        if now - self._since > self.server.timeout:
-            raise TimeoutError("too slow")
-        if self.rfile.has_data():  # a pipelined request came with the one before
-            self._head += self.rfile.read1(len(self.rfile.peek()))
-        self.socket.settimeout(0)
-        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
-            if not self._shaken:
-                self.socket.do_handshake()
-                self._shaken = True
-            self._read()
-        if not _whole(self._head):
-            return False
-        self.socket.settimeout(self.server.timeout)
-        # cheroot's reader is Python's own, whose buffer this is; it has no method to put something back.
-        self.rfile._read_buf, self.rfile._read_pos = bytes(self._head), 0
-        self._head.clear()
-        self._since = None
-        return True
-
-    def _read(self) -> None:
-        while not _whole(self._head):
-            got = self.socket.recv(_AT_ONCE)
-            if not got:
-                raise ConnectionError("closed by the client")
-            self._head += got
-
-
-def _whole(head: bytearray) -> bool:
-    """Whether nothing is missing; what is too large or has bare line ends is whole, too, for cheroot to refuse."""
-    return b"\n\r\n" in head or b"\n\n" in head or len(head) >= LARGEST_HEAD
+def _bound(address: tuple[str, int]) -> socket.socket:
+    failed = OSError("no such address")
+    for family, _, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+        try:
+            both = family == socket.AF_INET6 and place[0] == "::" and socket.has_dualstack_ipv6()
+            listening = socket.create_server(place, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        except OSError as error:
+            failed = error
+        else:
+            listening.setblocking(False)
+            return listening
+    raise failed

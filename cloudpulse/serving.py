@@ -1,7 +1,7 @@
 """What every service shows over HTTP, and the server that shows it.
 
 `Face` answers the paths that all services share (`/`, `/metrics`, `/-/healthy`, `/-/ready`, `/health`,
-`/-/reload`) and hands the rest to the service's own WSGI app. `Server` is cheroot: threads, keep-alive, TLS.
+`/-/reload`) and hands the rest to the service's own WSGI app. `Server` shows it: see `reception.py`.
 """
 
 from __future__ import annotations
@@ -11,42 +11,31 @@ import errno
 import html
 import json
 import signal
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cheroot.errors import FatalSSLAlert
-from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.ssl import Adapter
-
 from cloudpulse import logs
+from cloudpulse.answer import GUARDS as GUARDS
 from cloudpulse.errors import AddressUnavailable, ConfigError
-from cloudpulse.families import Family
+from cloudpulse.families import Family, ForeignFamily
+from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.metricspage import MetricsPage
+from cloudpulse.reception import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
 
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+if TYPE_CHECKING:  # a server without TLS doesn't load it
+    import ssl
+
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
-"""Environ key: the verified client certificate (DER bytes), absent without one."""
-
 SHARED = ("/", "/metrics", "/-/healthy", "/-/ready", "/health")
 """What GET answers in every service."""
-
-GUARDS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-)
-"""What browsers are told about every page that is shared: nothing of it runs, loads or is framed."""
 
 STOP_SECONDS = 8
 """How long a stop waits for requests under way; the contract's 10 s less a margin."""
@@ -57,7 +46,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Family | Metric]:
+    def collect(self) -> Iterable[Family | ForeignFamily]:
         """Yield metric families."""
 
 
@@ -112,11 +101,9 @@ class Face:
                 return self._app(environ, start_response)
             answer = _text("404 Not Found", f"{path} is not here; see / for what is\n")
         status, kind, body = answer
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *GUARDS]
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
         if status.startswith("405"):
             headers.append(("Allow", "GET, HEAD" if path in SHARED else "POST"))
-        if environ.get("CONTENT_LENGTH", "0") != "0":
-            headers.append(("Connection", "close"))  # nobody waits for a body that nobody reads
         start_response(status, headers)
         return [] if method == "HEAD" else [body]
 
@@ -163,10 +150,9 @@ class Face:
 
 
 def takes_get(path: str, start_response: StartResponse) -> list[bytes]:
-    """The answer to another method than GET and HEAD. It closes: nobody waits for a body that nobody reads."""
+    """The answer to another method than GET and HEAD."""
     status, kind, body = _text("405 Method Not Allowed", f"{path} takes GET\n")
-    headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Allow", "GET, HEAD")]
-    start_response(status, [*headers, *GUARDS, ("Connection", "close")])
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), ("Allow", "GET, HEAD")])
     return [body]
 
 
@@ -177,22 +163,25 @@ def _text(status: str, text: str) -> tuple[str, str, bytes]:
 class Server:
     """Serves one WSGI app on one address; bound at construction, so that a taken port is an error before work starts.
 
-    `tls` gives the context for each new connection. `run` blocks until `stop` is set. The worker threads exist from
-    construction on and keep the process alive: build it last, and `close` it if it is never run.
+    `tls` gives the context for each new connection. `run` blocks until `stop` is set. `close` it if it is never run.
     """
 
     def __init__(
-        self, app: WsgiApp, listen: str, *, tls: Callable[[], ssl.SSLContext] | None = None, threads: int = 16
+        self,
+        app: WsgiApp,
+        listen: str,
+        *,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        threads: int = 16,
+        limits: Limits = DEFAULTS,
     ) -> None:
-        self._server = WsgiServer(
-            split_address(listen), app, numthreads=threads, server_name="cloudpulse", shutdown_timeout=STOP_SECONDS
-        )
-        self._server.request_queue_size = 128
-        self._server.error_log = _log_server_error  # type: ignore[method-assign]  # cheroot's documented hook
+        secure = None
         if tls is not None:
-            self._server.ssl_adapter = _TlsAdapter(tls)
+            from cloudpulse.tls import Tls
+
+            secure = Tls(tls)
         try:
-            self._server.prepare()
+            self._server = WsgiServer(app, split_address(listen), threads=threads, limits=limits, tls=secure)
         except OSError as error:
             raise AddressUnavailable(_unavailable(listen, error)) from error
         self._scheme = "https" if tls else "http"
@@ -200,12 +189,12 @@ class Server:
     @property
     def port(self) -> int:
         """The port in use; the one that the system gave when 0 was asked for."""
-        return int(self._server.bind_addr[1])
+        return self._server.address[1]
 
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
-        host = self._server.bind_addr[0]
+        host = self._server.address[0]
         host = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
         return f"{self._scheme}://{host}:{self.port}"
 
@@ -221,18 +210,18 @@ class Server:
             stopping.join(STOP_SECONDS + 1)
 
     def close(self) -> None:
-        """Let go of the address and the worker threads; only a server that never ran needs it."""
-        self._server.stop()
+        """Let go of the address; only a server that never ran needs it."""
+        self._server.stop(0)
 
     def _stop_when(self, stop: threading.Event) -> None:
         stop.wait()
-        self._server.stop()
+        self._server.stop(STOP_SECONDS)
 
 
 @contextlib.contextmanager
-def in_thread(app: WsgiApp, listen: str) -> Iterator[str]:
+def in_thread(app: WsgiApp, listen: str, limits: Limits = DEFAULTS) -> Iterator[str]:
     """Serve `app` in a thread while the block runs; yields its URL. Raises AddressUnavailable."""
-    server, stop = Server(app, listen), threading.Event()
+    server, stop = Server(app, listen, limits=limits), threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), name="server", daemon=True)
     thread.start()
     try:
@@ -271,61 +260,6 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 def _unavailable(listen: str, error: OSError) -> str:
-    # cheroot wraps the reason in a text of its own, and not always with its number.
-    if error.errno == errno.EADDRINUSE or "in use" in str(error):
+    if error.errno == errno.EADDRINUSE:
         return f"{listen} is taken by another program: stop that, or choose another --web.listen-address"
     return f"can't listen on {listen}: {error}"
-
-
-def _log_server_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: ARG001  cheroot calls it so
-    (log.error if traceback else log.debug)("http server", detail=msg.strip(), exc_info=traceback)
-
-
-class _TlsAdapter(Adapter):
-    """TLS whose handshake is left to `reception`.
-
-    cheroot's own adapter waits for it in its one accepting thread, where a single slow client stops all others.
-    """
-
-    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
-        self._context = context
-
-    def bind(self, sock: Any) -> Any:
-        return sock
-
-    def wrap(self, sock: Any) -> tuple[ssl.SSLSocket, Mapping[str, Any]]:
-        try:
-            wrapped = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        except (ssl.SSLError, OSError) as error:
-            raise FatalSSLAlert(*error.args) from error
-        return wrapped, _TlsEnviron(wrapped)
-
-    def get_environ(self) -> Mapping[str, Any]:
-        return {}
-
-    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
-        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
-
-
-class _TlsEnviron(Mapping[str, Any]):
-    """WSGI variables of a TLS connection, read when a request needs them: only then is the handshake done."""
-
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        self._connection = connection
-
-    def _values(self) -> dict[str, Any]:
-        values: dict[str, Any] = {"wsgi.url_scheme": "https", "HTTPS": "on"}
-        # With CERT_OPTIONAL or CERT_REQUIRED, getpeercert(True) is only ever a certificate that was verified;
-        # the context never runs with verification off and a certificate asked for.
-        if (certificate := self._connection.getpeercert(binary_form=True)) is not None:
-            values[CLIENT_CERTIFICATE] = certificate
-        return values
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values())
-
-    def __len__(self) -> int:
-        return 2

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
 
+from cloudpulse import logs
 from cloudpulse.errors import SourceError
+from cloudpulse.limits import Limits
 from cloudpulse.promql import Sample, Series
 from cloudpulse.serving import Environ, StartResponse, WsgiApp, in_thread
 
@@ -68,9 +72,40 @@ class FakeSource:
         return self.samples(query)
 
 
+@contextlib.contextmanager
+def captured_logs() -> Iterator[list[dict[str, Any]]]:
+    """What is logged meanwhile, at any level: `event`, `level`, the fields, and `exc_info` with a traceback's error.
+
+    Lines of ours only; the fields are as they were given, not yet text.
+    """
+    lines: list[dict[str, Any]] = []
+    catching = _Catching(lines)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(catching)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        root.setLevel(before)
+        root.removeHandler(catching)
+
+
+class _Catching(logging.Handler):
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, logs.FIELDS, None)
+        if fields is not None:
+            line = {"event": record.getMessage(), "level": record.levelname.lower(), **fields}
+            self._lines.append(line | ({"exc_info": record.exc_info[1]} if record.exc_info else {}))
+
+
 def serving(app: WsgiApp, listen: str = "127.0.0.1:0") -> contextlib.AbstractContextManager[str]:
     """Serve `app` over real HTTP, on a free loopback port unless told; a context manager that gives its URL."""
-    return in_thread(app, listen)
+    return in_thread(app, listen, Limits(body=lambda: 2**26))  # doubles of services that take large bodies
 
 
 def query_api(source: FakeSource) -> WsgiApp:

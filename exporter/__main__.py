@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,14 +12,16 @@ from cloudpulse import config, logs, options
 from cloudpulse.reloading import Reload
 from exporter.app import Exporter, create_face
 from exporter.config import ExporterSettings
+from exporter.flags import ExporterCommand, applied, collector_options
 
 DEFAULT_PORT = 9810
 
 
-@click.command()
+@click.command(cls=ExporterCommand)
 @options.web_options(DEFAULT_PORT)
 @options.log_options
 @options.config_option
+@collector_options
 def command(
     config_path: Path | None,
     log_level: str,
@@ -26,12 +29,13 @@ def command(
     listen: str,
     web_config: Path | None,
     lifecycle: bool,
+    **collectors: Any,
 ) -> None:
     """Show this host as metrics."""
     logs.configure(log_level, log_format)
 
     def load() -> ExporterSettings:
-        return config.read(config_path).section("exporter", ExporterSettings)
+        return applied(config.read(config_path).section("exporter", ExporterSettings), collectors)
 
     exporter = Exporter(load)
     reload = Reload(exporter.apply, time.time)

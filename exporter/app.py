@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from prometheus_client import ProcessCollector
-
 from cloudpulse.build import BuildInfo
+from cloudpulse.itself import Itself
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Environ, Face, Health
 from exporter.collector import Host
@@ -65,7 +64,7 @@ def timeout_seconds(environ: Environ, most: float) -> float:
 
 def create_face(exporter: Exporter, reload: Reload, *, lifecycle: bool) -> Face:
     """The WSGI app; with `lifecycle`, POST /-/reload reloads."""
-    metrics = (BuildInfo(), reload, ProcessCollector(registry=None))
+    metrics = (BuildInfo(), reload, Itself())
     return Face(
         "CloudPulse exporter",
         metrics,

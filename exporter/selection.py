@@ -9,7 +9,7 @@ from collections.abc import Collection
 from urllib.parse import parse_qsl
 
 from cloudpulse.errors import BadRequest
-from exporter.config import CollectorSwitches
+from exporter.config import DEFAULTS
 
 _SHOWN_CHARACTERS = 40
 
@@ -35,7 +35,7 @@ def selected(query_string: str, enabled: Collection[str]) -> frozenset[str]:
 
 def _refusal(name: str, enabled: Collection[str]) -> str:
     choices = f"expected one of {', '.join(sorted(enabled))}"
-    if name in CollectorSwitches.__struct_fields__:
+    if name in DEFAULTS:
         return f"the collector {name} is off, {choices} (--collector.{name} turns it on)"
     shown = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
     return f'no collector is called "{shown}", {choices}'

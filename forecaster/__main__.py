@@ -15,6 +15,7 @@ from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.folders import claim
+from cloudpulse.limits import Limits
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Collects, Face
@@ -32,8 +33,10 @@ from forecaster.meters import Meters
 from forecaster.pipeline import Pipeline
 from forecaster.queryapi import views as queryapi
 from forecaster.queryapi.catalogue import Catalogue
+from forecaster.queryapi.views import MOST_BYTES
 from forecaster.relay import Relay
 from forecaster.remoteread import app as remoteread
+from forecaster.remoteread.question import LARGEST_BODY
 from forecaster.rounds import Rounds
 from forecaster.shard import Shard
 from forecaster.store import ForecastStore
@@ -42,6 +45,8 @@ from forecaster.training import Trainer
 
 THREADS = 32
 """Of the server: reads and queries (10 of each at most) and clients that wait for one leave some for a scrape."""
+LIMITS = Limits(body=lambda: max(LARGEST_BODY, MOST_BYTES))
+"""As much as remote read and the query API take."""
 
 
 @click.command("forecaster")
@@ -127,7 +132,7 @@ def command(
         app=app,
         reload=reload if lifecycle else None,
     )
-    server = options.serve(face, options.WebOptions(listen, web_config, lifecycle), threads=THREADS)
+    server = options.serve(face, options.WebOptions(listen, web_config, lifecycle), threads=THREADS, limits=LIMITS)
     try:
         streams.start()
         relay.start()

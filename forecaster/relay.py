@@ -17,7 +17,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.config import secret_text
 from cloudpulse.errors import CloudPulseError
 from forecaster.config import AlertBridge
@@ -113,7 +113,9 @@ class Relay:
 
     def _listen(self, settings: AlertBridge) -> None:
         """Until nobody else does, or the settings change. Raises whatever ends the connection before."""
-        with _connected(settings, self._after) as client:
+        with trace.span("relay connect", "client", server__address=urlsplit(settings.url).hostname or ""):
+            connection = _connected(settings, self._after)
+        with connection as client:
             self._state = "not connected: it has said nothing yet"
             silent = 0.0
             while not self._stopping and settings is self._settings:
@@ -162,7 +164,7 @@ def _connected(settings: AlertBridge, after: int | None) -> ClientConnection:
     secure = parts.scheme == "https"
     where = {"after": after} if after is not None else {"last": LAST}
     url = f"{'wss' if secure else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}/api/v1/stream"
-    headers = {}
+    headers = {**trace.headers()}
     if settings.api_key is not None or settings.api_key_file is not None:
         headers["X-API-Key"] = secret_text(settings.api_key, settings.api_key_file)
     address = (parts.hostname or "", parts.port or (443 if secure else 80))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.errors import CloudPulseError
 from forecaster.config import Target
@@ -148,7 +148,7 @@ class Rounds:
         self._load(running)
         cadence = Cadence(float(running.pipeline.target.every), self._clock())
         while not running.stop.is_set():
-            with logs.correlation("round"):
+            with trace.span("forecast round", cloudpulse__forecast=running.name):
                 self._round(running)
             skipped = cadence.ended(self._clock(), failed=bool(running.error))
             self._meters.rounds_skipped(running.name, skipped)

@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 from cloudpulse import logs, options, webconfig
 from cloudpulse.errors import ConfigError
+from cloudpulse.limits import Limits
 from cloudpulse.serving import Server, WsgiApp
 from scaler.certificate import self_signed
 from scaler.config import ScalerSettings, TlsFiles
 
 THREADS = 32
 """Each kept-alive connection that has a request under way holds one."""
+LIMITS = Limits(head=2**20, headers=2000)
+"""As kube-apiserver, which passes on the groups of its users, each in a header, and what they ask for."""
 
 log = logs.get(__name__)
 
@@ -46,7 +49,7 @@ def server(
 ) -> Server:
     """Bound and not yet serving; `cas` are CAs of client certificates as PEM, asked for again and again."""
     if web.web_config is not None:
-        return options.serve(app, web, THREADS)
+        return options.serve(app, web, THREADS, LIMITS)
     tls = webconfig.TlsServer(
         cert_file=files.cert_file,
         key_file=files.key_file,
@@ -56,4 +59,4 @@ def server(
     context = webconfig.ReloadingContext(
         tls, lambda error: log.error("certificate not reloaded", error=str(error)), cas
     )
-    return Server(app, web.listen, tls=context, threads=THREADS)
+    return Server(app, web.listen, tls=context, threads=THREADS, limits=LIMITS)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.durations import format_duration
 from cloudpulse.errors import AnswerUnusable, CloudPulseError, QueryRejected, SourceError, SourceUnavailable
@@ -200,7 +200,7 @@ class Watch:
 
     def _repeat(self) -> None:
         while not self._stopped:
-            with logs.correlation("round"):
+            with trace.span("scaler evaluation", cloudpulse__metric=self.rule.name):
                 self.evaluate()
             self._awake.wait(self._interval)
             self._awake.clear()

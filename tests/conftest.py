@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
-import structlog
 from hypothesis import HealthCheck, settings
+
+from cloudpulse.testing import captured_logs
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
-@pytest.fixture(autouse=True)
-def _every_line_is_logged() -> None:
-    """A command that another test ran in this process may have left the log at warnings only."""
-    structlog.reset_defaults()
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """What a test logs, at any level; see captured_logs."""
+    with captured_logs() as lines:
+        yield lines

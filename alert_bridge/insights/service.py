@@ -16,7 +16,7 @@ from alert_bridge.insights.config import InsightSettings
 from alert_bridge.insights.inquiry import MOST_ALERTS, Expired, Inquiry, Slow
 from alert_bridge.insights.picture import Painter
 from alert_bridge.webhook import AlertGroup
-from cloudpulse import logs, names
+from cloudpulse import logs, names, trace
 from cloudpulse.clock import Clock
 from cloudpulse.errors import CloudPulseError, SourceUnavailable
 from cloudpulse.promql import MetricSource
@@ -140,7 +140,13 @@ class PrometheusInsights:
         def going() -> bool:
             return draft.going() and not self._stopped.is_set()
 
+        place = trace.current()
+
         def run() -> None:
+            with trace.within(place):
+                inquire()
+
+        def inquire() -> None:
             try:
                 now = self._clock()
                 Inquiry(group, self._source, self._settings, self._painter, now, self._slow, going, draft.tell).run()

@@ -14,6 +14,7 @@ from cloudpulse import config, share
 from cloudpulse.local import ports
 from cloudpulse.local.programs import Programs
 from cloudpulse.local.stack import Part
+from cloudpulse.uniquekeys import UniqueKeyLoader
 
 
 def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Path) -> None:
@@ -25,7 +26,7 @@ def write_files(config_path: Path | None, taken: Mapping[str, int], data_dir: Pa
     config.read(source)
     # Not `config.read`, which would write what variables hold, secrets among it, into the copy.
     text = source.read_text(encoding="utf-8")
-    tree = yaml.load(text, Loader=config.UniqueKeyLoader) or {}  # noqa: S506  a SafeLoader
+    tree = yaml.load(text, Loader=UniqueKeyLoader) or {}  # noqa: S506  a SafeLoader
     tree.setdefault("prometheus", {})["url"] = f"http://localhost:{taken['prometheus']}"
     for section in ("forecaster", "alert_bridge", "scaler"):
         tree.setdefault(section, {})["data_dir"] = str(data_dir / section)

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import psutil
-
 from cloudpulse import names
-from exporter.config import DiskSettings, Exclusion
-from exporter.families import Family, many
+from exporter.config import DiskSettings
+from exporter.devices import by_device
+from exporter.families import Family
+from exporter.system import System
 
 _FIELDS = {
-    "read_bytes": (names.DISK_READ_BYTES, 1.0),
-    "write_bytes": (names.DISK_WRITTEN_BYTES, 1.0),
-    "read_count": (names.DISK_READS, 1.0),
-    "write_count": (names.DISK_WRITES, 1.0),
-    "busy_time": (names.DISK_IO_TIME, 1000.0),
+    "read_bytes": names.DISK_READ_BYTES,
+    "written_bytes": names.DISK_WRITTEN_BYTES,
+    "reads": names.DISK_READS,
+    "writes": names.DISK_WRITES,
+    "io_seconds": names.DISK_IO_TIME,
 }
-"""psutil's field, and how many of its units make one of the series'. Only Linux and FreeBSD know the busy time."""
 
 
 class DiskCollector:
-    """Reads psutil."""
+    """Counters of each disk."""
 
-    def __init__(self, settings: DiskSettings) -> None:
-        self._excluded = Exclusion(settings.devices_exclude)
+    def __init__(self, settings: DiskSettings, system: System) -> None:
+        self._excluded = settings.excluded
+        self._disks = system.disks
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        # nowrap=False: as for the network, restarts are Prometheus' work. A machine without disks gives None.
-        devices = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
-        shown = {name: counters._asdict() for name, counters in devices.items() if name not in self._excluded}
-        for field, (definition, divisor) in _FIELDS.items():
-            rows = [((name,), counters[field] / divisor) for name, counters in shown.items() if field in counters]
-            yield many(definition, rows)
+        shown = {device: counters for device, counters in self._disks().items() if device not in self._excluded}
+        yield from by_device(_FIELDS, shown)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import psutil
+from collections.abc import Iterable, Mapping, Sequence
 
 from cloudpulse import logs, names
-from exporter.config import Exclusion, FilesystemSettings
+from exporter.config import FilesystemSettings
 from exporter.families import Family, many
 from exporter.mounts import Usages
+from exporter.system import Mount, System
 
 _FIELDS = {
     "size": names.FILESYSTEM_SIZE,
@@ -23,32 +22,40 @@ log = logs.get(__name__)
 
 
 class FilesystemCollector:
-    """Reads psutil. A mount point that fails or hangs is left out but for its error, and so is one of size 0.
+    """Asks each filesystem. One that fails or hangs is left out but for its error.
 
-    What has no size holds no files.
+    One of size 0 is left out, too: it holds no files.
     """
 
-    def __init__(self, settings: FilesystemSettings) -> None:
-        self._mount_points = Exclusion(settings.mount_points_exclude)
-        self._types = Exclusion(settings.types_exclude)
+    def __init__(self, settings: FilesystemSettings, system: System) -> None:
+        self._mount_points = settings.excluded_mount_points
+        self._types = settings.excluded_types
+        self._mounts = system.mounts
+        self._chosen: tuple[Sequence[Mount], list[Mount]] = ((), [])
         self._usages = Usages()
         self._failing: frozenset[str] = frozenset()
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        # A mount over another hides it, and the call asks the upper one: the later entry is that.
-        mounts = {mount.mountpoint: mount for mount in psutil.disk_partitions(all=True)}
-        asked = {
-            place: (mount.device, place, mount.fstype)
-            for place, mount in mounts.items()
-            if place not in self._mount_points and mount.fstype not in self._types
-        }
-        outcomes = self._usages(asked)
-        self._note({place: outcome.error for place, outcome in outcomes.items() if outcome.error is not None})
-        yield many(names.FILESYSTEM_ERROR, ((asked[at], float(x.error is not None)) for at, x in outcomes.items()))
-        found = {asked[at]: x.value for at, x in outcomes.items() if x.value is not None and x.value.size > 0}
+        shown = self._shown()
+        usages = self._usages(mount.reached for mount in shown)
+        outcomes = {(mount.device, mount.mount_point, mount.kind): usages[mount.reached] for mount in shown}
+        self._note({at[1]: outcome.error for at, outcome in outcomes.items() if outcome.error is not None})
+        yield many(names.FILESYSTEM_ERROR, ((at, float(x.error is not None)) for at, x in outcomes.items()))
+        found = {at: x.value for at, x in outcomes.items() if x.value is not None and x.value.size > 0}
         for field, definition in _FIELDS.items():
-            yield many(definition, ((labels, getattr(answer, field)) for labels, answer in found.items()))
+            yield many(definition, ((at, getattr(usage, field)) for at, usage in found.items()))
+
+    def _shown(self) -> list[Mount]:
+        mounts, chosen = self._mounts(), self._chosen
+        if chosen[0] is not mounts:
+            # A mount over another hides it, and the call asks the upper one: the later entry is that.
+            upper = {mount.mount_point: mount for mount in mounts}.values()
+            chosen = self._chosen = mounts, [mount for mount in upper if self._wanted(mount)]
+        return chosen[1]
+
+    def _wanted(self, mount: Mount) -> bool:
+        return mount.mount_point not in self._mount_points and mount.kind not in self._types
 
     def _note(self, failing: Mapping[str, Exception]) -> None:
         """Log a mount point that begins to fail, or works again."""

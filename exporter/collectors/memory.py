@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import psutil
-
 from cloudpulse import names
 from exporter.families import Family, one
+from exporter.system import System
 
 _FIELDS = {
     "total": names.MEMORY_TOTAL,
@@ -21,11 +20,14 @@ _FIELDS = {
 
 
 class MemoryCollector:
-    """Reads psutil."""
+    """Shows what the platform knows."""
+
+    def __init__(self, system: System) -> None:
+        self._memory = system.memory
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        memory = psutil.virtual_memory()._asdict()
+        memory = self._memory()
         for field, definition in _FIELDS.items():
             if field in memory:
                 yield one(definition, memory[field])

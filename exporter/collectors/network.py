@@ -4,36 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import psutil
-
 from cloudpulse import names
-from exporter.config import Exclusion, NetworkSettings
+from exporter.config import NetworkSettings
+from exporter.devices import by_device
 from exporter.families import Family, many
+from exporter.system import System
 
 _FIELDS = {
-    "bytes_recv": names.NETWORK_RECEIVE_BYTES,
-    "bytes_sent": names.NETWORK_TRANSMIT_BYTES,
-    "packets_recv": names.NETWORK_RECEIVE_PACKETS,
-    "packets_sent": names.NETWORK_TRANSMIT_PACKETS,
-    "errin": names.NETWORK_RECEIVE_ERRORS,
-    "errout": names.NETWORK_TRANSMIT_ERRORS,
-    "dropin": names.NETWORK_RECEIVE_DROPS,
-    "dropout": names.NETWORK_TRANSMIT_DROPS,
+    "receive_bytes": names.NETWORK_RECEIVE_BYTES,
+    "transmit_bytes": names.NETWORK_TRANSMIT_BYTES,
+    "receive_packets": names.NETWORK_RECEIVE_PACKETS,
+    "transmit_packets": names.NETWORK_TRANSMIT_PACKETS,
+    "receive_errors": names.NETWORK_RECEIVE_ERRORS,
+    "transmit_errors": names.NETWORK_TRANSMIT_ERRORS,
+    "receive_drops": names.NETWORK_RECEIVE_DROPS,
+    "transmit_drops": names.NETWORK_TRANSMIT_DROPS,
 }
 
 
 class NetworkCollector:
-    """Reads psutil."""
+    """Counters of each device, and whether it is up."""
 
-    def __init__(self, settings: NetworkSettings) -> None:
-        self._excluded = Exclusion(settings.devices_exclude)
+    def __init__(self, settings: NetworkSettings, system: System) -> None:
+        self._excluded = settings.excluded
+        self._system = system
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        # nowrap=False: psutil would hide counters that restart, which is Prometheus' own work, and does it better.
-        devices = psutil.net_io_counters(pernic=True, nowrap=False)
-        shown = {name: counters for name, counters in devices.items() if name not in self._excluded}
-        for field, definition in _FIELDS.items():
-            yield many(definition, (((name,), getattr(counters, field)) for name, counters in shown.items()))
-        states = psutil.net_if_stats()
-        yield many(names.NETWORK_UP, (((name,), float(states[name].isup)) for name in shown if name in states))
+        devices = self._system.networks()
+        shown = {device: counters for device, counters in devices.items() if device not in self._excluded}
+        yield from by_device(_FIELDS, shown)
+        states = self._system.networks_up(shown)
+        yield many(names.NETWORK_UP, (((device,), float(up)) for device, up in states.items()))

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
-
-import psutil
 
 from cloudpulse import names
 from exporter.families import Family, one
+from exporter.system import System
+
+_FIELDS = {
+    "total": names.SWAP_TOTAL,
+    "used": names.SWAP_USED,
+    "free": names.SWAP_FREE,
+    "in": names.SWAP_IN,
+    "out": names.SWAP_OUT,
+}
 
 
 class SwapCollector:
-    """Reads psutil."""
+    """Shows what the platform knows."""
 
-    def __init__(self) -> None:
-        self._counts_traffic = _counts_traffic()
+    def __init__(self, system: System) -> None:
+        self._swap = system.swap
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        swap = psutil.swap_memory()
-        yield one(names.SWAP_TOTAL, swap.total)
-        yield one(names.SWAP_USED, swap.used)
-        yield one(names.SWAP_FREE, swap.free)
-        if self._counts_traffic:
-            yield one(names.SWAP_IN, swap.sin)
-            yield one(names.SWAP_OUT, swap.sout)
-
-
-def _counts_traffic() -> bool:
-    """Whether the platform counts what goes to swap and back.
-
-    psutil gives 0 where it doesn't: always on Windows, with a warning on a Linux without those lines in /proc/vmstat.
-    Asked when the collector is made and not at each scrape, since catching warnings isn't thread-safe.
-    """
-    if psutil.WINDOWS:
-        return False
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            psutil.swap_memory()
-        except (OSError, RuntimeError):  # the scrape will meet it again, and report it
-            return False
-    return not caught
+        swap = self._swap()
+        for field, definition in _FIELDS.items():
+            if field in swap:
+                yield one(definition, swap[field])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.hpa import Autoscaler, Decision
 from cloudpulse.recommendation import Tolerances, external_average, external_value, thousandths
@@ -190,7 +190,7 @@ class Control:
     def _repeat(self) -> None:
         wait = min(FIRST_SECONDS, self._interval)
         while not self._stop.wait(wait):
-            with logs.correlation("round"):
+            with trace.span("docker look", cloudpulse__service=self.service.name):
                 self.look()
             wait = self._interval
         self._workload.close()

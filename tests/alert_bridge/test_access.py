@@ -8,7 +8,6 @@ import bcrypt
 import pytest
 import requests
 import trustme
-from structlog.testing import capture_logs
 
 from alert_bridge.access import Access, Denied
 from alert_bridge.bridge import Bridge
@@ -22,6 +21,7 @@ from cloudpulse.config import BasicAuth, Secret
 from cloudpulse.denials import MOST_DENIALS
 from cloudpulse.errors import ConfigError
 from cloudpulse.options import WebOptions
+from cloudpulse.testing import captured_logs
 
 READ, WRITE, HOOK = "r" * 32, "w" * 32, "h" * 32
 
@@ -82,11 +82,11 @@ def test_without_keys_what_opens_the_webhook_opens_every_change_and_reading_is_f
 
 
 def test_a_bridge_open_to_everyone_says_so_once(tmp_path):
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         one = Bridge(AlertBridgeSettings(data_dir=tmp_path), NoInsights())
         one.start()
         one.close()
-    assert [line["log_level"] for line in lines if "anyone" in line["event"]] == ["warning"]
+    assert [line["level"] for line in lines if "anyone" in line["event"]] == ["warning"]
 
 
 def test_a_client_certificate_by_its_name_opens_the_webhook(tmp_path):
@@ -183,14 +183,14 @@ def test_an_empty_secret_is_refused_at_start(tmp_path):
 
 def test_denials_are_counted_and_told_without_what_was_given(bridge):
     url = bridge(api_keys=KEYS)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for _ in range(MOST_DENIALS + 5):
             ask(url, ("GET", "/api/v1/alerts?api_key=s3cret"), **bearer("wr0ng"))
         ask(url, RETRY, **bearer(READ))
         ask(url, WEBHOOK)
     told = [line for line in lines if line["event"] == "denied"]
     lost = told.pop()
-    assert (lost["log_level"], lost["cause"], "webhook_config" in lost["hint"]) == ("error", "no_credentials", True)
+    assert (lost["level"], lost["cause"], "webhook_config" in lost["hint"]) == ("error", "no_credentials", True)
     assert len(told) == MOST_DENIALS + 1
     assert (told[0]["action"], told[0]["from"]) == ("GET /api/v1/alerts", "127.0.0.1")
     assert (told[-1]["cause"], told[-1]["why"][:19]) == ("forbidden", "the API key grafana")
@@ -208,7 +208,7 @@ def test_a_change_leaves_a_line_that_says_who_and_what(bridge, receiver):
     ask(url, WEBHOOK, **bearer(WRITE))
     dead = f"{url}/api/v1/notifications?state=dead"
     eventually(lambda: requests.get(dead, headers=bearer(WRITE), timeout=10).json()["notifications"] != [])
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         ask(url, ("POST", "/api/v1/notifications/1/retry"), X_API_Key=WRITE, X_Forwarded_For="10.0.0.1\x1b[2J")
     (line,) = [line for line in lines if line["event"] == "audit"]
     assert (line["who"], line["action"], line["notification"]) == ("key:anna", "retry", 1)

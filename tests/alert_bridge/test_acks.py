@@ -10,7 +10,6 @@ from html import unescape
 
 import pytest
 import requests
-from structlog.testing import capture_logs
 
 from alert_bridge.access import Denied
 from alert_bridge.acks import AT_ONCE, Acks
@@ -23,7 +22,7 @@ from alert_bridge.webhook import parse
 from cloudpulse.config import Secret
 from cloudpulse.durations import Duration
 from cloudpulse.local import programs
-from cloudpulse.testing import FakeClock, serving
+from cloudpulse.testing import FakeClock, captured_logs, serving
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -104,7 +103,7 @@ def test_an_ack_is_a_silence_of_exactly_this_alert_and_undo_ends_it(bridge, aler
     labels = {"path": 'C:\\"täglich"\n{x=~".*"}'}
     firing(url, "one", labels=labels)
     eventually(lambda: len(app.taken) == 1)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         answer = ack(url, "one", comment="on it", by="Anna", duration="30m")
     assert answer.status_code == 200
     (silence,) = alertmanager.silences("one")
@@ -353,7 +352,7 @@ def test_a_link_shows_the_alert_and_only_its_button_takes_it(bridge, alertmanage
     assert requests.head(here, timeout=10).status_code == 200
     assert alertmanager.silences("page") == [], "chat services open links by themselves"
 
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         done = requests.post(here, data={"alert": ["page", "stranger"], "by": "Anna <b>", "duration": "1h"}, timeout=20)
     assert done.status_code == 200
     assert (len(alertmanager.active("page")), alertmanager.silences("other")) == (1, [])

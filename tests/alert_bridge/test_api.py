@@ -4,11 +4,11 @@ import json
 
 import pytest
 import requests
-from structlog.testing import capture_logs
 
 from alert_bridge.history import History, Period
 from alert_bridge.testing import eventually, webhook_body
 from alert_bridge.webhook import parse
+from cloudpulse.testing import captured_logs
 
 
 def post(url, *alerts, **changes):
@@ -116,7 +116,7 @@ def test_a_verdict_is_kept_with_the_alert_that_it_is_about(bridge):
     url = bridge()
     post(url, ("a", "firing"))
     told = {"verdict": "noise", "comment": "deploys\x1b[2J\ndo this", "by": "Anna"}
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         answer = requests.post(f"{url}/api/v1/alerts/a/verdict", json=told, timeout=10)
     assert (answer.status_code, answer.json()) == (201, {"id": 1})
     (line,) = [line for line in lines if line["event"] == "audit"]
@@ -138,9 +138,9 @@ def test_a_verdict_is_kept_with_the_alert_that_it_is_about(bridge):
 def test_what_is_refused_for_its_size_is_loud(bridge):
     url = bridge(max_alerts=3)
     assert post(url, *[(str(n), "firing") for n in range(3)]).status_code == 200
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         assert post(url, *[(str(n), "firing") for n in range(4)]).status_code == 503
-    (line,) = [line for line in lines if line["log_level"] == "error"]
+    (line,) = [line for line in lines if line["level"] == "error"]
     assert "max_alerts" in line["hint"]
     metrics = requests.get(f"{url}/metrics", timeout=10).text
     assert 'cloudpulse_alert_bridge_groups_rejected_total{reason="too_many_alerts"} 1' in metrics

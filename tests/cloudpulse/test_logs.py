@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import structlog
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
+from cloudpulse.testing import captured_logs
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +19,6 @@ def restored() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -27,33 +27,27 @@ def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-def test_a_json_line_has_the_facts_and_the_correlation_id(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_line_has_the_facts_and_the_trace_id(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
-    with logs.correlation("round") as identifier:
+    with trace.span("forecast round"):
+        identifier = trace.identifier()
         logs.get("forecaster.rounds").info("predicted", forecast="web", series=8)
     logs.get("forecaster.rounds").info("after")
     inside, outside = _lines(capsys)
-    assert inside["round"] == identifier
+    assert inside["trace_id"] == identifier
     assert (inside["event"], inside["forecast"], inside["series"]) == ("predicted", "web", 8)
     assert (inside["level"], inside["logger"]) == ("info", "forecaster.rounds")
     assert str(inside["timestamp"]).endswith("Z")
-    assert "round" not in outside
-
-
-def test_two_rounds_have_two_ids_and_a_given_one_is_kept() -> None:
-    with logs.correlation("round") as first, logs.correlation("round") as second:
-        assert first != second
-    with logs.correlation("request", "abc") as given:
-        assert given == "abc"
+    assert "trace_id" not in outside
 
 
 def test_a_librarys_record_takes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
-    with logs.correlation("request", "r1"):
+    with trace.within(trace.Trace("1" * 32, "2" * 16)):
         logging.getLogger("some.library").warning("slow %s", "disk")
         logging.getLogger("urllib3.connectionpool").info("chatter")
     (line,) = _lines(capsys)
-    assert (line["event"], line["logger"], line["request"]) == ("slow disk", "some.library", "r1")
+    assert (line["event"], line["logger"], line["trace_id"]) == ("slow disk", "some.library", "1" * 32)
 
 
 def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,3 +88,74 @@ def test_a_traceback_shows_no_local_variables(output_format: str, capsys: pytest
     shown = capsys.readouterr().err
     assert "ValueError: 6" in shown
     assert token not in shown
+
+
+_HOSTILE = "a\nlevel=error \x1b[2J\u202e\x9b31m\u2028\udc80\r"
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_a_value_can_neither_forge_a_line_nor_reach_the_terminal(
+    output_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("info", output_format)
+    logs.get("a").warning("seen", path=_HOSTILE, labels={_HOSTILE: [_HOSTILE]})
+    logging.getLogger("some.library").warning("it says %s", _HOSTILE)
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 2
+    assert shown.replace("\n", "").isprintable()
+
+
+def test_an_exceptions_text_can_not_look_like_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "text")
+    try:
+        raise RuntimeError("broken\n2026-01-01T00:00:00.000000Z info    all is well \x1b[2J")
+    except RuntimeError:
+        logs.get("a").error("failed", exc_info=True)
+    first, *more = capsys.readouterr().err.splitlines()
+    assert "failed" in first
+    assert more
+    assert all(line.startswith("    ") and line.isprintable() for line in more)
+
+
+def test_what_is_not_json_is_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    logs.configure("info", "json")
+    endless: list[object] = []
+    endless.append(endless)
+    logs.get("a").info(
+        "odd", path=Path("/x"), nan=float("nan"), names={"b"}, numbers=(1, 2), broken=Broken(), deep=endless
+    )
+    (line,) = _lines(capsys)
+    assert (line["path"], line["nan"], line["names"], line["numbers"]) == ("/x", "nan", ["b"], [1, 2])
+    assert line["broken"] == "<Broken>"
+    assert "[[[[" in json.dumps(line["deep"])
+
+
+def test_a_field_takes_no_other_place(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logs.get("a").info("seen", event="forged", level="error", logger="b", timestamp=0, trace_id="x")
+    (line,) = _lines(capsys)
+    assert (line["event"], line["level"], line["logger"]) == ("seen", "info", "a")
+    assert line["timestamp"] != 0
+
+
+def test_no_value_is_looked_at_for_a_line_that_is_off(capsys: pytest.CaptureFixture[str]) -> None:
+    class Watched:
+        def __str__(self) -> str:
+            raise AssertionError
+
+    logs.configure("info", "json")
+    logs.get("a").debug("quiet", value=Watched())
+    assert capsys.readouterr().err == ""
+
+
+def test_captured_lines_have_every_level_and_leave_nothing_behind() -> None:
+    logs.configure("error")
+    with captured_logs() as lines:
+        logs.get("a").debug("small", by=1)
+        logging.getLogger("some.library").error("not ours")
+    logs.get("a").debug("after")
+    assert [(line["event"], line["level"], line["by"]) for line in lines] == [("small", "debug", 1)]

@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
-from structlog.testing import capture_logs
 
 from cloudpulse import names
 from cloudpulse.build import BuildInfo
@@ -26,7 +25,7 @@ from cloudpulse.families import Family, label_block, one
 from cloudpulse.local import past
 from cloudpulse.negotiation import FORMATS, OPENMETRICS, TEXT, Format
 from cloudpulse.serving import Environ, Face, Health, StartResponse
-from cloudpulse.testing import serving
+from cloudpulse.testing import captured_logs, serving
 
 ODD = 'C:\\"a"\n{é}, # ='
 """A label's value with all that needs care."""
@@ -133,7 +132,7 @@ def test_a_family_that_cannot_be_written_costs_its_source() -> None:
 def test_a_failing_source_is_logged_once_until_it_has_worked_again() -> None:
     source = _Source()
     face = _face(source)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for error in (OSError("gone"), OSError("gone"), None, None, OSError("gone")):
             source.error = error
             _ask(face)

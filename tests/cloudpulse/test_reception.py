@@ -36,7 +36,7 @@ def _echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 def _running(tls: ssl.SSLContext | None = None, timeout: float = 10, app: WsgiApp | None = None) -> Iterator[Server]:
     """A server with one worker thread, so that one that is held up shows at once."""
     server = Server(app or _echo, "127.0.0.1:0", tls=None if tls is None else lambda: tls, threads=1)
-    server._server.timeout = timeout
+    server._server.patience = timeout
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
     thread.start()
@@ -158,7 +158,7 @@ def test_a_head_without_end_is_refused() -> None:
         with contextlib.suppress(ConnectionError):
             client.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 2**20 + b"x" * 2**17)
         with contextlib.suppress(ConnectionError):
-            assert _answer(client)[0] in (400, 413)
+            assert _answer(client)[0] == 431
         assert _exchange(server, REQUEST)[0] == 200
 
 
@@ -169,9 +169,8 @@ def test_an_unread_body_is_never_taken_for_a_request() -> None:
     with _running() as server, _connect(server) as client:
         client.sendall(chunked % (len(smuggled), smuggled))
         assert json.loads(_answer(client)[1])[0] == "/"
-        with contextlib.suppress(ConnectionError):
-            client.sendall(REQUEST)
-            assert client.recv(1000) == b""
+        client.sendall(REQUEST)
+        assert json.loads(_answer(client)[1])[0] == "/one"
 
 
 def test_a_body_that_never_comes_is_not_waited_for() -> None:

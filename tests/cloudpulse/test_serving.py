@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from structlog.testing import capture_logs
 
 from cloudpulse import webconfig
 from cloudpulse.errors import AddressUnavailable, ConfigError
@@ -32,6 +31,7 @@ from cloudpulse.serving import (
     split_address,
     stop_on_signals,
 )
+from cloudpulse.testing import captured_logs
 
 from .conftest import Certificates
 
@@ -186,10 +186,10 @@ def test_an_error_in_one_request_is_a_500_and_the_next_is_served() -> None:
             raise RuntimeError("broken")
         return _own(environ, start_response)
 
-    with _running(app) as (server, _), capture_logs() as lines:
+    with _running(app) as (server, _), captured_logs() as lines:
         assert _ask(server, "/bad")[0] == 500
         assert _ask(server, "/good")[0] == 418
-    assert "error" in {line["log_level"] for line in lines}
+    assert "error" in {line["level"] for line in lines}
 
 
 def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:

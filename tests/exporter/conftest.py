@@ -1,91 +1,97 @@
-"""A host that never changes: psutil's answers on an imagined machine."""
+"""A host that never changes: a tree of files, and the answers of those filesystems that it imagines."""
 
 from __future__ import annotations
 
-from collections import namedtuple
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
-CpuTimes = namedtuple("CpuTimes", "user nice system idle iowait irq softirq steal guest guest_nice")
-Memory = namedtuple("Memory", "total available percent used free active inactive buffers cached shared slab")
-Disk = namedtuple("Disk", "read_count write_count read_bytes write_bytes read_time write_time busy_time")
-Network = namedtuple("Network", "bytes_sent bytes_recv packets_sent packets_recv errin errout dropin dropout")
+from exporter.config import CollectorSwitches, ExporterSettings, TextfileSettings
+from exporter.paths import Paths
+from exporter.system import System, this_system
+from tests.exporter import hosts
 
-MOUNTS = {
-    # mount point: device, type, (size, used, available) or None for one that fails, inodes, free inodes
-    "/": ("/dev/vda1", "ext4", (100e9, 40e9, 55e9), 6_553_600, 6_000_000),
-    "/data": ("/dev/vdb", "btrfs", (1e12, 2e11, 8e11), 0, 0),
-    '/mnt/odd "name" \\ here': ("/dev/vdc", "xfs", (5e9, 1e9, 4e9), 1000, 900),
-    "/mnt/broken": ("/dev/vdd", "ext4", None, 0, 0),
-    "/mnt/nothing": ("nothing", "ramfs", (0, 0, 0), 0, 0),
-    "/mnt/share": ("nas:/export", "nfs4", (2e12, 1e12, 1e12), 10, 5),
-    "/proc": ("proc", "proc", (0, 0, 0), 0, 0),
-    "/var/lib/docker/overlay2/1/merged": ("overlay", "overlay", (100e9, 40e9, 55e9), 1, 1),
+Space = tuple[int, int, int, int, int]
+"""Blocks of 1,000 bytes, those free, those free for users; inodes, those free."""
+
+SPACES: dict[str, Space | None] = {
+    "/": (100_000_000, 60_000_000, 55_000_000, 6_553_600, 6_000_000),
+    "/data": (1_000_000_000, 800_000_000, 800_000_000, 0, 0),
+    '/mnt/odd "name" \\ here': (5_000_000, 4_000_000, 4_000_000, 1000, 900),
+    "/mnt/broken": None,
+    "/mnt/nothing": (0, 0, 0, 0, 0),
+    "/mnt/share": (2_000_000_000, 1_000_000_000, 1_000_000_000, 10, 5),
 }
+"""None is a filesystem that fails."""
 
 
-class _Process:
-    def __init__(self, state: str | Exception) -> None:
-        self._state = state
+@dataclass
+class FrozenHost:
+    """The small imagined host. `write` changes a file of it, `spaces` what a filesystem says."""
 
-    def status(self) -> str:
-        if isinstance(self._state, Exception):
-            raise self._state
-        return self._state
+    paths: Paths
+    spaces: dict[str, Space | None] = field(default_factory=lambda: dict(SPACES))
 
+    @property
+    def settings(self) -> ExporterSettings:
+        return ExporterSettings(
+            paths=self.paths,
+            collectors=CollectorSwitches(top=True),
+            textfile=TextfileSettings(directories=("textfiles",)),
+        )
 
-def _disk_usage(mountpoint: str) -> SimpleNamespace:
-    space = MOUNTS[mountpoint][2]
-    if space is None:
-        raise OSError(5, "Input/output error", mountpoint)
-    total, used, free = space
-    return SimpleNamespace(total=total, used=used, free=free)
+    @property
+    def system(self) -> System:
+        """Read anew: what the one before has kept for 100 ms is gone."""
+        return this_system(self.paths)
+
+    def write(self, path: str, text: str) -> None:
+        """As /proc and /sys change: in place."""
+        Path(self.paths.procfs).parent.joinpath(path).write_text(text, encoding="utf-8")
+
+    def statvfs(self, place: str) -> SimpleNamespace:
+        space = self.spaces[self.paths.shown(place)]
+        if space is None:
+            raise OSError(5, "Input/output error", place)
+        blocks, free, available, files, files_free = space
+        return SimpleNamespace(
+            f_frsize=1000, f_blocks=blocks, f_bfree=free, f_bavail=available, f_files=files, f_ffree=files_free
+        )
 
 
 @pytest.fixture
-def frozen_host(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Freeze the host; the returned MonkeyPatch changes single answers."""
-    answers = {
-        "cpu_times": lambda percpu: [
-            CpuTimes(100.5, 1.25, 50.0, 1000.0, 5.0, 0.0, 0.5, 0.25, 20.0, 0.0),
-            CpuTimes(90.0, 0.0, 40.0, 1010.0, 4.0, 0.0, 0.25, 0.0, 0.0, 0.0),
-        ],
-        "cpu_freq": lambda percpu: [SimpleNamespace(current=2600.0), SimpleNamespace(current=0.0)],
-        "cpu_count": lambda logical=True: 2 if logical else None,
-        "virtual_memory": lambda: Memory(8e9, 6e9, 25.0, 2e9, 3e9, 1e9, 1e9, 1e8, 2.9e9, 5e7, 1e8),
-        "swap_memory": lambda: SimpleNamespace(total=2e9, used=5e8, free=1.5e9, sin=4096, sout=8192),
-        "getloadavg": lambda: (0.5, 0.25, 0.125),
-        "net_io_counters": lambda pernic, nowrap: {
-            "lo": Network(10, 10, 1, 1, 0, 0, 0, 0),
-            "eth0": Network(1_000, 2_000, 30, 40, 5, 6, 7, 8),
-        },
-        "net_if_stats": lambda: {"lo": SimpleNamespace(isup=True), "eth0": SimpleNamespace(isup=False)},
-        "disk_io_counters": lambda perdisk, nowrap: {
-            "vda": Disk(10, 20, 4096, 8192, 1, 2, 1500),
-            "vda1": Disk(10, 20, 4096, 8192, 1, 2, 1500),
-            "loop0": Disk(0, 0, 0, 0, 0, 0, 0),
-        },
-        "disk_partitions": lambda **_: [
-            SimpleNamespace(device=device, mountpoint=place, fstype=kind, opts="rw")
-            for place, (device, kind, *_) in MOUNTS.items()
-        ],
-        "disk_usage": _disk_usage,
-        "process_iter": lambda: [
-            _Process(state)
-            for state in ("running", "sleeping", "sleeping", "parked", psutil.NoSuchProcess(7), psutil.AccessDenied(8))
-        ],
-        "boot_time": lambda: 1_700_000_000.0,
-    }
-    for name, answer in answers.items():
-        monkeypatch.setattr(psutil, name, answer)
-    monkeypatch.setattr(psutil, "WINDOWS", False)
-    inodes = {place: SimpleNamespace(f_files=files, f_ffree=free) for place, (*_, files, free) in MOUNTS.items()}
-    monkeypatch.setattr("exporter.mounts.os", SimpleNamespace(statvfs=inodes.__getitem__))
+def frozen_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FrozenHost:
+    """Freeze the host that a whole page is read from."""
+    host = FrozenHost(hosts.write(tmp_path, hosts.Host()))
+    monkeypatch.chdir(tmp_path)
+    _write_textfile(tmp_path / "textfiles")
+    monkeypatch.setattr("exporter.mounts.os", SimpleNamespace(statvfs=host.statvfs))
     monkeypatch.setattr("exporter.collectors.clock.time", SimpleNamespace(time=lambda: 1_700_086_400.5))
     monkeypatch.setattr("socket.gethostname", lambda: "imagined")
     uname = SimpleNamespace(system="Linux", release="6.1.0", machine="x86_64")
     monkeypatch.setattr("platform.uname", lambda: uname)
-    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "debian", "VERSION_ID": "12"})
-    return monkeypatch
+    return host
+
+
+def _write_textfile(folder: Path) -> None:
+    folder.mkdir()
+    file = folder / "backup.prom"
+    file.write_text(TEXTFILE, encoding="utf-8")
+    os.utime(file, (1_700_000_600.25, 1_700_000_600.25))
+
+
+TEXTFILE = """\
+# HELP backup_duration_seconds How long the backup took.
+# TYPE backup_duration_seconds histogram
+backup_duration_seconds_bucket{le="60"} 3
+backup_duration_seconds_bucket{le="+Inf"} 4
+backup_duration_seconds_sum 175.5
+backup_duration_seconds_count 4
+# HELP backup_files_total Files saved.
+# TYPE backup_files_total counter
+backup_files_total{path="C:\\\\data \\"new\\""} 1500000
+backup_ok 1
+"""

@@ -15,6 +15,8 @@ from exporter.app import Exporter, create_face
 from exporter.collector import Collector
 from exporter.collectors.clock import ClockCollector
 from exporter.config import CollectorSwitches, ExporterSettings
+from exporter.paths import Paths
+from exporter.system import this_system
 
 
 class _Broken:
@@ -76,7 +78,7 @@ def test_it_is_ready_as_long_as_one_collector_works(monkeypatch: pytest.MonkeyPa
     assert not exporter.health().ready
     assert exporter.health().facts["failing"] == ["cpu", "load"]
     broken.pop("load")
-    broken["clock"] = ClockCollector()
+    broken["clock"] = ClockCollector(this_system(Paths()))
     exporter.apply()
     assert exporter.health().ready
     assert exporter.health().facts["failing"] == ["cpu"]

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from prometheus_client.core import Metric
-from structlog.testing import capture_logs
 
 from cloudpulse import names
+from cloudpulse.testing import captured_logs
 from exporter.collector import Host
 from exporter.families import Family, one
 
@@ -61,11 +61,11 @@ def test_the_duration_of_each_collector_is_shown_even_when_it_fails() -> None:
 def test_a_failure_is_logged_once_until_the_collector_has_worked_again() -> None:
     flaky = _Flaky()
     host = Host({"flaky": flaky}, _seconds_apart())
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for fails in (True, True, True, False, False, True):
             flaky.fails = fails
             _scrape(host)
-    assert [line["log_level"] for line in lines] == ["error", "info", "error"]
+    assert [line["level"] for line in lines] == ["error", "info", "error"]
     assert lines[0]["collector"] == "flaky"
     assert lines[0]["error"] == "no such file"
 
@@ -152,7 +152,7 @@ def test_only_the_chosen_collectors_are_read() -> None:
 def test_a_collector_that_is_not_done_in_time_is_logged_once_until_it_works_again() -> None:
     hanging = _Waiting()
     host = Host({"hanging": hanging}, _seconds_apart())
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for _ in range(3):
             list(host.collect(0.02))
         hanging.go.set()

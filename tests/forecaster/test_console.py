@@ -524,7 +524,7 @@ def test_a_restart_of_the_forecaster_is_survived(browser: Browser, tmp_path: Pat
         process.kill()
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
-        # Named from the start, as people do: cheroot lets a port that the system chose not be bound again at once.
+        # Named from the start, as people do.
         process.start(port)
         try:
             with watched(browser, process.url) as one:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from structlog.testing import capture_logs
 
 from cloudpulse.durations import Duration
 from cloudpulse.errors import AnswerUnusable, SourceUnavailable
 from cloudpulse.promql import Series
+from cloudpulse.testing import captured_logs
 from forecaster.config import Bounds, Target, Threshold
 from forecaster.forecast import Forecast
 from forecaster.frame import Frame
@@ -217,11 +217,11 @@ def test_series_beyond_the_limit_are_left_out_and_counted(make_bench: Callable[.
     bench = make_bench(max_series=10)
     base = bench.series[0]
     bench.series[:] = [lambda i=i: Series({"app": f"{i:03}"}, base().times, base().values) for i in range(100)]
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         bench.rounds(3)
     assert len(bench.store.get("rps").forecast.labels) == 10
     assert bench.count("cloudpulse_forecaster_series_skipped", reason="max_series") == 90
-    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    warnings = [line["event"] for line in logs if line["level"] == "warning"]
     assert len(warnings) == 1
     assert "forecaster.max_series is 10" in warnings[0]
 
@@ -252,9 +252,9 @@ def test_series_that_differ_in_name_only_are_refused(bench: Any) -> None:
 def test_a_raw_counter_is_forecast_with_one_warning_that_names_rate(bench: Any) -> None:
     base = bench.series[0]
     bench.series[:] = [lambda: Series({"__name__": "hits_total"}, base().times, base().times - 1.6e9)]
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         bench.rounds(3)
-    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    warnings = [line["event"] for line in logs if line["level"] == "warning"]
     assert warnings == ["hits_total is a counter fed raw, which only ever rises: use rate(hits_total[5m])"]
     assert bench.store.get("rps") is not None
 
@@ -262,9 +262,9 @@ def test_a_raw_counter_is_forecast_with_one_warning_that_names_rate(bench: Any) 
 def test_a_counter_that_no_name_gives_away_is_warned_of_once_by_its_shape(bench: Any) -> None:
     base = bench.series[0]
     bench.series[:] = [lambda: Series({"app": "a"}, base().times, np.floor(base().times - 1.6e9) * 3)]
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         bench.rounds(3)
-    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    warnings = [line["event"] for line in logs if line["level"] == "warning"]
     told = '1 series, such as {app="a"}, only rise but for resets, as raw counters do: ask for their rate(...[5m])'
     assert warnings == [f"{told} (query: rps)"]
 
@@ -485,7 +485,7 @@ def test_a_model_that_breaks_is_replaced_by_seasonal_naive_within_the_hour_and_c
     broken(bench, lambda: offset[0])
     bench.rounds(1)
     assert bench.store.get("rps").forecast.values.min() > 900
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         bench.clock.advance(300)
         bench.rounds(12)
     issue = bench.store.get("rps")
@@ -499,7 +499,7 @@ def test_a_model_that_breaks_is_replaced_by_seasonal_naive_within_the_hour_and_c
     assert 'app="a"' in lines[0]["examples"][0]
     offset[0] = 0.0
     bench.clock.advance(300)
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         bench.rounds(24 * 12)
     issue = bench.store.get("rps")
     assert issue.weights["lstm"] == [1]
@@ -538,12 +538,12 @@ def test_models_that_raise_are_counted_and_seasonal_naive_forecasts_that_round(b
         return 0.0
 
     broken(bench, say)
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         bench.rounds(3)
     assert bench.store.get("rps").weights.keys() == {"seasonal_naive"}
     assert bench.store.get("rps").issued_at == bench.clock()
     assert bench.count("cloudpulse_forecaster_errors_total", reason="predict") == 3
-    assert len([line for line in logs if line["log_level"] == "error"]) == 1, "once, not every round"
+    assert len([line for line in logs if line["level"] == "error"]) == 1, "once, not every round"
     fails[0] = False
     bench.clock.advance(300)
     bench.pipeline.round()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
 
 from cloudpulse.errors import CorruptFile, StoreError
+from cloudpulse.testing import captured_logs
 from forecaster.model import State
 from forecaster.registry import FORMAT, KEPT, About, Manifest, Registry, StoredPart
 
@@ -85,7 +85,7 @@ def test_a_corrupt_part_is_logged_and_the_others_are_read(tmp_path: Path) -> Non
     registry = Registry(tmp_path)
     add_version(registry, part("ab"), part("c"))
     (tmp_path / "000001" / "0001.safetensors").write_bytes(b"half")
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         assert [one.keys for one in registry.parts(1)] == [("c",)]
     assert "0001.safetensors" in lines[0]["error"]
 

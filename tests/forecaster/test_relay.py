@@ -102,7 +102,7 @@ def test_a_key_is_shown_to_a_bridge_that_asks_for_one_and_to_nobody_else(tmp_pat
         bridge.kill()
 
 
-def test_a_redirect_is_not_followed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_redirect_is_not_followed(logged: list[dict[str, Any]]) -> None:
     """It would take the key to another host."""
     asked: list[str] = []
 
@@ -123,7 +123,7 @@ def test_a_redirect_is_not_followed(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked[0] == KEY
     assert "elsewhere" not in asked
     assert KEY not in (made.state or "")
-    assert KEY not in capsys.readouterr().out
+    assert KEY not in str(logged)
 
 
 def test_the_certificate_of_the_bridge_is_verified(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_what_a_bridge_says_or_does_not_say_is_told_in_health(messages: list[str
 
 
 def test_a_bridge_that_stays_away_is_tried_again_and_logged_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, Any]]
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_PAUSE_SECONDS", 0.01)
     asked: list[str] = []
@@ -228,7 +228,7 @@ def test_a_bridge_that_stays_away_is_tried_again_and_logged_once(
 
     with serving(away) as url, relaying(url):
         eventually(lambda: len(asked) >= 3)
-    assert capsys.readouterr().out.count("alerts not relayed") == 1
+    assert str(logged).count("alerts not relayed") == 1
 
 
 def test_a_bridge_that_is_absent_is_told_in_health_and_heard_when_it_comes(tmp_path: Path) -> None:

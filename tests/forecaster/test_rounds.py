@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from prometheus_client.core import CollectorRegistry
-from structlog.testing import capture_logs
 
 from cloudpulse import logs
 from cloudpulse.durations import Duration
 from cloudpulse.errors import SourceUnavailable
+from cloudpulse.testing import captured_logs
 from forecaster.config import Target
 from forecaster.meters import Meters
 from forecaster.rounds import HISTORY_SECONDS, RETRY_SECONDS, STOP_SECONDS, Cadence, Rounds
@@ -104,13 +104,13 @@ def test_an_error_is_told_once_and_so_is_its_end(rounds: Rounds, made: dict[str,
 
     failing.do = fail
     made["a"] = failing
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         rounds.apply([target("a")])
         until(lambda: made["a"].done >= 2)
         assert rounds.states() == {"a": "Prometheus is not reached"}
         made["a"].do = lambda: None
         until(lambda: rounds.states() == {"a": "starting"})
-    events = [(line["event"], line["log_level"]) for line in lines]
+    events = [(line["event"], line["level"]) for line in lines]
     assert events == [("round failed", "error"), ("round works again", "info")]
 
 
@@ -229,7 +229,7 @@ def test_one_target_that_can_not_be_saved_keeps_no_other_from_it(rounds: Rounds,
         raise ZeroDivisionError
 
     made["a"].save = bug  # type: ignore[method-assign]  # a fake
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         rounds.close()
     assert made["b"].saved == 1
     assert [line["forecast"] for line in lines if line["event"] == "not saved"] == ["a"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
 from cloudpulse.testing import FakeClock
 from forecaster.store import ForecastStore, Issue
 from tests.forecaster.test_anomaly import BAND, issue
 
 
-def test_every_change_is_told_whatever_another_listener_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_change_is_told_whatever_another_listener_does(logged: list[dict[str, Any]]) -> None:
     store = ForecastStore(FakeClock(0.0))
     heard: list[tuple[str, bool, bool]] = []
 
@@ -22,7 +22,7 @@ def test_every_change_is_told_whatever_another_listener_does(capsys: pytest.Capt
     store.refresh("web", 1.0)
     store.drop("web")
     assert heard == [("web", True, True), ("web", True, False), ("web", False, False)]
-    assert capsys.readouterr().out.count("change not told  ") == 3
+    assert [line["event"] for line in logged].count("change not told") == 3
 
 
 def test_nothing_is_told_of_a_forecast_that_there_is_not() -> None:

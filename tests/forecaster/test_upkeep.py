@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
 
 from cloudpulse.durations import Duration
 from cloudpulse.errors import StoreError
+from cloudpulse.testing import captured_logs
 from forecaster import storage, training
 from forecaster.groups import Due, due
 from forecaster.lineup import QUICK_SERIES
@@ -274,7 +274,7 @@ def test_series_of_a_corrupt_part_are_trained_anew_and_the_others_used(held: Any
     (path, *_) = sorted((held.folder / "models" / "rps" / "000001").glob("*.safetensors"))
     path.write_bytes(b"half")
     left = trained(held)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         held.anew()
     assert any("0001.safetensors" in line.get("error", "") for line in lines)
     held.clock.advance(300)
@@ -428,7 +428,7 @@ def test_a_part_whose_model_cannot_live_again_is_trained_anew(
         raise error
 
     bench.rounds(2)
-    with monkeypatch.context() as broken, capture_logs() as lines:
+    with monkeypatch.context() as broken, captured_logs() as lines:
         broken.setattr("forecaster.models.seasonal_naive.SeasonalNaive.restore", fail)
         bench.anew()
     assert any("trained anew" in line["event"] for line in lines)
@@ -467,11 +467,11 @@ def test_a_version_that_a_full_disk_kept_from_becoming_whole_is_whole_when_there
     assert (held.store.get("rps").version, registry(held).numbers()) == (1, [])
     assert 0 < trained(held) < 400
     full_disk(False)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         held.clock.advance(300)
         held.pipeline.round()
         held.pipeline.save()
-    assert not [line for line in lines if line["log_level"] == "error"]
+    assert not [line for line in lines if line["level"] == "error"]
     newest = registry(held).newest()
     assert newest is not None
     assert (newest.number, newest.series) == (1, 400)

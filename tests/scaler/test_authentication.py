@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import trustme
-from structlog.testing import capture_logs
 
 from cloudpulse.errors import ConfigError
 from cloudpulse.promql import Series
-from cloudpulse.testing import FakeClock, FakeSource
+from cloudpulse.testing import FakeClock, FakeSource, captured_logs
 from scaler.authentication import StaticAccess
 from scaler.config import ScalerSettings
 
@@ -73,7 +72,7 @@ def test_a_certificate_that_tls_verified_opens_whoever_asked_for_it(
 ) -> None:
     """The test's server asks for certificates by itself, as one with `--web.config.file` does."""
     for auth in ("{tokens: [{name: a, token: one}]}", "{anonymous: true}"):
-        with capture_logs() as lines:
+        with captured_logs() as lines:
             assert adapter_for(auth).ask("GET", VALUE, [], authority.issue_cert("x", common_name="me")).status == 200
         assert [line["user"] for line in lines if line["event"] == "answered"] == ["certificate:me"]
 

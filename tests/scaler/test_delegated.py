@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 import trustme
-from structlog.testing import capture_logs
 
 from cloudpulse.denials import DENIALS_SECONDS, MOST_DENIALS, Denials
 from cloudpulse.promql import Series
-from cloudpulse.testing import FakeClock, FakeSource
+from cloudpulse.testing import FakeClock, FakeSource, captured_logs
 from scaler import audit
 from scaler.config import ScalerSettings
 from scaler.refusal import forbidden, unauthorized
@@ -149,7 +148,7 @@ def test_a_read_is_authorised_as_kube_apiserver_does(cluster: Setting, path: str
 
 
 def test_a_denied_caller_leaves_a_line_that_says_who_wanted_what_and_why_not(cluster: Setting) -> None:
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         assert cluster.proxied(EXTERNAL, "bob").status == 403
         assert cluster.adapter.get(f"{EXTERNAL}?a={'x' * 1000}", None).status == 401
         cluster.kubernetes.forbidden = ("/apis/authentication.k8s.io/v1/tokenreviews",)
@@ -167,7 +166,7 @@ def test_a_denied_caller_leaves_a_line_that_says_who_wanted_what_and_why_not(clu
 def test_a_flood_of_denials_is_counted_and_hides_no_other_cause() -> None:
     ticks = FakeClock()
     denials = Denials(ticks)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         for _ in range(1000):
             audit.denied(denials, unauthorized("who?", "no_credentials"), "GET /apis")
         audit.denied(denials, forbidden("no"), "get m", "bob")
@@ -266,7 +265,7 @@ def test_a_certificate_of_the_cluster_is_its_user(cluster: Setting) -> None:
 def test_a_bearer_token_is_reviewed_and_then_what_it_may(cluster: Setting) -> None:
     cluster.kubernetes.users["good"] = {"username": HPA, "uid": "7", "groups": ["g"], "extra": {"k": ["v"]}}
     cluster.kubernetes.users["poor"] = {"username": "poor"}
-    with capture_logs() as logs:
+    with captured_logs() as logs:
         assert cluster.adapter.get(EXTERNAL, "good").status == 200
     (spec,) = cluster.kubernetes.reviews("SubjectAccessReview")
     assert (spec["user"], spec["uid"], spec["groups"], spec["extra"]) == (

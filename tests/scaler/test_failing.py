@@ -16,12 +16,11 @@ import pytest
 import trustme
 from kubernetes.client import Configuration
 from kubernetes.config import ConfigException, incluster_config
-from structlog.testing import capture_logs
 
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
 from cloudpulse.serving import HEADERS
-from cloudpulse.testing import FakeClock, FakeSource
+from cloudpulse.testing import FakeClock, FakeSource, captured_logs
 from scaler.certificate import Expiry
 from scaler.cluster import api, connection, watching
 from scaler.cluster.connection import Cluster
@@ -231,7 +230,7 @@ def test_a_watch_that_ends_at_once_is_asked_again_after_ever_longer_pauses(
         return iter(())
 
     monkeypatch.setattr(trust_watch._api, "events", ends_at_once)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         trust_watch._repeat()
     assert pauses[:3] == [0.05, 0.1, 0.2]
     assert max(pauses) == watching.LONGEST_PAUSE
@@ -454,7 +453,7 @@ def test_what_nobody_expected_is_a_status_too_and_in_the_log(setting: Setting, m
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(setting.adapter.service._cluster.access, "authorize", fails)
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         reply = setting.ask(VALUE, HPA)
     assert (reply.status, reply.json["kind"], reply.json["reason"]) == (500, "Status", "InternalError")
     assert b"secret detail" not in reply.body

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from scaler.docker.config import DockerSettings
 from scaler.docker.engine import Engine
@@ -56,12 +55,6 @@ class Stage:
             if thread.name.startswith("stop "):
                 thread.join(30)
                 assert not thread.is_alive()
-
-
-@pytest.fixture(autouse=True)
-def _every_line_is_logged() -> None:
-    """A command that another test ran in this process may have left the log at warnings only."""
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 from prometheus_client import CollectorRegistry
 
-from cloudpulse.testing import FakeClock
+from cloudpulse.testing import FakeClock, captured_logs
 from scaler.config import ScalerSettings
 from scaler.docker.control import Control
 from scaler.docker.engine import ChangedMeanwhile, EngineError, EngineUnavailable
@@ -161,7 +160,7 @@ def test_zero_replicas_turn_scaling_off(bench: Callable[..., Bench]) -> None:
 
 def test_without_a_value_to_trust_nothing_changes_not_even_into_bounds(bench: Callable[..., Bench]) -> None:
     one = bench(30)
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs() as lines:
         for age in (130, 145, 160):
             assert one.look(unavailable(f"the value is {age} s old")) == 30
         assert one.control.state.desired is None
@@ -174,7 +173,7 @@ def test_without_a_value_to_trust_nothing_changes_not_even_into_bounds(bench: Ca
 def test_an_engine_that_is_away_and_back_is_said_once_each(bench: Callable[..., Bench]) -> None:
     one = bench(4)
     assert one.look(400) == 4
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs() as lines:
         one.workload.error = EngineUnavailable("the Docker Engine can't be reached: refused")
         for _ in range(3):
             one.look(800)
@@ -189,7 +188,7 @@ def test_a_change_that_fails_is_no_change(bench: Callable[..., Bench]) -> None:
     """It is not counted, the policies don't count it either, and it is tried again."""
     one = bench(4)
     one.workload.failure = ChangedMeanwhile("someone else has set it")
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs() as lines:
         assert [one.look(1e6), one.look(1e6)] == [4, 4]
     assert [line["event"] for line in lines] == ["not scaled", "scaling stopped"]
     assert one.control.state.desired == 8
@@ -209,7 +208,7 @@ def test_what_is_held_is_left_alone(bench: Callable[..., Bench]) -> None:
 def test_a_problem_that_holds_nothing_up_is_said_once_while_scaling_goes_on(bench: Callable[..., Bench]) -> None:
     one = bench(4)
     one.look(400)
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs() as lines:
         one.workload.problem = "container web_3 has stopped"
         assert [one.look(800), one.look(800)] == [8, 8]
         assert (one.control.state.reason, one.control.state.problem) == ("", "container web_3 has stopped")
@@ -223,7 +222,7 @@ def test_a_problem_that_holds_nothing_up_is_said_once_while_scaling_goes_on(benc
 
 def test_a_dry_run_says_what_it_would_do_once_and_does_nothing(bench: Callable[..., Bench]) -> None:
     one = bench(4, dry_run=True)
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs() as lines:
         assert [one.look(800) for _ in range(4)] == [4] * 4
         assert one.control.state.desired == 8
         assert one.look(500) == 4
@@ -237,12 +236,12 @@ def test_a_dry_run_says_what_it_would_do_once_and_does_nothing(bench: Callable[.
 
 def test_the_audit_line_says_who_what_and_why(bench: Callable[..., Bench]) -> None:
     one = bench(2)
-    with structlog.testing.capture_logs() as lines:
+    with captured_logs() as lines:
         one.look(1150)
     (line,) = lines
     assert line == {
         "event": "scaled",
-        "log_level": "info",
+        "level": "info",
         "service": "web",
         "from": 2,
         "to": 6,

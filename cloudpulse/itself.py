@@ -1,0 +1,67 @@
+"""What every service shows of its own process: the `process_*` series that Prometheus' client libraries share.
+
+Names and meanings: https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics. They are Prometheus',
+not ours, and so not in `names.py`. prometheus_client has the same collector, but costs 10 MiB to import.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from cloudpulse.families import Family, one
+from cloudpulse.names import Definition
+
+CPU = Definition("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.")
+VIRTUAL = Definition("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.")
+RESIDENT = Definition("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.")
+START = Definition("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.")
+OPEN_FILES = Definition("process_open_fds", "gauge", "Number of open file descriptors.")
+MOST_FILES = Definition("process_max_fds", "gauge", "Maximum number of open file descriptors.")
+
+_PROC = "/proc"
+_STARTED = 19
+"""Which field of /proc/PID/stat behind the command's name: ticks from boot to start (proc(5), field 22)."""
+
+
+class Itself:
+    """Collects `process_*` of the process that it runs in; nothing where there is no /proc.
+
+    It always reads its own /proc, whatever folder the exporter reads the host's from.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._started = _started()
+        except OSError:
+            self._started = None
+
+    def collect(self) -> Iterable[Family]:
+        """Read it now."""
+        if self._started is None:
+            return
+        times = os.times()
+        yield one(CPU, times.user + times.system)
+        yield one(START, self._started)
+        with open(f"{_PROC}/self/statm", "rb") as statm:
+            virtual, resident = statm.read().split()[:2]
+        page = os.sysconf("SC_PAGE_SIZE")
+        yield one(VIRTUAL, int(virtual) * page)
+        yield one(RESIDENT, int(resident) * page)
+        yield one(OPEN_FILES, len(os.listdir(f"{_PROC}/self/fd")) - 1)  # the listing's own
+        yield one(MOST_FILES, _most_files())
+
+
+def _started() -> float | None:
+    with open(f"{_PROC}/stat", "rb") as stat:
+        boot = next((float(line.split()[1]) for line in stat if line.startswith(b"btime ")), None)
+    with open(f"{_PROC}/self/stat", "rb") as stat:
+        ticks = float(stat.read().rpartition(b")")[2].split()[_STARTED])
+    return None if boot is None else boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _most_files() -> float:
+    import resource  # POSIX alone has it, and so has what has /proc
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return float("inf") if most == resource.RLIM_INFINITY else most

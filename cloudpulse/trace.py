@@ -1,0 +1,171 @@
+"""Which request or round the work at hand is part of: a W3C trace context, carried from thread to thread by hand.
+
+The one id that people follow, in logs, answers, audit lines and traces, is the trace id: 32 hex digits. It comes with
+who asks (`traceparent`) or is made where work begins, and goes out with every request that the work makes.
+Source: https://www.w3.org/TR/trace-context/ (Recommendation). Spans are `cloudpulse/tracing.py`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import NamedTuple, Protocol
+
+HEADER = "traceparent"
+
+# Of a version to come, what follows the flags is ignored (3.2.4 Versioning); ff is no version, zeros are no ids.
+_KNOWN = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.A)
+_LONGEST = 512
+
+
+class Trace(NamedTuple):
+    """A place in a trace: 32 and 16 hex digits, neither all zeros; `sampled` says that somebody records it."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool = False
+
+    @property
+    def parent(self) -> str:
+        """As the value of `traceparent`."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+_CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def parsed(header: str | None) -> Trace | None:
+    """The trace of a `traceparent`; None for one that isn't valid, which is as if it weren't there."""
+    if not header or len(header) > _LONGEST:
+        return None
+    found = _KNOWN.fullmatch(header.strip(" \t"))
+    if found is None:
+        return None
+    version, trace_id, span_id, flags, more = found.groups()
+    if more and version == "00":
+        return None
+    return Trace(trace_id, span_id, bool(int(flags, 16) & 1))
+
+
+def begun() -> Trace:
+    """A new trace, which nobody records."""
+    drawn = os.urandom(24).hex()
+    made = Trace(drawn[:32], drawn[32:])
+    # One in 2**64, but an id of zeros is none.
+    return made if made.trace_id.strip("0") and made.span_id.strip("0") else begun()
+
+
+def current() -> Trace | None:
+    """Where this thread's work belongs; None outside of any."""
+    return _CURRENT.get()
+
+
+def identifier() -> str:
+    """The trace id of this thread's work; empty outside of any."""
+    here = _CURRENT.get()
+    return here.trace_id if here is not None else ""
+
+
+def headers() -> Mapping[str, str]:
+    """What to send with a request so that it is part of this trace: `traceparent`, or nothing outside of any."""
+    here = _CURRENT.get()
+    return {} if here is None else {HEADER: here.parent}
+
+
+class Span(Protocol):
+    """One piece of work of a trace, while it goes on; attributes by OpenTelemetry's semantic conventions."""
+
+    def named(self, name: str) -> None:
+        """What it is called, once that is known."""
+
+    def set(self, name: str, value: str | float) -> None:
+        """An attribute."""
+
+    def failed(self, why: str) -> None:
+        """It did not do what it was for; `why` holds no secret."""
+
+
+Attributes = Mapping[str, str | float]
+
+
+class Recorder(Protocol):
+    """Records spans: `cloudpulse/tracing.py`. `kind` is OpenTelemetry's: internal, server or client."""
+
+    def span(
+        self, name: str, kind: str, attributes: Attributes, parent: Trace | None
+    ) -> contextlib.AbstractContextManager[Span]:
+        """One under a parent, that the block is `within`; an exception that leaves the block is its failure."""
+
+    def past(self, name: str, attributes: Attributes, parent: Trace | None, began: float, why: str) -> None:
+        """One that went on since `began`, Unix seconds, and ends now; `why` it failed, empty where it didn't."""
+
+
+class _Unrecorded:
+    def named(self, name: str) -> None:
+        pass
+
+    def set(self, name: str, value: str | float) -> None:
+        pass
+
+    def failed(self, why: str) -> None:
+        pass
+
+
+UNRECORDED: Span = _Unrecorded()
+_recorder: Recorder | None = None
+
+
+def record(recorder: Recorder | None) -> None:
+    """From now on spans are recorded so, in the whole process; None: not at all, and they cost next to nothing."""
+    global _recorder
+    _recorder = recorder
+
+
+def recording() -> bool:
+    """Whether spans are recorded."""
+    return _recorder is not None
+
+
+@contextlib.contextmanager
+def span(name: str, kind: str = "internal", **attributes: str | float) -> Iterator[Span]:
+    """The block is one piece of work, of the trace that this thread works for or else of a new one.
+
+    Two underscores in an attribute's name stand for a dot: `db__system__name`.
+    """
+    parent = _CURRENT.get()
+    if _recorder is not None:
+        with _recorder.span(name, kind, _dotted(attributes), parent) as recorded:
+            yield recorded
+    elif parent is not None:
+        yield UNRECORDED
+    else:
+        with within(begun()):
+            yield UNRECORDED
+
+
+def past(name: str, place: Trace | None, began: float, why: str = "", **attributes: str | float) -> None:
+    """Like `span`, for work of that place that went on elsewhere since `began` (Unix seconds) and has just ended."""
+    if _recorder is not None:
+        _recorder.past(name, _dotted(attributes), place, began, why)
+
+
+def _dotted(attributes: Attributes) -> Attributes:
+    return {name.replace("__", "."): value for name, value in attributes.items()}
+
+
+def enter(place: Trace | None) -> None:
+    """All that this thread does from now on belongs there; for who can't know when that ends, see `within`."""
+    _CURRENT.set(place)
+
+
+@contextlib.contextmanager
+def within(place: Trace | None) -> Iterator[None]:
+    """The block's work belongs there."""
+    token = _CURRENT.set(place)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

@@ -1,0 +1,45 @@
+"""Linux, read from /proc and /sys: a third of psutil's CPU time, and any host's tree may be given.
+
+Source: proc(5) and https://docs.kernel.org/filesystems/proc.html.
+"""
+
+from __future__ import annotations
+
+from exporter.linux.cpu import Cpus
+from exporter.linux.devices import Networks, disks, networks
+from exporter.linux.files import KeptFile
+from exporter.linux.memory import memory_of, swap_of
+from exporter.linux.mounts import Mounts
+from exporter.linux.processes import command_line, read_processes
+from exporter.linux.sensors import sensors
+from exporter.paths import Paths
+from exporter.shared import Shared
+from exporter.system import System
+
+
+def linux(paths: Paths) -> System:
+    """The host whose trees `paths` names."""
+    stat = Shared(KeptFile(paths.proc("stat")).read)
+    meminfo = Shared(KeptFile(paths.proc("meminfo")).read)
+    vmstat = KeptFile(paths.proc("vmstat"))
+    loadavg = KeptFile(paths.proc("loadavg"))
+    net_dev = KeptFile(paths.proc("net/dev"))
+    diskstats = KeptFile(paths.proc("diskstats"))
+    cpus = Cpus(paths, stat)
+    return System(
+        paths=paths,
+        cpu_seconds=cpus.seconds,
+        cpu_frequencies=cpus.frequencies,
+        cpu_counts=cpus.counts,
+        memory=lambda: memory_of(meminfo()),
+        swap=lambda: swap_of(meminfo(), vmstat.read_if_there()),
+        load=lambda: tuple(map(float, loadavg.read().split()[:3])),
+        boot_time=cpus.boot_time,
+        networks=lambda: networks(net_dev.read()),
+        networks_up=Networks(paths).up,
+        disks=lambda: disks(diskstats.read()),
+        mounts=Mounts(paths).read,
+        processes=Shared(lambda: read_processes(paths, cpus.boot_time)),
+        command_line=lambda pid: command_line(paths, pid),
+        sensors=lambda: sensors(paths),
+    )

@@ -1,0 +1,103 @@
+"""CPUs from /proc/stat: seconds by mode, how many there are, and when the host booted."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from exporter.linux.files import KeptFile
+from exporter.paths import Paths
+from exporter.system import Values
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+_MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+"""The first columns of a line. A guest's time follows, and is left out: it is in `user` and `nice` already."""
+
+_NUMBERS = re.compile(rb"\nprocessor\s*: (\d+)\n")
+_MEGAHERTZ = re.compile(rb"\ncpu MHz\s*: ([\d.]+)\n")
+"""Two expressions, since one with a choice would have to look at every letter."""
+
+
+class Cpus:
+    """Reads the text that `stat` gives, and sysfs for what a CPU is.
+
+    That is looked up again only when a CPU has come or gone.
+    """
+
+    def __init__(self, paths: Paths, stat: Callable[[], bytes]) -> None:
+        self._paths = paths
+        self._stat = stat
+        self._cpuinfo = KeptFile(paths.proc("cpuinfo"))
+        self._layout = _Layout((), None, {})
+
+    def seconds(self) -> Mapping[str, Values]:
+        """See System."""
+        found = {}
+        for line in self._lines():
+            name, *ticks = line.split()
+            # Not strict: very old kernels have fewer columns, and all have more.
+            found[name[3:].decode()] = dict(zip(_MODES, [int(t) / _TICKS for t in ticks], strict=False))
+        return found
+
+    def counts(self) -> Mapping[str, int]:
+        """See System. Without the topology in sysfs, as some sandboxes have it, the cores are absent."""
+        layout = self._current()
+        return {"logical": len(layout.cpus)} | ({"physical": layout.cores} if layout.cores else {})
+
+    def boot_time(self) -> float:
+        """See System."""
+        text = self._stat()
+        start = text.index(b"\nbtime ") + len(b"\nbtime ")
+        return float(text[start : text.index(b"\n", start)])
+
+    def frequencies(self) -> Values:
+        """See System. From cpufreq where there is a driver, else what /proc/cpuinfo says on x86."""
+        files = self._current().frequencies
+        if not files:
+            return _cpuinfo_frequencies(self._cpuinfo.read_if_there())
+        texts = {cpu: file.read_if_there() for cpu, file in files.items()}
+        return {cpu: int(kilohertz) * 1e3 for cpu, kilohertz in texts.items() if kilohertz}
+
+    def _lines(self) -> list[bytes]:
+        """A line for each CPU that is on, `cpu0 1 2 …`; the first of the file, their sum, is left out."""
+        text = self._stat()
+        return text[: text.index(b"\nintr")].split(b"\n")[1:]
+
+    def _current(self) -> _Layout:
+        cpus = tuple(line[3 : line.index(b" ")].decode() for line in self._lines())
+        layout = self._layout
+        if layout.cpus != cpus:
+            layout = self._layout = _layout(self._paths.sys("devices/system/cpu"), cpus)
+        return layout
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which CPUs are on, how many cores that makes, and the files that have their frequencies."""
+
+    cpus: tuple[str, ...]
+    cores: int | None
+    frequencies: Mapping[str, KeptFile]
+
+
+def _layout(folder: str, cpus: tuple[str, ...]) -> _Layout:
+    siblings, frequencies = set(), {}
+    for cpu in cpus:
+        topology = f"{folder}/cpu{cpu}/topology"
+        # The second name is the older one, from before Linux 5.3.
+        names = (f"{topology}/core_cpus_list", f"{topology}/thread_siblings_list")
+        siblings |= set(filter(None, (KeptFile(name).read_if_there() for name in names)))
+        frequency = KeptFile(f"{folder}/cpu{cpu}/cpufreq/scaling_cur_freq")
+        if frequency.read_if_there():
+            frequencies[cpu] = frequency
+    return _Layout(cpus, len(siblings) or None, frequencies)
+
+
+def _cpuinfo_frequencies(cpuinfo: bytes) -> Values:
+    numbers, megahertz = _NUMBERS.findall(b"\n" + cpuinfo), _MEGAHERTZ.findall(cpuinfo)
+    if len(numbers) != len(megahertz):  # other processors than x86 say it in other words, or not at all
+        return {}
+    return {cpu.decode(): float(value) * 1e6 for cpu, value in zip(numbers, megahertz, strict=True)}
