@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cloudpulse import exposition, logs, names
 from cloudpulse.errors import BadRequest
-from cloudpulse.families import Family, one
+from cloudpulse.families import Family, ForeignFamily, one
 from cloudpulse.negotiation import Format, best_format, takes_gzip
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ class MetricsPage:
     """
 
     def __init__(
-        self, sources: Sequence[Collects], scrape: Callable[[Environ], Iterable[Family | Metric]] | None = None
+        self,
+        sources: Sequence[Collects],
+        scrape: Callable[[Environ], Iterable[Family | ForeignFamily | Metric]] | None = None,
     ) -> None:
         self._sources = sources
         self._scrape = scrape
@@ -55,7 +57,7 @@ class MetricsPage:
         start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *headers])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _lines(self, asked: Iterable[Iterable[Family | Metric]], form: Format) -> list[str]:
+    def _lines(self, asked: Iterable[Iterable[Family | ForeignFamily | Metric]], form: Format) -> list[str]:
         lines: list[str] = []
         failing: dict[int, Exception] = {}
         for place, families in enumerate((*asked, *map(_collected, self._sources))):
@@ -82,5 +84,5 @@ class MetricsPage:
         return "scrape" if place < first else type(self._sources[place - first]).__name__
 
 
-def _collected(source: Collects) -> Iterator[Family | Metric]:
+def _collected(source: Collects) -> Iterator[Family | ForeignFamily | Metric]:
     yield from source.collect()  # not before its turn, and in the same `try` as all that it yields

@@ -79,7 +79,7 @@ class Face:
         metrics: Sequence[Collects],
         health: Callable[[], Health],
         *,
-        scrape: Callable[[Environ], Iterable[Family | Metric]] | None = None,
+        scrape: Callable[[Environ], Iterable[Family | ForeignFamily]] | None = None,
         links: Sequence[Link] = (),
         app: WsgiApp | None = None,
         reload: Callable[[], None] | None = None,

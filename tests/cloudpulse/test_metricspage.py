@@ -136,7 +136,7 @@ def test_a_failing_source_is_logged_once_until_it_has_worked_again() -> None:
         for error in (OSError("gone"), OSError("gone"), None, None, OSError("gone")):
             source.error = error
             _ask(face)
-    assert [line["log_level"] for line in lines] == ["error", "info", "error"]
+    assert [line["level"] for line in lines] == ["error", "info", "error"]
     assert (lines[0]["source"], lines[0]["error"]) == ("_Source", "gone")
 
 
