@@ -29,6 +29,7 @@ from cloudpulse.reception import WsgiServer
 if TYPE_CHECKING:  # a server without TLS doesn't load it
     import ssl
 
+    from prometheus_client.core import Metric
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -46,7 +47,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Family | ForeignFamily]:
+    def collect(self) -> Iterable[Family | ForeignFamily | Metric]:
         """Yield metric families."""
 
 
@@ -79,7 +80,7 @@ class Face:
         metrics: Sequence[Collects],
         health: Callable[[], Health],
         *,
-        scrape: Callable[[Environ], Iterable[Family | ForeignFamily]] | None = None,
+        scrape: Callable[[Environ], Iterable[Family | ForeignFamily | Metric]] | None = None,
         links: Sequence[Link] = (),
         app: WsgiApp | None = None,
         reload: Callable[[], None] | None = None,
