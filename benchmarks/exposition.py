@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable
 
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
@@ -15,6 +16,8 @@ from prometheus_client.exposition import generate_latest
 
 from cloudpulse.exposition import encode
 from cloudpulse.families import Family, label_block
+from cloudpulse.metricspage import GZIP_LEVEL
+from cloudpulse.negotiation import OPENMETRICS
 
 SAMPLES_PER_SERIES = 9
 ROUNDS = 5
@@ -54,6 +57,8 @@ def main(series: int) -> None:
     registry = CollectorRegistry()
     registry.register(_Prepared(ordinary))
 
+    own = Family(ordinary.name, ordinary.documentation, blocks, values)
+
     def columns() -> bytes:
         return encode([Family(ordinary.name, ordinary.documentation, blocks, values)])
 
@@ -61,10 +66,13 @@ def main(series: int) -> None:
     print(
         f"{len(values)} samples ({series} series x {SAMPLES_PER_SERIES}), {len(columns()) / 1e6:.1f} MB, µs a sample:"
     )
+    page = columns()
     for title, work in (
         ("prometheus_client.generate_latest", lambda: generate_latest(registry)),
         ("cloudpulse encode, ordinary Metric", lambda: encode([ordinary])),
         ("cloudpulse encode, Family", columns),
+        ("the same in OpenMetrics", lambda: encode([own], OPENMETRICS)),
+        ("gzip of the page", lambda: zlib.compress(page, GZIP_LEVEL, 31)),
     ):
         print(f"  {title:36} {_microseconds(work, len(values)):6.2f}")
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # a server without TLS doesn't load it
 
     from prometheus_client.core import Metric
 
-
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]

@@ -75,7 +75,7 @@ class Host:
             self._outcomes[name] = succeeded
         if before is succeeded:
             return
-        if succeeded:
+        if error is None:
             log.info("collector works again", collector=name)
         elif isinstance(error, TimeoutError):
             log.error("collector not done in time, its series are left out", collector=name, error=str(error))

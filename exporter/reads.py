@@ -129,8 +129,10 @@ class Reads(Generic[Value]):
     def _outcome(self, read: _Read[Value]) -> Outcome[Value]:
         if read.outcome is not None:
             return read.outcome
-        read.given_up = read.started is not None
-        return self._overdue(read)
+        last = self._last.get(read.source)  # it, or what it waits for
+        late = read if last is None or last.outcome is not None else last
+        late.given_up = late.started is not None
+        return self._overdue(late)
 
     def _add_thread(self) -> None:
         threading.Thread(target=self._work, name=self._title, daemon=True).start()

@@ -22,37 +22,36 @@ log = logs.get(__name__)
 
 
 class FilesystemCollector:
-    """Asks each filesystem. One that fails or hangs is left out but for its error, and so is one of size 0.
+    """Asks each filesystem. One that fails or hangs is left out but for its error.
 
-    What has no size holds no files.
+    One of size 0 is left out, too: it holds no files.
     """
 
     def __init__(self, settings: FilesystemSettings, system: System) -> None:
         self._mount_points = settings.excluded_mount_points
         self._types = settings.excluded_types
         self._mounts = system.mounts
-        self._chosen: tuple[Sequence[Mount], dict[str, Mount]] = ((), {})
+        self._chosen: tuple[Sequence[Mount], list[Mount]] = ((), [])
         self._usages = Usages()
         self._failing: frozenset[str] = frozenset()
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        asked = self._shown()
-        outcomes = self._usages(asked)
-        self._note({place: outcome.error for place, outcome in outcomes.items() if outcome.error is not None})
-        labels = {place: (mount.device, mount.mount_point, mount.kind) for place, mount in asked.items()}
-        yield many(names.FILESYSTEM_ERROR, ((labels[at], float(x.error is not None)) for at, x in outcomes.items()))
-        found = {labels[at]: x.value for at, x in outcomes.items() if x.value is not None and x.value.size > 0}
+        shown = self._shown()
+        usages = self._usages(mount.reached for mount in shown)
+        outcomes = {(mount.device, mount.mount_point, mount.kind): usages[mount.reached] for mount in shown}
+        self._note({at[1]: outcome.error for at, outcome in outcomes.items() if outcome.error is not None})
+        yield many(names.FILESYSTEM_ERROR, ((at, float(x.error is not None)) for at, x in outcomes.items()))
+        found = {at: x.value for at, x in outcomes.items() if x.value is not None and x.value.size > 0}
         for field, definition in _FIELDS.items():
-            yield many(definition, ((labels, getattr(answer, field)) for labels, answer in found.items()))
+            yield many(definition, ((at, getattr(usage, field)) for at, usage in found.items()))
 
-    def _shown(self) -> dict[str, Mount]:
-        """By where they are reached."""
+    def _shown(self) -> list[Mount]:
         mounts, chosen = self._mounts(), self._chosen
         if chosen[0] is not mounts:
             # A mount over another hides it, and the call asks the upper one: the later entry is that.
             upper = {mount.mount_point: mount for mount in mounts}.values()
-            chosen = self._chosen = mounts, {mount.reached: mount for mount in upper if self._wanted(mount)}
+            chosen = self._chosen = mounts, [mount for mount in upper if self._wanted(mount)]
         return chosen[1]
 
     def _wanted(self, mount: Mount) -> bool:

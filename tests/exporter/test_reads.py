@@ -131,6 +131,19 @@ def test_who_comes_later_gets_a_read_that_began_later_and_never_two_at_a_time() 
         assert [answer.result(LONG)["a"].value for answer in later] == [2, 2]
 
 
+def test_a_read_that_nobody_who_asked_for_it_waited_for_is_given_up_all_the_same() -> None:
+    clock, source = FakeClock(100.0), _Source(held=True)
+    reads = Reads[int]("a", 0.1, clock)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(reads.read, {"a": source}, LONG)
+        assert source.begun.wait(LONG)
+        clock.now = 101.0
+        assert isinstance(reads.read({"a": source}, 0.02)["a"].error, TimeoutError)
+        assert isinstance(reads.read({"a": source}, 10 * 60)["a"].error, TimeoutError)  # at once
+        source.go.set()
+        assert first.result(LONG)["a"].value == 1
+
+
 def test_a_late_answer_is_for_nobody() -> None:
     clock, source = FakeClock(100.0), _Source(held=True)
     reads = Reads[int]("a", 0.1, clock)
