@@ -65,7 +65,7 @@ class TopCollector:
             count[name] = count.get(name, 0) + 1
         self._forget(count)
         shown = sorted({*self._first(memory), *self._first({name: self._recent[name] for name in count})})
-        yield many(names.TOP_CPU, (((name,), self._spent[name]) for name in shown))
+        yield many(names.TOP_CPU, (((name,), round(self._spent[name], 3)) for name in shown))
         yield many(names.TOP_MEMORY, (((name,), memory[name]) for name in shown))
         yield many(names.TOP_PROCESSES, (((name,), count[name]) for name in shown))
 
