@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from cloudpulse import config, logs, options
 from cloudpulse.reloading import Reload
+from exporter import sight
 from exporter.app import Exporter, create_face
 from exporter.config import ExporterSettings
 from exporter.flags import ExporterCommand, applied, collector_options
@@ -38,6 +40,8 @@ def command(
         return applied(config.read(config_path).section("exporter", ExporterSettings), collectors)
 
     exporter = Exporter(load)
+    # In a thread: a filesystem that hangs must not keep the exporter from starting.
+    threading.Thread(target=sight.report, args=(load(),), name="sight", daemon=True).start()
     reload = Reload(exporter.apply, time.time)
     face = create_face(exporter, reload, lifecycle=lifecycle)
     options.run(options.serve(face, options.WebOptions(listen, web_config, lifecycle)), "exporter", reload)
