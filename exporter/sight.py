@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from cloudpulse import logs
 from exporter.config import ExporterSettings
@@ -27,7 +27,7 @@ def report(settings: ExporterSettings) -> None:
 
 def unseen(settings: ExporterSettings, system: System) -> Mapping[str, str]:
     """By collector: what it can't see, and why. Only of collectors that are on."""
-    looks = {
+    looks: dict[str, tuple[tuple[str, ...], Callable[[], str]]] = {
         "processes": (("processes", "top"), lambda: _processes(system)),
         "filesystem": (("filesystem",), lambda: _filesystems(settings, system)),
     }
