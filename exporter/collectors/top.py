@@ -111,7 +111,9 @@ class TopCollector:
         if not text:
             # The kernel's own threads have no memory, and one name each: kworker/0:1-events.
             text = one.comm if one.rss_bytes else one.comm.partition("/")[0]
-        shown = "".join(letter if letter.isprintable() else "�" for letter in text[:_LONGEST])
+        shown = text[:_LONGEST]
+        if not shown.isprintable():
+            shown = "".join(letter if letter.isprintable() else "�" for letter in shown)
         return shown or "unnamed"
 
     def _forget(self, running: Mapping[str, int]) -> None:
