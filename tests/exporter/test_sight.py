@@ -25,10 +25,11 @@ NOBODY = 65534
 
 # Imports first: the interpreter itself may be somewhere that only root gets to.
 AS_NOBODY = f"""
-import encodings.idna, os, sys, cloudpulse.cli, exporter.__main__
-from exporter.app import Exporter
+import encodings.ascii, encodings.idna, os, sys, cloudpulse.cli, exporter.__main__
+from exporter.collectors import enabled
 from exporter.config import ExporterSettings
-list(Exporter(ExporterSettings).collect())
+for collector in enabled(ExporterSettings()).values():
+    list(collector.collect())
 os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})
