@@ -154,7 +154,7 @@ POWER_PLUGGED = _gauge("node_power_plugged", "Whether the host with a battery ru
 PROCESSES = _gauge("node_processes", "Processes by state.", "state")
 TOP_CPU = _counter(
     "node_top_cpu_seconds_total",
-    "CPU seconds of all processes of a name, as far as seen; only for the names that take most.",
+    "CPU seconds of all processes of a name since the exporter started; only for the names that take most.",
     "name",
 )
 TOP_MEMORY = _gauge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from cloudpulse import config, logs, options, tracing
 from cloudpulse.reloading import Reload
+from exporter import sight
 from exporter.app import Exporter, create_face
 from exporter.config import ExporterSettings
 from exporter.flags import ExporterCommand, applied, collector_options
@@ -41,6 +43,8 @@ def command(
     web = options.WebOptions(listen, web_config, lifecycle, access_log)
     tracing.begin("exporter", config.read(config_path))
     exporter = Exporter(load)
+    # In a thread: a filesystem that hangs must not keep the exporter from starting.
+    threading.Thread(target=sight.report, args=(load(),), name="sight", daemon=True).start()
     reload = Reload(exporter.apply, time.time, web.file)
     face = create_face(exporter, reload, lifecycle=lifecycle)
     options.run(options.serve(face, web), "exporter", reload)

@@ -47,6 +47,7 @@ def elsewhere(paths: Paths) -> System:
         memory=lambda: psutil.virtual_memory()._asdict(),
         swap=_swap,
         load=_load,
+        pressure=dict,
         boot_time=psutil.boot_time,
         networks=_networks,
         networks_up=_networks_up,

@@ -47,6 +47,8 @@ class System:
     """Bytes: total, used, free; in and out since boot."""
     load: Callable[[], Sequence[float]]
     """The averages over 1, 5 and 15 minutes; none on a platform without."""
+    pressure: Callable[[], Mapping[str, Values]]
+    """Of cpu, io, memory and irq: the seconds in which `some` task waited, and the `full` of them; Linux only."""
     boot_time: Callable[[], float]
     """Unix time."""
     networks: Callable[[], Mapping[str, Values]]

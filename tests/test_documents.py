@@ -79,7 +79,7 @@ def test_compose_runs_commands_that_exist_with_files_that_exist() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     ours = {name: shlex.split(one["command"]) for name, one in services.items() if one.get("build")}
     assert ours.keys() == {"exporter", "forecaster", "alert-bridge", "scaler"}
-    for name, (subcommand, option, address) in ours.items():
+    for name, (subcommand, option, address, *_) in ours.items():
         assert (subcommand, option) == (name, "--web.listen-address")
         assert address.startswith("127.0.0.1:")
     for one in services.values():

@@ -28,7 +28,7 @@ TABLE: Mapping[str, Callable[[ExporterSettings, System], Collector]] = {
     "memory": lambda _, system: MemoryCollector(system),
     "swap": lambda _, system: SwapCollector(system),
     "load": lambda _, system: LoadCollector(system),
-    "pressure": lambda _, system: PressureCollector(system.paths),
+    "pressure": lambda _, system: PressureCollector(system),
     "network": lambda settings, system: NetworkCollector(settings.network, system),
     "disk": lambda settings, system: DiskCollector(settings.disk, system),
     "filesystem": lambda settings, system: FilesystemCollector(settings.filesystem, system),

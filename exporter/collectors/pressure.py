@@ -1,48 +1,33 @@
-"""Pressure stall information: how long tasks waited for CPU, memory and I/O. Linux only."""
+"""Pressure: how long tasks waited for CPU, memory and I/O. Linux only."""
 
 from __future__ import annotations
 
-import errno
-import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from cloudpulse import names
 from exporter.families import Family, one
-from exporter.paths import Paths
+from exporter.system import System
 
-_RESOURCES = {
-    "cpu": {"some": names.PRESSURE_CPU_WAITING},
-    "io": {"some": names.PRESSURE_IO_WAITING, "full": names.PRESSURE_IO_STALLED},
-    "memory": {"some": names.PRESSURE_MEMORY_WAITING, "full": names.PRESSURE_MEMORY_STALLED},
-    "irq": {"full": names.PRESSURE_IRQ_STALLED},
+_DEFINITIONS = {
+    ("cpu", "some"): names.PRESSURE_CPU_WAITING,
+    ("io", "some"): names.PRESSURE_IO_WAITING,
+    ("io", "full"): names.PRESSURE_IO_STALLED,
+    ("memory", "some"): names.PRESSURE_MEMORY_WAITING,
+    ("memory", "full"): names.PRESSURE_MEMORY_STALLED,
+    ("irq", "full"): names.PRESSURE_IRQ_STALLED,
 }
-"""A file's lines and the series that they become.
-
-The CPU's `full` means nothing for a whole host: the kernel writes 0 since 5.13, for the format's sake.
-https://docs.kernel.org/accounting/psi.html
-"""
-
-_TOTAL = re.compile(r"^(some|full) .*\btotal=(\d+)$", re.MULTILINE)
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP)
-"""A kernel without PSI, without the one file (irq: since 6.1, by config), or with PSI turned off at boot (psi=0)."""
+"""Not the CPU's `full`: it means nothing for a whole host, and the kernel writes 0 for the format's sake."""
 
 
 class PressureCollector:
-    """Reads /proc/pressure, whose totals are microseconds."""
+    """Shows what the kernel counts."""
 
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+    def __init__(self, system: System) -> None:
+        self._pressure = system.pressure
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        for resource, definitions in _RESOURCES.items():
-            try:
-                text = Path(self._paths.proc(f"pressure/{resource}")).read_text(encoding="ascii")
-            except OSError as error:
-                if error.errno in _NOT_THERE:
-                    continue
-                raise
-            for kind, microseconds in _TOTAL.findall(text):
-                if kind in definitions:
-                    yield one(definitions[kind], int(microseconds) / 1e6)
+        found = self._pressure()
+        for (resource, kind), definition in _DEFINITIONS.items():
+            if kind in found.get(resource, ()):
+                yield one(definition, found[resource][kind])

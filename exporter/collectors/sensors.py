@@ -18,11 +18,14 @@ class SensorsCollector:
     def collect(self) -> Iterable[Family]:
         """See Collector."""
         found = self._read()
-        temperatures = [((one.chip, one.sensor), one) for one in found.temperatures]
-        yield many(names.SENSOR_TEMPERATURE, ((labels, one.celsius) for labels, one in temperatures))
-        yield many(names.SENSOR_TEMPERATURE_HIGH, ((labels, one.high) for labels, one in temperatures))
-        yield many(names.SENSOR_TEMPERATURE_CRITICAL, ((labels, one.critical) for labels, one in temperatures))
-        yield many(names.SENSOR_FAN, (((fan.chip, fan.sensor), fan.rpm) for fan in found.fans))
-        yield many(names.BATTERY_CHARGE, (((name,), ratio) for name, ratio in found.batteries.items()))
+        temperatures = [((sensor.chip, sensor.sensor), sensor) for sensor in found.temperatures]
+        families = [
+            many(names.SENSOR_TEMPERATURE, ((labels, sensor.celsius) for labels, sensor in temperatures)),
+            many(names.SENSOR_TEMPERATURE_HIGH, ((labels, sensor.high) for labels, sensor in temperatures)),
+            many(names.SENSOR_TEMPERATURE_CRITICAL, ((labels, sensor.critical) for labels, sensor in temperatures)),
+            many(names.SENSOR_FAN, (((fan.chip, fan.sensor), fan.rpm) for fan in found.fans)),
+            many(names.BATTERY_CHARGE, (((name,), ratio) for name, ratio in found.batteries.items())),
+        ]
         if found.batteries and found.plugged is not None:
-            yield one(names.POWER_PLUGGED, float(found.plugged))
+            families.append(one(names.POWER_PLUGGED, float(found.plugged)))
+        yield from (family for family in families if family.values)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cloudpulse import logs, names
-from cloudpulse.families import ForeignSample
 from exporter.config import TextfileSettings
 from exporter.families import Family, many, one
-from exporter.textfiles import Reading, Textfiles
-from exporter.textformat import Written
+
+if TYPE_CHECKING:
+    from cloudpulse.families import ForeignSample
+    from exporter.textfiles import Reading, Textfiles
+    from exporter.textformat import Written
 
 _OURS = frozenset(definition.name for definition in names.definitions())
 _OUR_PREFIX = "process_"
@@ -27,14 +30,13 @@ class TextfileCollector:
     """Shows the files of the settings' directories; nothing at all where there are none. One thread at a time."""
 
     def __init__(self, settings: TextfileSettings) -> None:
-        self._on = bool(settings.directories)
-        self._files = Textfiles(settings)
+        self._files = _textfiles(settings) if settings.directories else None
         self._page = _Page()
         self._said: dict[str, str] = {}
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        if not self._on:
+        if self._files is None:
             return
         readings, problems = self._files.read()
         if self._page.readings != tuple(readings.items()):
@@ -54,6 +56,13 @@ class TextfileCollector:
         for path in self._said.keys() - problems.keys():
             log.info("textfile fine again, or gone", file=path)
         self._said = dict(problems)
+
+
+def _textfiles(settings: TextfileSettings) -> Textfiles:
+    # Imported here: whoever has no directory does without the parser.
+    from exporter.textfiles import Textfiles
+
+    return Textfiles(settings)
 
 
 class _Page:

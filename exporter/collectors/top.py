@@ -33,8 +33,9 @@ class TopCollector:
     """Sums the CPU that processes spend by name, and shows the names that are at the top. One thread at a time.
 
     The sum of a name only grows, whichever processes end and begin and whether the name is shown or not, so that
-    `topk(5, rate(…))` tells the truth: what a process had spent when the exporter started counts from then on, and
-    what it spends between the last scrape and its end is missed.
+    `topk(5, rate(…))` tells the truth. It begins at 0 with the first scrape: once the exporter has restarted,
+    Prometheus takes all that it shows for spent since. What a process spends between the last scrape and its end is
+    missed.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class TopCollector:
             count[name] = count.get(name, 0) + 1
         self._forget(count)
         shown = sorted({*self._first(memory), *self._first({name: self._recent[name] for name in count})})
-        yield many(names.TOP_CPU, (((name,), self._spent[name]) for name in shown))
+        yield many(names.TOP_CPU, (((name,), round(self._spent[name], 3)) for name in shown))
         yield many(names.TOP_MEMORY, (((name,), memory[name]) for name in shown))
         yield many(names.TOP_PROCESSES, (((name,), count[name]) for name in shown))
 
@@ -87,7 +88,7 @@ class TopCollector:
             spent = cpu - before.cpu_seconds if before else cpu
             name = before.name if before and before.comm == one.comm else self._name(one)
             seen[one.pid] = _Seen(_started(one), one.comm, cpu, name)
-            self._spent[name] = self._spent.get(name, 0.0) + spent
+            self._spent[name] = self._spent.get(name, 0.0) + (0.0 if first else spent)
             # Nobody has seen when it was spent before the first scrape: evenly over the process' life.
             recent = spent * _MEMORY_SECONDS / max(newest - _started(one), _MEMORY_SECONDS) if first else spent
             self._recent[name] = self._recent.get(name, 0.0) + recent
@@ -110,7 +111,9 @@ class TopCollector:
         if not text:
             # The kernel's own threads have no memory, and one name each: kworker/0:1-events.
             text = one.comm if one.rss_bytes else one.comm.partition("/")[0]
-        shown = "".join(letter if letter.isprintable() else "�" for letter in text[:_LONGEST])
+        shown = text[:_LONGEST]
+        if not shown.isprintable():
+            shown = "".join(letter if letter.isprintable() else "�" for letter in shown)
         return shown or "unnamed"
 
     def _forget(self, running: Mapping[str, int]) -> None:

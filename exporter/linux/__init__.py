@@ -10,6 +10,7 @@ from exporter.linux.devices import Networks, disks, networks
 from exporter.linux.files import KeptFile
 from exporter.linux.memory import memory_of, swap_of
 from exporter.linux.mounts import Mounts
+from exporter.linux.pressure import Pressure
 from exporter.linux.processes import command_line, read_processes
 from exporter.linux.sensors import sensors
 from exporter.paths import Paths
@@ -34,6 +35,7 @@ def linux(paths: Paths) -> System:
         memory=lambda: memory_of(meminfo()),
         swap=lambda: swap_of(meminfo(), vmstat.read_if_there()),
         load=lambda: tuple(map(float, loadavg.read().split()[:3])),
+        pressure=Pressure(paths).read,
         boot_time=cpus.boot_time,
         networks=lambda: networks(net_dev.read()),
         networks_up=Networks(paths).up,

@@ -118,7 +118,7 @@ def _text(file: Path) -> str:
 def _number(file: Path) -> float | None:
     """None where there is no such file, or the sensor doesn't answer, which drivers say as one error or another."""
     try:
-        return float(file.read_text(encoding="ascii"))
+        return float(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

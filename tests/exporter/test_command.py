@@ -29,9 +29,11 @@ def _running(place: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
     )
     try:
         assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"url=(http://\S+)", line)
-        assert found, line + process.stderr.read()
+        said = ""
+        while not (found := re.search(r"url=(http://\S+)", said)):  # an exporter without root says more before
+            line = process.stderr.readline()
+            assert line, said
+            said += line
         yield process, found[1]
     finally:
         process.kill()
