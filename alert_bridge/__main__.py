@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from alert_bridge import insights
+from alert_bridge.audit import WEBHOOK
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
-from cloudpulse import config, logs
+from cloudpulse import config, logs, tracing
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.limits import Limits
@@ -26,12 +27,20 @@ THREADS = 32
 @web_options(PORT)
 @log_options
 def command(
-    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+    config_path: Path | None,
+    listen: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    access_log: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Carry Alertmanager's webhooks to people: point its webhook_config at http://HOST:9812/api/v1/alerts."""
     logs.configure(log_level, log_format)
 
-    prometheus = config.read(config_path).section("prometheus", PrometheusSettings)
+    file = config.read(config_path)
+    tracing.begin("alert-bridge", file)
+    prometheus = file.section("prometheus", PrometheusSettings)
 
     def settings() -> AlertBridgeSettings:
         found = config.read(config_path)
@@ -39,14 +48,21 @@ def command(
             raise ConfigError("prometheus: needs a restart of the alert bridge to change")
         return found.section("alert_bridge", AlertBridgeSettings)
 
+    web = WebOptions(listen, web_config, lifecycle, access_log)
     source = Prometheus(prometheus)
     given = settings()
     expected = any(receiver.insight for receiver in given.all_receivers)
     with insights.asking(given.insight, prometheus, expected=expected) as (found, registries):
-        bridge = Bridge(given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle)
+        bridge = Bridge(
+            given, found, source=source, registries=registries, reread=settings, lifecycle=lifecycle, web=web.file
+        )
         try:
             server = serve(
-                bridge.face, WebOptions(listen, web_config, lifecycle), THREADS, Limits(body=bridge.most_body)
+                bridge.face,
+                web,
+                threads=THREADS,
+                limits=Limits(body=bridge.most_body),
+                unlimited=[("POST", WEBHOOK)],  # Alertmanager never repeats what it got a 429 for
             )
             bridge.start()
             run(server, TITLE, bridge.reload, stopping=bridge.stop_streams)

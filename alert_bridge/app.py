@@ -14,6 +14,7 @@ from alert_bridge.metrics import BridgeMetrics
 from alert_bridge.webhook import InvalidBody
 from cloudpulse import logs
 from cloudpulse.errors import StoreError
+from cloudpulse.traced import ROUTE, SHOWN_PATH, USER
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -21,6 +22,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+SIGNED = ("/ack/", "/undo/")
+"""How the paths of signed links begin."""
 
 log = logs.get(__name__)
 
@@ -42,6 +46,15 @@ def create_app(
     def check_access() -> None:
         if request.path.startswith("/api/"):
             g.caller = access.identify(request.environ)
+            request.environ[USER] = g.caller.name
+
+    @app.before_request
+    def tell_the_route() -> None:
+        """For spans and the access log: the path of a signed link is a secret, whatever is asked of it."""
+        if request.url_rule is not None:
+            request.environ[ROUTE] = request.url_rule.rule
+        if request.path.startswith(SIGNED):
+            request.environ[SHOWN_PATH] = f"{request.path[: request.path.index('/', 1)]}/…"
 
     @app.post(WEBHOOK)
     def receive() -> Response:

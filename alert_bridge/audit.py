@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cloudpulse import logs
+from cloudpulse import audit, logs
 from cloudpulse.denials import Denials
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.serving import Environ
@@ -49,8 +49,10 @@ OnDenied = Callable[[Denied, Environ, str], None]
 
 
 def changed(caller: Caller, environ: Environ, action: str, result: str, **about: object) -> None:
-    """Log a change, or that one failed; `about` are texts of ours and numbers, texts of people go into a dict."""
-    log.info("audit", who=caller.name, **_origin(environ), action=action, result=result, **about)
+    """Tell of a change, or that one failed; `about` are texts of ours and numbers, texts of people go into a dict."""
+    origin = _origin(environ)
+    if not audit.written(caller.name, action, result, origin=origin, about=about):
+        log.info("audit", who=caller.name, **origin, action=action, result=result, **about)
 
 
 def denied(denials: Denials, refused: Denied, environ: Environ, action: str = "") -> None:
@@ -66,7 +68,10 @@ def denied(denials: Denials, refused: Denied, environ: Environ, action: str = ""
     if (environ["REQUEST_METHOD"], environ.get("PATH_INFO")) == ("POST", WEBHOOK):
         tell = log.error
         more["hint"] = "if this was Alertmanager, its alerts are refused: give its webhook_config the credentials"
-    tell("denied", **_origin(environ), action=asked, cause=refused.cause, why=str(refused), **more)
+    origin = _origin(environ)
+    about = {"cause": refused.cause, "why": str(refused), **more}
+    audit.written("", asked, "denied", origin=origin, about=about)
+    tell("denied", **origin, action=asked, **about)  # in the log as well: who looks there has to put it right
 
 
 def _origin(environ: Environ) -> dict[str, object]:

@@ -28,13 +28,14 @@ from alert_bridge.sqlite_file import SqliteFile
 from alert_bridge.stream import Stream
 from alert_bridge.upkeep import Recurring
 from cloudpulse import logs
+from cloudpulse.audit import Failures
 from cloudpulse.build import BuildInfo
 from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
 from cloudpulse.denials import Denials
 from cloudpulse.errors import ConfigError, StoreError
 from cloudpulse.promql import MetricSource
-from cloudpulse.reloading import Reload
+from cloudpulse.reloading import Reload, Rereads
 from cloudpulse.serving import Environ, Face, Health, Link
 from cloudpulse.streaming import Streams
 from cloudpulse.websocket import Refused, WebSocket
@@ -66,8 +67,8 @@ class Bridge:
 
     `face` is its WSGI app, with `registries` on /metrics beside its own; `start` begins to deliver; `close` lets the
     data_dir go and leaves what waits for later.
-    `reload` takes up what `reread` gives; with `lifecycle`, by `POST /-/reload`, too. Nothing in flight is cut off:
-    deliveries under way end as they began, while those of the new config already run beside them.
+    `reload` takes up what `reread` gives, and `web`; with `lifecycle`, by `POST /-/reload`, too. Nothing in flight is
+    cut off: deliveries under way end as they began, while those of the new config already run beside them.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Bridge:
         registries: Sequence[CollectorRegistry] = (),
         reread: Callable[[], AlertBridgeSettings] | None = None,
         lifecycle: bool = False,
+        web: Rereads | None = None,
     ) -> None:
         self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
@@ -125,10 +127,10 @@ class Bridge:
         self._database.on_commit(self._stream.stored)
         self._metrics.streams.set_function(lambda: self._streams.count)
         socket = WebSocket(self._streams, opener(self._stream), self._listening, settings.stream.origins)
-        self.reload = Reload(self._apply, clock)
+        self.reload = Reload(self._apply, clock, web)
         self.face = Face(
             TITLE,
-            (registry, self, StoredMetrics(self._retention), *registries, BuildInfo(), self.reload),
+            (registry, self, StoredMetrics(self._retention), *registries, BuildInfo(), self.reload, Failures()),
             self._health,
             links=(
                 Link("/api/v1/alerts?current=true", "What fires now"),

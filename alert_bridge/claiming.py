@@ -171,7 +171,7 @@ def _loaded(connection: Connection, now: float, row: Row[Any]) -> Notification:
         group=taken.completed(connection, now, row.receiver, group),
         ack=None if row.ack is None else msgspec.json.decode(row.ack, type=Ack),
         instead_of=row.instead_of or "",
-        trace=trace.parsed(row.trace),
+        trace=trace.restored(row.trace),
         memory={} if memory is None else msgspec.json.decode(memory, type=dict[str, str]),
         progress={} if row.progress is None else msgspec.json.decode(row.progress, type=dict[str, str]),
     )

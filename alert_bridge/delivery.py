@@ -134,7 +134,10 @@ class Worker:
         return max(RETRY_AFTER_LIMIT_SECONDS, self._backoff.maximum)
 
     def _deliver(self, notification: Notification) -> None:
-        about = {"cloudpulse__receiver": self.receiver, "cloudpulse__attempt": notification.attempt}
+        about: dict[str, str | float] = {
+            "cloudpulse__receiver": self.receiver,
+            "cloudpulse__attempt": notification.attempt,
+        }
         with trace.within(notification.trace), trace.span("deliver", "client", **about) as span:
             try:
                 # That someone has taken it is all that an ack tells.

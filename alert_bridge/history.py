@@ -195,7 +195,7 @@ def notification_entry(row: Row[Any]) -> dict[str, object]:
         "dueAt": moment(row.due_at) if row.state in (PENDING, MUTED) and row.finished_at is None else None,
         "finishedAt": moment(row.finished_at),
         "lastError": row.last_error,
-        "traceId": None if (place := trace.parsed(row.trace)) is None else place.trace_id,
+        "traceId": None if (place := trace.restored(row.trace)) is None else place.trace_id,
     }
 
 

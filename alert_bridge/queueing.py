@@ -99,7 +99,7 @@ def _row(now: float, due: Due) -> dict[str, object]:
         "incident": due.incident,
         "idempotency_key": uuid.uuid4().hex,
         "stored_at": now,
-        "here": place.parent if (place := trace.current()) else None,
+        "here": place.stored if (place := trace.current()) else None,
         "its_group": due.group_id,
     }
 

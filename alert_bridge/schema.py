@@ -121,7 +121,7 @@ notifications = Table(
     Column("summary", Text),  # the summary that it is part of: its idempotency key; all of one go together
     Column("urgent", Boolean, nullable=False, default=False),  # whether it passes the receiver's rate limit
     Column("instead_of", Text),  # the receiver that it was for and that could not be told
-    Column("trace", Text),  # traceparent of the request or round that it is there for
+    Column("trace", Text),  # trace.Trace.stored of the request or round that it is there for
     Index("notifications_by_group", "group_id"),
     Index("notifications_by_receiver", "receiver", "id", "state"),
     Index("notifications_by_incident", "incident", "id", "state"),

@@ -147,7 +147,7 @@ def load(connection: Connection, now: float, key: str) -> Notification:
             ended=_ended(connection, rows[0].receiver, told),
         ),
         instead_of=", ".join(sorted({row.instead_of for row in rows if row.instead_of})),
-        trace=trace.parsed(rows[0].trace),
+        trace=trace.restored(rows[0].trace),
     )
 
 

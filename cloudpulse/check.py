@@ -15,10 +15,11 @@ from cloudpulse import config, logs
 from cloudpulse.config import ConfigFile, PrometheusSettings
 from cloudpulse.errors import DependencyMissing, SourceError
 from cloudpulse.findings import Examined, Finding, Probe
-from cloudpulse.options import config_option
+from cloudpulse.options import WebOptions, config_option, web_config_option
 
 KINDS = {
     "prometheus": "cloudpulse.config:PrometheusSettings",
+    "tracing": "cloudpulse.tracing:TracingSettings",
     "exporter": "exporter.config:ExporterSettings",
     "forecaster": "forecaster.config:ForecasterSettings",
     "alert_bridge": "alert_bridge.config:AlertBridgeSettings",
@@ -44,13 +45,17 @@ _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
 @click.option("--online", is_flag=True, help="Also ask Prometheus: does each query answer, and what will it cost?")
 @click.option("--route", metavar="LABELS", help="Say where the alert bridge takes an alert: 'alertname=X,team=web'.")
 @config_option
-def command(online: bool, route: str | None, config_path: Path | None) -> None:
-    """Validate the config file: every section, every key."""
+@web_config_option
+def command(online: bool, route: str | None, config_path: Path | None, web_config: Path | None) -> None:
+    """Validate the config file: every section, every key; and the web config, with the files that it names."""
     logs.configure("warning")
     file = config.read(config_path)
     sections = {section: _read(file, section, _named(kind)) for section, kind in KINDS.items()}
     found = ", ".join(file.tree) or "nothing: every default applies"
     click.echo(f"{file.path} is fine ({found})")
+    if (web := WebOptions("", web_config).file) is not None:
+        users = len(web.rules().config.basic_auth_users or ())
+        click.echo(f"{web_config} is fine ({'TLS' if web.context else 'plain HTTP'}, users: {users or 'everyone'})")
     if route is not None:
         for line in _named(DESTINATIONS)(sections["alert_bridge"], route, time.time()):
             click.echo(line)

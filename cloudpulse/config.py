@@ -23,7 +23,7 @@ from cloudpulse.errors import ConfigError
 if TYPE_CHECKING:
     import yaml
 
-SECTIONS = ("prometheus", "exporter", "forecaster", "alert_bridge", "scaler")
+SECTIONS = ("prometheus", "tracing", "exporter", "forecaster", "alert_bridge", "scaler")
 DEFAULT_PATH = "cloudpulse.yaml"
 PATH_VARIABLE = "CLOUDPULSE_CONFIG"
 

@@ -75,6 +75,7 @@ class Connection:
         self._refused: Refused | None = None
         self._out: deque[memoryview] = deque()
         self._sent = 0  # bytes of the present answer
+        self._marked = 0  # bytes of body or answer up to `since`
         self._over = False  # nothing more is taken after the present answer
         self._shut = False
         self._heir: Heir | None = None
@@ -95,14 +96,17 @@ class Connection:
         return len(self._raw) + len(self._body.content) + sum(map(len, self._out))
 
     def late(self, now: float) -> bool:
-        """Whether the client has had its time for what is waited for."""
+        """Whether the client has had its time for what is waited for.
+
+        A body or an answer has it anew with each part of it that came or went quickly enough.
+        """
         patience: float = self.server.patience
-        if self._out:
-            patience += self._sent / LEAST_RATE
+        if self._out or self._head is not None:
+            moved = self._sent + len(self._body.content)
+            if moved - self._marked >= LEAST_RATE * patience:
+                self._marked, self.since = moved, now
         elif self._over:
             patience = limits.LINGER_SECONDS
-        elif self._head is not None:
-            patience += len(self._body.content) / LEAST_RATE
         elif self._seen and not self._raw:
             patience = limits.IDLE_SECONDS
         return now - self.since > patience
@@ -184,7 +188,7 @@ class Connection:
         """Answer the request, in a worker thread; whether the connection goes on."""
         request, refused = self._head, self._refused
         self._seen += 1
-        self._sent = 0
+        self._sent = self._marked = 0
         self.since = time.monotonic()
         unread = refused is not None or self._too_large
         keep = request is not None and not request.close and self._seen < limits.MOST_REQUESTS
@@ -194,6 +198,7 @@ class Connection:
         else:
             answer.give(self.server.app, self._environ(request))
         self._head, self._refused, self._body = None, None, Sized(0)
+        self._marked = self._sent
         if self._out and (self._heir is not None or not self._lasting):
             with suppress(Gone):
                 self._wait(room=0)
@@ -246,10 +251,12 @@ class Connection:
         """Until no more than `room` bytes wait for the client; raises Gone when it is too slow."""
         poll = select.poll()
         poll.register(self.socket, select.POLLOUT)
-        began = time.monotonic()
+        began, marked = time.monotonic(), self._sent
         try:
             while sum(map(len, self._out)) > room:
-                until = min(began + self.server.patience + self._sent / LEAST_RATE, self.server.stops_at)
+                if self._sent - marked >= LEAST_RATE * self.server.patience:
+                    began, marked = time.monotonic(), self._sent
+                until = min(began + self.server.patience, self.server.stops_at)
                 if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
                     raise TimeoutError("took too little of the answer")
                 with suppress(*self.server.not_yet):

@@ -1,7 +1,9 @@
-"""The text exposition format 0.0.4, fast: metric families in, bytes out.
+"""The exposition formats, fast: metric families in, bytes out.
 
-Says what prometheus_client's `generate_latest` says, without its `_created` families, and writes our own `Family`.
-Source: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format.
+Text 0.0.4 and 1.0.0 say what prometheus_client's `generate_latest` says, OpenMetrics 1.0.0 what its OpenMetrics one
+does; both without `_created` samples and exemplars, and both write our own `Family`.
+Sources: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format,
+https://prometheus.io/docs/specs/om/open_metrics_spec/.
 """
 
 from __future__ import annotations
@@ -9,71 +11,103 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from cloudpulse.families import Family, ForeignFamily, ForeignSample, label_block
+from cloudpulse.negotiation import TEXT, Format
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.samples import Sample
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 _KINDS = {"info": "gauge", "stateset": "gauge", "gaugehistogram": "histogram", "unknown": "untyped"}
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 _APART = ("_gcount", "_gsum")
-"""Samples that this format only knows as gauges of their own."""
+"""Samples that the text formats only know as gauges of their own."""
+_UNITS = frozenset({"seconds", "bytes", "hertz", "ratio", "celsius", "volts", "amperes", "watts", "joules"})
+"""Base units, as the ends of names say them: https://prometheus.io/docs/practices/naming/#base-units."""
 _OUTSIDE_METRIC_NAME = re.compile(r"^[^a-zA-Z_:]|[^a-zA-Z0-9_:]")
 
 
-def encode(families: Iterable[Family | ForeignFamily | Metric]) -> bytes:
+def encode(families: Iterable[Family | ForeignFamily | Metric], form: Format = TEXT) -> bytes:
     """The page. Samples keep their order; `_created` samples are left out.
 
     Characters that a name can't have become underscores, and text that isn't Unicode (a file name in another
     encoding) question marks: one odd label must not cost the whole page.
     """
-    lines: list[str] = []
-    for family in families:
-        lines += _columns(family) if isinstance(family, Family) else _family(family)
-    return "".join(lines).encode("utf-8", "replace")
+    return page((line for family in families for line in lines(family, form)), form)
 
 
-def _columns(family: Family) -> list[str]:
+def page(lines: Iterable[str], form: Format) -> bytes:
+    """The lines of all families as bytes."""
+    return ("".join(lines) + ("# EOF\n" if form.openmetrics else "")).encode("utf-8", "replace")
+
+
+def lines(family: Family | ForeignFamily | Metric, form: Format) -> list[str]:
+    """One family."""
+    if isinstance(family, Family):
+        return _columns(family, form)
+    return _openmetrics(family) if form.openmetrics else _text(family)
+
+
+def _columns(family: Family, form: Format) -> list[str]:
     name = _metric_name(family.sample_name)
     pairs = zip(family.blocks, _texts(family.values), strict=True)
-    lines = [f"{name}{block} {text}\n" for block, text in pairs if text != "NaN"]
-    return [_header(name, family.documentation, family.type), *lines]
+    samples = [f"{name}{block} {text}\n" for block, text in pairs if text != "NaN"]
+    if form.openmetrics:
+        return [_openmetrics_header(family.name, family.documentation, family.type), *samples]
+    return [_header(name, family.documentation, family.type), *samples]
 
 
-def _family(family: Metric | ForeignFamily) -> list[str]:
-    name = family.name + _SUFFIXES.get(family.type, "")
-    lines = [_header(_metric_name(name), family.documentation, _KINDS.get(family.type, family.type))]
+def _openmetrics(family: ForeignFamily | Metric) -> list[str]:
+    return [
+        _openmetrics_header(family.name, family.documentation, family.type),
+        *(line for _, line in _samples(family, 1)),
+    ]
+
+
+def _text(family: ForeignFamily | Metric) -> list[str]:
+    name = _metric_name(family.name + _SUFFIXES.get(family.type, ""))
+    found = [_header(name, family.documentation, _KINDS.get(family.type, family.type))]
     apart: dict[str, list[str]] = {}
-    samples: Sequence[Sample | ForeignSample] = family.samples
-    created = family.name + "_created"
-    names = {name: _metric_name(name) for name in {sample.name for sample in samples}}
     special = {family.name + suffix for suffix in _APART}
+    for sample, line in _samples(family, 1000):
+        (apart.setdefault(sample, []) if sample in special else found).append(line)
+    for sample in sorted(apart):
+        found += [_header(_metric_name(sample), family.documentation, "gauge"), *apart[sample]]
+    return found
+
+
+def _samples(family: ForeignFamily | Metric, ticks: int) -> Iterator[tuple[str, str]]:
+    """Name and line of each sample; times are written in `ticks` a second."""
+    everything: Sequence[Sample | ForeignSample] = family.samples
+    samples = [sample for sample in everything if sample.name != family.name + "_created"]
     for sample, text in zip(samples, _texts(array("d", [sample.value for sample in samples])), strict=True):
         if sample.timestamp is not None:
-            text = f"{text} {int(float(sample.timestamp) * 1000)}"
-        line = f"{names[sample.name]}{label_block(sample.labels)} {text}\n"
-        if sample.name in special:
-            apart.setdefault(sample.name, []).append(line)
-        elif sample.name != created:
-            lines.append(line)
-    for part in sorted(apart):
-        lines += [_header(names[part], family.documentation, "gauge"), *apart[part]]
-    return lines
+            at = float(sample.timestamp)
+            text = f"{text} {at if ticks == 1 else int(at * ticks)}"
+        yield sample.name, f"{_metric_name(sample.name)}{label_block(sample.labels)} {text}\n"
 
 
 @lru_cache(maxsize=1024)
 def _header(name: str, documentation: str, kind: str) -> str:
-    text = documentation.replace("\\", r"\\").replace("\n", r"\n")
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+    return f"# HELP {name} {_escaped(documentation)}\n# TYPE {name} {kind}\n"
+
+
+@lru_cache(maxsize=1024)
+def _openmetrics_header(family: str, documentation: str, kind: str) -> str:
+    name, unit = _metric_name(family), family.rpartition("_")[2]
+    text = _escaped(documentation).replace('"', r"\"")
+    told = f"# UNIT {name} {unit}\n" if unit in _UNITS and kind not in ("info", "stateset") else ""
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{told}"
+
+
+def _escaped(documentation: str) -> str:
+    return documentation.replace("\\", r"\\").replace("\n", r"\n")
 
 
 def _texts(values: array[float]) -> list[str]:

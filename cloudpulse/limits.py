@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PATIENCE_SECONDS = 10.0
-"""For a whole head, TLS handshake included; a body and an answer have as much, and a second for each `LEAST_RATE`."""
+"""For a whole head, TLS handshake included, and for each part of a body or an answer that `LEAST_RATE` makes in it."""
 LEAST_RATE = 2**14
-"""Bytes a second of a body or an answer, once its patience is used up."""
+"""Bytes a second of a body or an answer."""
 IDLE_SECONDS = 75.0
 """How long a connection is kept without a request: longer than most scrape intervals."""
 LINGER_SECONDS = 2.0

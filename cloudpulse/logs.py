@@ -31,34 +31,36 @@ _CHATTY = ("urllib3", "cmdstanpy", "prophet", "kubernetes", "apprise", "matplotl
 _DEEPEST = 8
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 
-Failure = bool | BaseException
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class Logger:
-    """Logs events with fields; `exc_info=True` adds the traceback of the exception being handled. Raises nothing."""
+    """Logs events with fields. Raises nothing.
+
+    `exc_info` adds the traceback of the exception being handled, if True, or of the one that it is.
+    """
 
     __slots__ = ("_logger",)
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
 
-    def debug(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+    def debug(self, event: str, /, *, exc_info: object = False, **fields: object) -> None:
         """For who looks for a fault; costs a dictionary look-up where it is off."""
         if self._logger.isEnabledFor(logging.DEBUG):
             self._log(logging.DEBUG, event, exc_info, fields)
 
-    def info(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+    def info(self, event: str, /, *, exc_info: object = False, **fields: object) -> None:
         """What a service did."""
         if self._logger.isEnabledFor(logging.INFO):
             self._log(logging.INFO, event, exc_info, fields)
 
-    def warning(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+    def warning(self, event: str, /, *, exc_info: object = False, **fields: object) -> None:
         """What it could do without."""
         if self._logger.isEnabledFor(logging.WARNING):
             self._log(logging.WARNING, event, exc_info, fields)
 
-    def error(self, event: str, /, *, exc_info: Failure = False, **fields: object) -> None:
+    def error(self, event: str, /, *, exc_info: object = False, **fields: object) -> None:
         """What it could not do."""
         if self._logger.isEnabledFor(logging.ERROR):
             self._log(logging.ERROR, event, exc_info, fields)
@@ -67,7 +69,7 @@ class Logger:
         """An error, with the traceback of the exception being handled."""
         self.error(event, exc_info=True, **fields)
 
-    def _log(self, level: int, event: str, failure: Failure, fields: Mapping[str, object]) -> None:
+    def _log(self, level: int, event: str, failure: object, fields: Mapping[str, object]) -> None:
         # Without the look for file and line that Logger.log makes: an event is found by its words.
         record = logging.LogRecord(self._logger.name, level, "", 0, event, (), _exc_info(failure))
         setattr(record, FIELDS, fields)
@@ -92,7 +94,12 @@ def configure(level: str = "info", output_format: str = "text") -> None:
 
 def facts(record: logging.LogRecord) -> dict[str, object]:
     """A line's names and values, JSON-able, in the order that people read them; a field takes no other's place."""
-    found: dict[str, object] = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
+    found: dict[str, object] = {
+        "timestamp": timestamp(record.created),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": record.getMessage(),
+    }
     if identifier := trace.identifier():
         found["trace_id"] = identifier
     for name, value in getattr(record, FIELDS, {}).items():
@@ -132,7 +139,7 @@ def printable(text: str) -> str:
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        found = facts(record) | {"timestamp": timestamp(record.created)}
+        found = facts(record)
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
         return json.dumps(found, default=str)  # ASCII, so that no character is a terminal's
@@ -145,12 +152,14 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         found = facts(record)
-        level, logger, event = (printable(str(found.pop(name))) for name in ("level", "logger", "event"))
+        moment, level, logger, event = (
+            printable(str(found.pop(name))) for name in ("timestamp", "level", "logger", "event")
+        )
         shown = f"{level:<7}"
         if self._coloured and level in _COLOURS:
             shown = f"{_COLOURS[level]}{shown}\x1b[0m"
         fields = [f"{name}={_word(value)}" for name, value in found.items()]
-        line = " ".join([timestamp(record.created), shown, event, *fields, f"[{logger}]"])
+        line = " ".join([moment, shown, event, *fields, f"[{logger}]"])
         if record.exc_info:
             # Indented, since an exception's own text may look like a line of the log.
             told = self.formatException(record.exc_info).splitlines()
@@ -168,7 +177,7 @@ def _word(value: object) -> str:
     return printable(json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text)
 
 
-def _exc_info(failure: Failure) -> _ExcInfo | None:
+def _exc_info(failure: object) -> _ExcInfo | None:
     if failure is True:
         failure = sys.exc_info()[1] or False
     return (type(failure), failure, failure.__traceback__) if isinstance(failure, BaseException) else None

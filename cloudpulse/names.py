@@ -71,6 +71,16 @@ CONFIG_RELOAD_OK = _gauge("config_last_reload_successful", "Whether the last rel
 CONFIG_RELOAD_TIME = _gauge(
     "config_last_reload_success_timestamp_seconds", "Unix time of the last successful load of the config."
 )
+METRICS_FAILED = _gauge("metrics_failed_sources", "Parts of this page that are missing since reading them failed.")
+WEB_CONFIG_RELOAD_OK = _gauge(
+    "web_config_last_reload_successful", "Whether what the web config file, and the files it names, hold is in force."
+)
+WEB_CONFIG_RELOAD_TIME = _gauge(
+    "web_config_last_reload_success_timestamp_seconds", "Unix time of the last successful load of the web config."
+)
+AUDIT_FAILURES = _counter(
+    "audit_failures_total", "Lines that could not be written to the file of --audit-log, and went to the log."
+)
 
 # Exporter
 CPU_SECONDS = _counter("node_cpu_seconds_total", "Seconds that each logical CPU spent in each mode.", "cpu", "mode")
@@ -112,6 +122,13 @@ FILESYSTEM_AVAILABLE = _gauge(
 FILESYSTEM_USED = _gauge("node_filesystem_used_bytes", "Bytes in use.", "device", "mountpoint", "fstype")
 FILESYSTEM_FILES = _gauge("node_filesystem_files", "Inodes of the filesystem.", "device", "mountpoint", "fstype")
 FILESYSTEM_FILES_FREE = _gauge("node_filesystem_files_free", "Free inodes.", "device", "mountpoint", "fstype")
+FILESYSTEM_ERROR = _gauge(
+    "node_filesystem_device_error",
+    "Whether the filesystem failed or hung, so that its other series are missing.",
+    "device",
+    "mountpoint",
+    "fstype",
+)
 PRESSURE_CPU_WAITING = _counter("node_pressure_cpu_waiting_seconds_total", "Seconds in which a task waited for a CPU.")
 PRESSURE_IO_WAITING = _counter("node_pressure_io_waiting_seconds_total", "Seconds in which a task waited for I/O.")
 PRESSURE_IO_STALLED = _counter("node_pressure_io_stalled_seconds_total", "Seconds in which every task waited for I/O.")

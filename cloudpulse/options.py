@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cloudpulse import config, logs
-from cloudpulse.errors import ConfigError
+from cloudpulse import audit, config, logs
 from cloudpulse.limits import DEFAULTS, Limits
-from cloudpulse.serving import Environ, Server, StartResponse, WsgiApp, stop_on_signals
+from cloudpulse.serving import Server, WsgiApp, stop_on_signals
+from cloudpulse.traced import Traced
+
+if TYPE_CHECKING:
+    from cloudpulse.webaccess import WebFile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,23 +35,36 @@ def config_option(command: Command) -> Command:
 
 
 def log_options(command: Command) -> Command:
-    """`--log-level` and `--log-format`."""
+    """`--log-level` and `--log-format`; `--audit-log`, which takes effect by itself."""
+    command = click.option(
+        "--audit-log",
+        metavar="FILE|-",
+        expose_value=False,
+        callback=lambda _context, _option, path: audit.to(path),
+        help="Write who changed or asked for what there, as JSON lines (default: to the log).",
+    )(command)
     command = click.option("--log-format", type=click.Choice(logs.FORMATS), default="text", show_default=True)(command)
     return click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)(command)
 
 
+def web_config_option(command: Command) -> Command:
+    """`--web.config.file`."""
+    return click.option(
+        "--web.config.file",
+        "web_config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TLS, basic auth, headers and rate limit, in exporter-toolkit's format.",
+    )(command)
+
+
 def web_options(default_port: int) -> Callable[[Command], Command]:
-    """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`."""
+    """`--web.listen-address`, `--web.config.file`, `--web.enable-lifecycle`, `--web.access-log`."""
 
     def decorate(command: Command) -> Command:
         for option in (
+            click.option("--web.access-log", "access_log", is_flag=True, help="Log a line for each request."),
             click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Allow a reload by POST /-/reload."),
-            click.option(
-                "--web.config.file",
-                "web_config",
-                type=click.Path(path_type=Path, dir_okay=False),
-                help="TLS and basic auth, in exporter-toolkit's format.",
-            ),
+            web_config_option,
             click.option(
                 "--web.listen-address", "listen", default=f":{default_port}", show_default=True, metavar="HOST:PORT"
             ),
@@ -67,25 +82,37 @@ class WebOptions:
     listen: str
     web_config: Path | None = None
     lifecycle: bool = False
+    access_log: bool = False
+
+    @cached_property
+    def file(self) -> WebFile | None:
+        """`--web.config.file`, read at the first look; raises ConfigError. Hand it to `Reload`, too."""
+        if self.web_config is None:
+            return None
+        from cloudpulse.webaccess import WebFile  # YAML, TLS and bcrypt are only for who has such a file
+
+        return WebFile(self.web_config)
 
 
-def serve(app: WsgiApp, web: WebOptions, threads: int = 16, limits: Limits = DEFAULTS) -> Server:
+def serve(
+    app: WsgiApp,
+    web: WebOptions,
+    *,
+    threads: int = 16,
+    limits: Limits = DEFAULTS,
+    unlimited: Collection[tuple[str, str]] = (),
+) -> Server:
     """A bound server for `app` with the web config applied: build it last, `run` it at once.
 
-    Raises AddressUnavailable and ConfigError.
+    `unlimited` names the (method, path) that its rate limit leaves alone. Raises AddressUnavailable and ConfigError.
     """
     tls = None
-    if web.web_config is not None:
-        from cloudpulse import webconfig  # and with it ssl and yaml, only where they are asked for
+    if web.file is not None:
+        from cloudpulse.webaccess import Gate
 
-        settings = webconfig.read(web.web_config)
-        if settings.basic_auth_users:
-            app = _BasicAuth(app, settings.basic_auth_users)
-        if settings.tls_server_config is not None:
-            tls = webconfig.ReloadingContext(
-                settings.tls_server_config, lambda error: log.error("certificate not reloaded", error=str(error))
-            )
-    return Server(app, web.listen, tls=tls, threads=threads, limits=limits)
+        app, tls = Gate(app, web.file.rules, unlimited), web.file.context
+    traced = Traced(app, access_log=web.access_log)
+    return Server(traced, web.listen, tls=tls, threads=threads, limits=limits)
 
 
 def run(
@@ -113,39 +140,3 @@ def run(
 def _when(stop: threading.Event, stopping: Callable[[], None]) -> None:
     stop.wait()
     stopping()
-
-
-class _BasicAuth:
-    """WSGI middleware: bcrypt basic auth for every path."""
-
-    def __init__(self, app: WsgiApp, users: dict[str, str]) -> None:
-        try:
-            import bcrypt
-        except ImportError as error:
-            raise ConfigError("basic_auth_users needs the package bcrypt: pip install bcrypt") from error
-        self._app = app
-        self._users = {user: hashed.encode() for user, hashed in users.items()}
-        # An unknown user costs the same time as a known one: a hash of the same cost that nothing matches.
-        self._nobody = bcrypt.hashpw(b"nobody", bcrypt.gensalt(10))
-        self._check = bcrypt.checkpw
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if self._known(environ.get("HTTP_AUTHORIZATION", "")):
-            return self._app(environ, start_response)
-        body = b"401 Unauthorized\n"
-        headers = [("WWW-Authenticate", 'Basic realm="cloudpulse"'), ("Content-Length", str(len(body)))]
-        start_response("401 Unauthorized", [*headers, ("Content-Type", "text/plain; charset=utf-8")])
-        return [body]
-
-    def _known(self, header: str) -> bool:
-        scheme, _, encoded = header.partition(" ")
-        try:
-            user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return False
-        if scheme.lower() != "basic" or not colon:
-            return False
-        hashed = self._users.get(user)
-        # bcrypt reads 72 bytes; longer passwords are refused instead of cut.
-        matches = len(password.encode()) <= 72 and self._check(password.encode(), hashed or self._nobody)
-        return matches and hashed is not None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
+from cloudpulse import logs, trace
 from cloudpulse.answers import Answer, Data
 from cloudpulse.config import PrometheusSettings, secret_text
 from cloudpulse.errors import (
@@ -39,8 +41,13 @@ MOST_PACES = 1000
 SHORT_READ = 60
 """A range of at most so many points is a round's own reading, and waits for no longer one."""
 
+SLOW_SECONDS = 5.0
+"""A query that takes so long is told in the log, with the id of what it was asked for."""
+
 _CONFIG_SECONDS = 5.0
 """How long a server's own config is waited for: only hints depend on it."""
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class Prometheus:
         self._settings = settings
         self._longest_range = longest_range_seconds
         self._url = settings.url.rstrip("/")
+        self._host = urlsplit(self._url).hostname or ""
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy variable must not redirect metrics
         self._session.headers.update({**settings.headers, "Accept-Encoding": "identity"})
@@ -194,13 +202,35 @@ class Prometheus:
 
     def _ask(self, endpoint: str, parameters: dict[str, str], query: str) -> tuple[Data, float]:
         """The answer, and how many seconds it took."""
+        about: dict[str, str | float] = {
+            "db__system__name": "prometheus",
+            "db__operation__name": endpoint,
+            "db__query__text": query,
+            "server__address": self._host,
+        }
+        with trace.span(f"{endpoint} prometheus", "client", **about) as span:
+            try:
+                data, seconds = self._answered(endpoint, parameters, query)
+            except SourceError as error:
+                span.failed(type(error).__name__)
+                raise
+            if seconds >= SLOW_SECONDS:
+                log.info("slow query", seconds=round(seconds, 3), endpoint=endpoint, query=query)
+            else:
+                log.debug("queried", seconds=round(seconds, 3), endpoint=endpoint, query=query)
+            return data, seconds
+
+    def _answered(self, endpoint: str, parameters: dict[str, str], query: str) -> tuple[Data, float]:
         limit = float(self._settings.timeout)
         url = f"{self._url}/api/v1/{endpoint}"
         try:
             with self._slots:
                 began = time.monotonic()
                 response = self._session.post(
-                    url, data={**parameters, "timeout": f"{limit:g}s"}, headers=self._authorization(), timeout=limit
+                    url,
+                    data={**parameters, "timeout": f"{limit:g}s"},
+                    headers={**self._authorization(), **trace.headers()},
+                    timeout=limit,
                 )
                 seconds = time.monotonic() - began
         except requests.Timeout as error:

@@ -16,17 +16,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cloudpulse import exposition, logs
+from cloudpulse import audit, logs
 from cloudpulse.answer import GUARDS as GUARDS
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.families import Family, ForeignFamily
 from cloudpulse.limits import DEFAULTS, Limits
+from cloudpulse.metricspage import MetricsPage
 from cloudpulse.reception import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
 from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
 
 if TYPE_CHECKING:  # a server without TLS doesn't load it
     import ssl
+
+    from prometheus_client.core import Metric
 
 
 Environ = dict[str, Any]
@@ -45,7 +48,7 @@ log = logs.get(__name__)
 class Collects(Protocol):
     """A registry or a collector."""
 
-    def collect(self) -> Iterable[Family | ForeignFamily]:
+    def collect(self) -> Iterable[Family | ForeignFamily | Metric]:
         """Yield metric families."""
 
 
@@ -68,7 +71,8 @@ class Link:
 class Face:
     """The WSGI app of a service.
 
-    `reload`, where given, is called by `POST /-/reload`; it raises ConfigError to refuse.
+    `reload`, where given, is called by `POST /-/reload`; it raises ConfigError to refuse. `scrape`, where given, has
+    the metrics that depend on the request; it raises BadRequest.
     """
 
     def __init__(
@@ -77,12 +81,13 @@ class Face:
         metrics: Sequence[Collects],
         health: Callable[[], Health],
         *,
+        scrape: Callable[[Environ], Iterable[Family | ForeignFamily | Metric]] | None = None,
         links: Sequence[Link] = (),
         app: WsgiApp | None = None,
         reload: Callable[[], None] | None = None,
     ) -> None:
         self._title = title
-        self._metrics = metrics
+        self._metrics = MetricsPage(metrics, scrape)
         self._health = health
         self._links = (*links, Link("/metrics", "Metrics"), Link("/health", "Health"))
         self._app = app
@@ -90,7 +95,9 @@ class Face:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
-        answer = self._shared(path, method)
+        if path == "/metrics" and method in ("GET", "HEAD"):
+            return self._metrics(environ, start_response)
+        answer = self._shared(path, method, environ)
         if answer is None:
             if self._app is not None:
                 return self._app(environ, start_response)
@@ -102,15 +109,13 @@ class Face:
         start_response(status, headers)
         return [] if method == "HEAD" else [body]
 
-    def _shared(self, path: str, method: str) -> tuple[str, str, bytes] | None:
+    def _shared(self, path: str, method: str, environ: Environ) -> tuple[str, str, bytes] | None:
         if path == "/-/reload" and self._reload is not None:
-            return self._reloaded(method)
+            return self._reloaded(method, environ)
         if path not in SHARED:
             return None
         if method not in ("GET", "HEAD"):
             return _text("405 Method Not Allowed", f"{path} takes GET\n")
-        if path == "/metrics":
-            return "200 OK", exposition.CONTENT_TYPE, exposition.encode(self._collected())
         if path == "/-/healthy":
             return _text("200 OK", f"{self._title} is up\n")
         health = self._health()
@@ -122,19 +127,22 @@ class Face:
             return status, "application/json", json.dumps(facts, default=str).encode()
         return "200 OK", "text/html; charset=utf-8", self._landing(health).encode()
 
-    def _reloaded(self, method: str) -> tuple[str, str, bytes]:
+    def _reloaded(self, method: str, environ: Environ) -> tuple[str, str, bytes]:
         assert self._reload is not None
         if method != "POST":
             return _text("405 Method Not Allowed", "/-/reload takes POST\n")
+        about: dict[str, object] = {}
         try:
             self._reload()
         except ConfigError as error:
+            about = {"why": str(error)}
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
+        finally:
+            result, origin = "refused" if about else "reloaded", {"from": environ.get("REMOTE_ADDR", "")}
+            who = environ.get("REMOTE_USER", "")
+            if not audit.written(who, "reload config", result, origin=origin, about=about):
+                log.info("audit", who=who, **origin, action="reload config", result=result, **about)
         return _text("200 OK", "reloaded\n")
-
-    def _collected(self) -> Iterator[Family | ForeignFamily]:
-        for source in self._metrics:
-            yield from source.collect()
 
     def _landing(self, health: Health) -> str:
         links = "".join(f'<li><a href="{html.escape(x.path)}">{html.escape(x.text)}</a></li>' for x in self._links)

@@ -10,35 +10,48 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 HEADER = "traceparent"
+STATE = "tracestate"
 
 # Of a version to come, what follows the flags is ignored (3.2.4 Versioning); ff is no version, zeros are no ids.
 _KNOWN = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.A)
 _LONGEST = 512
+"""Of either header; so much of a `tracestate` has to be passed on (3.3.1.5), and of a longer one nothing is."""
+_SENDABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class Trace(NamedTuple):
-    """A place in a trace: 32 and 16 hex digits, neither all zeros; `sampled` says that somebody records it."""
+    """A place in a trace: 32 and 16 hex digits, neither all zeros.
+
+    `sampled` says whether somebody records it; None: it begins here, and with its first span that is decided.
+    `state` is what others keep in `tracestate`: passed on as it came, and never looked into.
+    """
 
     trace_id: str
     span_id: str
-    sampled: bool = False
+    sampled: bool | None = None
+    state: str = ""
 
     @property
     def parent(self) -> str:
         """As the value of `traceparent`."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
+    @property
+    def stored(self) -> str:
+        """As a text to keep, for `restored`."""
+        return f"{self.parent} {self.state}".rstrip()
+
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
-def parsed(header: str | None) -> Trace | None:
-    """The trace of a `traceparent`; None for one that isn't valid, which is as if it weren't there."""
+def parsed(header: str | None, state: str | None = None) -> Trace | None:
+    """The trace of a `traceparent` and its `tracestate`; what isn't valid of them is as if it weren't there."""
     if not header or len(header) > _LONGEST:
         return None
     found = _KNOWN.fullmatch(header.strip(" \t"))
@@ -47,11 +60,18 @@ def parsed(header: str | None) -> Trace | None:
     version, trace_id, span_id, flags, more = found.groups()
     if more and version == "00":
         return None
-    return Trace(trace_id, span_id, bool(int(flags, 16) & 1))
+    kept = state.strip(" \t") if state and len(state) <= _LONGEST else ""
+    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), kept if _SENDABLE.fullmatch(kept) else "")
+
+
+def restored(text: str | None) -> Trace | None:
+    """What was `stored`; None where nothing was."""
+    header, _, state = (text or "").partition(" ")
+    return parsed(header, state)
 
 
 def begun() -> Trace:
-    """A new trace, which nobody records."""
+    """A new trace."""
     drawn = os.urandom(24).hex()
     made = Trace(drawn[:32], drawn[32:])
     # One in 2**64, but an id of zeros is none.
@@ -70,9 +90,11 @@ def identifier() -> str:
 
 
 def headers() -> Mapping[str, str]:
-    """What to send with a request so that it is part of this trace: `traceparent`, or nothing outside of any."""
+    """What to send with a request so that it is part of this trace; nothing outside of any."""
     here = _CURRENT.get()
-    return {} if here is None else {HEADER: here.parent}
+    if here is None:
+        return {}
+    return {HEADER: here.parent, STATE: here.state} if here.state else {HEADER: here.parent}
 
 
 class Span(Protocol):

@@ -47,14 +47,15 @@ class Traced:
         self._access_log = access_log
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        place = _asked(environ)
-        trace.enter(place or trace.begun())
+        place = _asked(environ) or trace.begun()
+        trace.enter(place)
         if not (self._access_log or trace.recording()):
             return self._app(environ, _labelled(start_response))
-        if not trace.recording() or _unwanted(environ, place):
+        span: contextlib.AbstractContextManager[trace.Span]
+        if not trace.recording() or (environ.get("PATH_INFO") in _PROBED and not place.sampled):
+            trace.enter(place._replace(sampled=place.sampled or False))
             span = contextlib.nullcontext(trace.UNRECORDED)
         else:
-            trace.enter(place)  # one that nobody asks for begins with its own span
             span = trace.span(environ["REQUEST_METHOD"], "server", **_attributes(environ))
         return self._watched(environ, start_response, span)
 
@@ -127,7 +128,7 @@ class _Body:
 
 def _asked(environ: Environ) -> trace.Trace | None:
     """The trace that the request says it is part of."""
-    if (header := environ.get("HTTP_TRACEPARENT")) and (found := trace.parsed(header)):
+    if (header := environ.get("HTTP_TRACEPARENT")) and (found := trace.parsed(header, environ.get("HTTP_TRACESTATE"))):
         return found
     if asked := environ.get("HTTP_X_REQUEST_ID"):
         identifier = asked.replace("-", "").lower() if len(asked) in (32, 36) else ""
@@ -143,10 +144,6 @@ def _labelled(start_response: StartResponse) -> StartResponse:
         return start_response(status, [*headers, (HEADER, identifier)], *more)
 
     return labelled
-
-
-def _unwanted(environ: Environ, place: trace.Trace | None) -> bool:
-    return environ.get("PATH_INFO") in _PROBED and not (place is not None and place.sampled)
 
 
 def _attributes(environ: Environ) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Spans recorded with OpenTelemetry and sent as OTLP over HTTP: an option, loaded only where it is configured.
 
 The `tracing` section says where to; without one OpenTelemetry's own variables do (`OTEL_EXPORTER_OTLP_ENDPOINT` and its
-kin, https://opentelemetry.io/docs/specs/otel/protocol/exporter/). A collector that is away, slow or refuses costs spans,
-which are counted in the log, and nothing else: work never waits for it, and a stop at most STOP_SECONDS.
+kin, https://opentelemetry.io/docs/specs/otel/protocol/exporter/). A collector that is away, slow or refuses costs
+spans, which are counted in the log, and nothing else: work never waits for it, and a stop at most STOP_SECONDS.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,8 @@ SEND_SECONDS = 5.0
 STOP_SECONDS = 1.5
 """How long the last spans are waited for when the process ends."""
 
+_WANTED: ContextVar[str] = ContextVar("wanted_trace_id", default="")
+
 log = logs.get(__name__)
 
 
@@ -58,6 +61,8 @@ class TracingSettings(Section, frozen=True):
     tls_config: ClientTls = ClientTls()
 
     def __post_init__(self) -> None:
+        if self.tls_config.insecure_skip_verify:
+            raise ValueError("tls_config.insecure_skip_verify: not for traces: give the collector's CA as ca_file")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(f'endpoint: expected a URL such as http://localhost:4318, got "{self.endpoint}"')
 
@@ -85,7 +90,7 @@ class Recorder:
         try:
             from opentelemetry import trace as api
             from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace import RandomIdGenerator, TracerProvider
         except ImportError as error:
             raise DependencyMissing(
                 f"tracing needs the package {error.name}: pip install 'cloudpulse[tracing]'"
@@ -93,9 +98,17 @@ class Recorder:
         self._api = api
         name = settings.service_name or os.environ.get("OTEL_SERVICE_NAME") or f"cloudpulse-{service}"
         resource = Resource.create({"service.name": name, "service.version": __version__})
+
+        class Ids(RandomIdGenerator):
+            """A trace that has an id before its first span, since it was asked for by `X-Request-Id`, keeps it."""
+
+            def generate_trace_id(self) -> int:
+                wanted = _WANTED.get()
+                return int(wanted, 16) if wanted else super().generate_trace_id()
+
         # The SDK's own exit hook waits for up to 30 s.
         self._provider: TracerProvider = TracerProvider(
-            sampler=_sampler(settings), resource=resource, shutdown_on_exit=False
+            sampler=_sampler(settings), resource=resource, id_generator=Ids(), shutdown_on_exit=False
         )
         self._batches = _Batches(_exporter(settings))
         self._provider.add_span_processor(self._batches.processor)
@@ -105,17 +118,14 @@ class Recorder:
     @contextlib.contextmanager
     def span(self, name: str, kind: str, attributes: Attributes, parent: Trace | None) -> Iterator[trace.Span]:
         """See trace.Recorder."""
-        span = self._tracer.start_span(
-            name,
-            self._context(parent),
-            self._kinds[kind],
-            dict(attributes),
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        token = _WANTED.set(parent.trace_id if parent is not None and parent.sampled is None else "")
+        try:
+            span = self._tracer.start_span(name, self._context(parent), self._kinds[kind], dict(attributes))
+        finally:
+            _WANTED.reset(token)
         recorded = _Recorded(span, self._api)
         try:
-            with trace.within(_place(span)):
+            with trace.within(_place(span, parent)):
                 yield recorded
         except BaseException as error:
             recorded.failed(type(error).__name__)  # its text is the log's, which is kept where it is logged
@@ -140,11 +150,15 @@ class Recorder:
     def _context(self, parent: Trace | None) -> Context:
         from opentelemetry.context import Context
 
-        if parent is None:
+        if parent is None or parent.sampled is None:
             return Context()
         flags = self._api.TraceFlags(1 if parent.sampled else 0)
         place = self._api.SpanContext(
-            int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags
+            int(parent.trace_id, 16),
+            int(parent.span_id, 16),
+            is_remote=True,
+            trace_flags=flags,
+            trace_state=self._api.TraceState.from_header([parent.state]),
         )
         return self._api.set_span_in_context(self._api.NonRecordingSpan(place), Context())
 
@@ -243,10 +257,10 @@ def _exporter(settings: TracingSettings) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # told once, by `_Batches`
-    if settings.endpoint is None:
-        return OTLPSpanExporter(timeout=SEND_SECONDS)
     session = requests.Session()
-    session.trust_env = False
+    session.trust_env = False  # a proxy variable must not redirect spans
+    if settings.endpoint is None:
+        return OTLPSpanExporter(timeout=SEND_SECONDS, session=session)
     tls = settings.tls_config
     return OTLPSpanExporter(
         endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces",
@@ -278,6 +292,7 @@ def _sampler(settings: TracingSettings) -> Any:
     return ParentBased(TraceIdRatioBased(settings.sample_ratio))
 
 
-def _place(span: Span | Any) -> Trace:
+def _place(span: Span | Any, parent: Trace | None) -> Trace:
     context = span.get_span_context()
-    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled)
+    state = "" if parent is None else parent.state
+    return Trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled, state)

@@ -1,164 +1,225 @@
-"""The web config file in exporter-toolkit's format: TLS, client certificates, basic auth.
+"""The web config file in exporter-toolkit's format: what may stand in it.
 
-Source: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md.
-Paths in it are relative to the file. Keys of that format which this server doesn't have yet are refused like
-unknown ones, so that nobody believes in a protection that isn't there.
+Source: https://github.com/prometheus/exporter-toolkit, docs/web-configuration.md and web/tls_config.go; what differs
+from it, and why, is in docs/web-config.md. `webtls` makes a server context of it, `webaccess` applies the rest.
 """
 
 from __future__ import annotations
 
-import ssl
-import threading
-import time
-from collections.abc import Callable
+import re
 from pathlib import Path
+from typing import Any, Self
 
 import msgspec
 import yaml
 
-from cloudpulse.clock import Clock
-from cloudpulse.config import ConfigFile, Section, yaml_reason
+from cloudpulse.config import ConfigFile, Secret, Section, Written, yaml_reason
 from cloudpulse.errors import ConfigError
+from cloudpulse.uniquekeys import UniqueKeyLoader
 
-_CLIENT_AUTH = {
-    "NoClientCert": ssl.CERT_NONE,
-    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
-    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+AUTH_TYPES = ("NoClientCert", "RequestClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+UNVERIFIED = ("RequireAnyClientCert", "RequireClientCert")
+VERSIONS = ("TLS10", "TLS11", "TLS12", "TLS13")
+CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
+"""Go's name -> OpenSSL's."""
+CIPHERS = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
+    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
 }
-_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-RETRY_SECONDS = 5.0
-"""Between two tries to use a change that could not be used: what was wrong may end without a trace in the files."""
+"""Suites up to TLS 1.2 that the toolkit takes, Go's name -> OpenSSL's, in Go's order of preference."""
+CIPHERS_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+"""May be named, and change nothing: TLS 1.3 always has all three, in Go, too."""
+HEADERS: dict[str, tuple[str, ...]] = {
+    "Strict-Transport-Security": (),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": (),
+    "Content-Security-Policy": (),
+}
+"""What `headers` may name -> the only values that it may have, where it is not free."""
+
+_HASH = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_GO_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Interval(Written, float):
+    """Seconds, in Go's words: `1s`, `1m30s`, `0.5s`; a bare number counts nanoseconds."""
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """See `Written`."""
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return cls(value * 1e-9)
+        if value == "0":
+            return cls(0)
+        if not isinstance(value, str) or not re.fullmatch(f"(?:{_GO_PART.pattern})+", value):
+            raise ValueError(f"expected a duration such as 1s, got {value!r}")
+        return cls(sum(float(count) * _GO_UNITS[unit] for count, unit in _GO_PART.findall(value)))
 
 
 class TlsServer(Section, frozen=True):
-    """Certificate, key and what is asked of clients."""
+    """`tls_server_config`: certificate, key and what is asked of clients. A file goes before its inline form."""
 
-    cert_file: Path
-    key_file: Path
+    cert: str | None = None
+    key: Secret | None = None
+    client_ca: str | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     client_ca_file: Path | None = None
-    client_auth_type: str = "NoClientCert"
+    client_auth_type: str | None = None
+    client_allowed_sans: frozenset[str] | None = None
     min_version: str = "TLS12"
     max_version: str = "TLS13"
+    cipher_suites: tuple[str, ...] = ()
+    prefer_server_cipher_suites: bool = True
+    curve_preferences: tuple[str, ...] = ()
+
+    @property
+    def verifies(self) -> bool:
+        """Whether clients are asked for certificates, and these are verified."""
+        return self.client_auth_type in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 
     def __post_init__(self) -> None:
-        if self.client_auth_type not in _CLIENT_AUTH:
-            raise ValueError(
-                f'client_auth_type: expected one of {", ".join(_CLIENT_AUTH)}, got "{self.client_auth_type}"'
-            )
-        if self.client_ca_file and self.client_auth_type == "NoClientCert":
-            raise ValueError("client_ca_file needs a client_auth_type that verifies")
-        if not self.client_ca_file and self.client_auth_type != "NoClientCert":
-            raise ValueError(f"client_auth_type {self.client_auth_type} needs client_ca_file")
+        for name in ("cert", "key"):
+            if not getattr(self, name) and not getattr(self, f"{name}_file"):
+                raise ValueError(f"missing one of {name} or {name}_file")
+        self._check_clients()
         for key, version in (("min_version", self.min_version), ("max_version", self.max_version)):
-            if version not in _VERSIONS:
-                raise ValueError(f'{key}: expected one of {", ".join(_VERSIONS)}, got "{version}"')
+            _known(key, "TLS version", version, VERSIONS)
+        if self.min_version > self.max_version:
+            raise ValueError(f"min_version {self.min_version} is above max_version {self.max_version}")
+        for suite in self.cipher_suites:
+            _known("cipher_suites", "cipher", suite, (*CIPHERS, *CIPHERS_13))
+        if self.cipher_suites and self.max_version < "TLS13" and not set(self.cipher_suites) & set(CIPHERS):
+            raise ValueError(f"cipher_suites: names none that max_version {self.max_version} can use")
+        for curve in self.curve_preferences:
+            _known("curve_preferences", "curve", curve, CURVES)
+
+    def _check_clients(self) -> None:
+        if self.client_auth_type in UNVERIFIED:
+            raise ValueError(
+                f"client_auth_type {self.client_auth_type} takes any certificate, even one that the client made for "
+                "itself; Python's TLS asks for none that it does not verify: use RequireAndVerifyClientCert with "
+                "client_ca_file, or NoClientCert"
+            )
+        if self.client_auth_type is not None:
+            _known("client_auth_type", "policy", self.client_auth_type, AUTH_TYPES)
+        if (self.client_ca_file or self.client_ca) and self.client_auth_type in (None, "NoClientCert"):
+            raise ValueError(
+                "client CAs without a policy: client_auth_type says what they are for, such as "
+                "RequireAndVerifyClientCert"
+            )
+        if self.client_allowed_sans is not None and self.client_auth_type != "RequireAndVerifyClientCert":
+            raise ValueError(
+                "client_allowed_sans needs client_auth_type RequireAndVerifyClientCert: under any other a client may "
+                "come without a certificate that was verified"
+            )
+
+
+class HttpServer(Section, frozen=True):
+    """`http_server_config`."""
+
+    http2: bool | None = None
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            _known("headers", "header", name, HEADERS)
+            if HEADERS[name] and value and value not in HEADERS[name]:
+                raise ValueError(f'headers.{name}: expected {" or ".join(HEADERS[name])}, got "{value}"')
+            if _CONTROL.search(value):
+                raise ValueError(f"headers.{name}: expected one line")
+
+
+class RateLimit(Section, frozen=True):
+    """`rate_limit`: a token bucket that holds `burst` requests and gets one more each `interval`."""
+
+    interval: Interval = Interval(0)
+    burst: int = 0
+
+    def __post_init__(self) -> None:
+        if self.interval and self.burst < 1:
+            raise ValueError(f"burst: expected 1 or more, got {self.burst}: it would refuse every request")
 
 
 class WebConfig(Section, frozen=True):
     """The whole file."""
 
     tls_server_config: TlsServer | None = None
-    basic_auth_users: dict[str, str] = msgspec.field(default_factory=dict)
+    http_server_config: HttpServer = HttpServer()
+    basic_auth_users: dict[str, Secret] | None = None
+    rate_limit: RateLimit = RateLimit()
 
     def __post_init__(self) -> None:
-        for user, hashed in self.basic_auth_users.items():
-            if not hashed.startswith(("$2a$", "$2b$", "$2y$")):
+        for user, hashed in (self.basic_auth_users or {}).items():
+            if not _HASH.fullmatch(hashed.reveal()):
                 raise ValueError(f"basic_auth_users.{user}: expected a bcrypt hash, made for example by htpasswd -nB")
+
+    def notes(self) -> list[str]:
+        """What is taken and does not do, or protect, as much as it may seem."""
+        notes = []
+        if self.http_server_config.http2:
+            notes.append("http2: this server speaks HTTP/1.1 only")
+        tls = self.tls_server_config
+        if tls is None:
+            return notes
+        if tls.client_auth_type == "RequestClientCert":
+            notes.append("client_auth_type RequestClientCert lets everyone in: no certificate is asked for")
+        if tls.verifies and not (tls.client_ca_file or tls.client_ca):
+            notes.append("no client_ca_file: a client certificate of any CA that this system trusts is taken")
+        if tls.min_version < "TLS12":
+            notes.append(f"min_version {tls.min_version}: TLS before 1.2 is broken, and OpenSSL's security level is 0")
+        if len(tls.curve_preferences) > 1:
+            notes.append(f"curve_preferences: Python can set one, {tls.curve_preferences[0]} is the only one used")
+        return notes
 
 
 def read(path: Path) -> WebConfig:
-    """Read `path`; raises ConfigError that names the key."""
+    """Read `path`; files in it are relative to it. Raises ConfigError that names the key."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't read the web config: {error.strerror}") from error
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
+        raise ConfigError(f"{path}: can't read the web config: {reason}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
-    config = ConfigFile(path, {"web": tree}).section("web", WebConfig)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not usable YAML: nested too deeply") from error
+    config = ConfigFile(path, {"web": _given(tree)}).section("web", WebConfig)
     if tls := config.tls_server_config:
-        place = path.parent
-        tls = msgspec.structs.replace(
-            tls,
-            cert_file=place / tls.cert_file,
-            key_file=place / tls.key_file,
-            client_ca_file=place / tls.client_ca_file if tls.client_ca_file else None,
-        )
-        config = msgspec.structs.replace(config, tls_server_config=tls)
+        files = {key: getattr(tls, key) for key in ("cert_file", "key_file", "client_ca_file")}
+        placed = {key: path.parent / file for key, file in files.items() if file is not None}
+        config = msgspec.structs.replace(config, tls_server_config=msgspec.structs.replace(tls, **placed))
     return config
 
 
-def context(tls: TlsServer, client_ca: str | None = None) -> ssl.SSLContext:
-    """A server context; raises ConfigError when a file can't be used.
-
-    With `client_ca`, a PEM text, clients may give a certificate, which one of its CAs must have signed; with "" none.
-    """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = _VERSIONS[tls.min_version]
-    made.maximum_version = _VERSIONS[tls.max_version]
-    made.verify_mode = _CLIENT_AUTH[tls.client_auth_type] if client_ca is None else ssl.CERT_OPTIONAL
-    made.set_alpn_protocols(["http/1.1"])
-    if made.verify_mode is not ssl.CERT_NONE:
-        # A resumed session would bring its certificate along unverified.
-        made.options |= ssl.OP_NO_TICKET
-        made.num_tickets = 0
-        # An intermediate CA alone is enough, as it is to Go, in which kube-apiserver and exporter-toolkit are written.
-        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    try:
-        made.load_cert_chain(tls.cert_file, tls.key_file)
-        if tls.client_ca_file:
-            made.load_verify_locations(tls.client_ca_file)
-        if client_ca:
-            made.load_verify_locations(cadata=client_ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"TLS files can't be used ({tls.cert_file}, {tls.key_file}): {error}") from error
-    return made
+def _given(tree: Any) -> Any:
+    """The file without what it leaves empty, as good as absent to the toolkit. `basic_auth_users: {}` stays."""
+    if not isinstance(tree, dict):
+        return tree
+    given = {key: value for key, value in tree.items() if value is not None}
+    for name in ("tls_server_config", "http_server_config", "rate_limit"):
+        if isinstance(section := given.pop(name, None), dict):
+            section = {key: value for key, value in section.items() if value is not None and value != ""}
+        if section is not None and section != {}:
+            given[name] = section
+    return given
 
 
-class ReloadingContext:
-    """Gives the current server context and rebuilds it when one of its files, or what `client_ca` gives, has changed.
-
-    A change that can't be used keeps the old context, since a half-written certificate must not end the service; it is
-    told once and tried again every `RETRY_SECONDS`. `ticks` must not jump.
-    """
-
-    def __init__(
-        self,
-        tls: TlsServer,
-        on_error: Callable[[ConfigError], None],
-        client_ca: Callable[[], str | None] = lambda: None,
-        ticks: Clock = time.monotonic,
-    ) -> None:
-        self._tls = tls
-        self._on_error = on_error
-        self._client_ca = client_ca
-        self._ticks = ticks
-        self._lock = threading.Lock()
-        self._used = self._failed = self._current()
-        self._retry_at = 0.0
-        self._context = context(tls, self._used[1])
-
-    def __call__(self) -> ssl.SSLContext:
-        with self._lock:
-            current = self._current()
-            if current == self._used or (current == self._failed and self._ticks() < self._retry_at):
-                return self._context
-            try:
-                self._context = context(self._tls, current[1])
-                self._used = current
-            except ConfigError as error:
-                if current != self._failed:
-                    self._on_error(error)
-                self._failed, self._retry_at = current, self._ticks() + RETRY_SECONDS
-            return self._context
-
-    def _current(self) -> tuple[tuple[tuple[int, int], ...], str | None]:
-        files = (self._tls.cert_file, self._tls.key_file, self._tls.client_ca_file)
-        return tuple(_stamp(file) for file in files if file is not None), self._client_ca()
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return (0, 0)
-    return (found.st_mtime_ns, found.st_ino)
+def _known(key: str, kind: str, name: str, names: Any) -> None:
+    if name not in names:
+        raise ValueError(f'{key}: unknown {kind} "{name}", expected one of {", ".join(names)}')

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cloudpulse import config, logs, options
+from cloudpulse import config, logs, options, tracing
 from cloudpulse.reloading import Reload
 from exporter.app import Exporter, create_face
 from exporter.config import ExporterSettings
@@ -29,6 +29,7 @@ def command(
     listen: str,
     web_config: Path | None,
     lifecycle: bool,
+    access_log: bool,
     **collectors: Any,
 ) -> None:
     """Show this host as metrics."""
@@ -37,10 +38,12 @@ def command(
     def load() -> ExporterSettings:
         return applied(config.read(config_path).section("exporter", ExporterSettings), collectors)
 
+    web = options.WebOptions(listen, web_config, lifecycle, access_log)
+    tracing.begin("exporter", config.read(config_path))
     exporter = Exporter(load)
-    reload = Reload(exporter.apply, time.time)
+    reload = Reload(exporter.apply, time.time, web.file)
     face = create_face(exporter, reload, lifecycle=lifecycle)
-    options.run(options.serve(face, options.WebOptions(listen, web_config, lifecycle)), "exporter", reload)
+    options.run(options.serve(face, web), "exporter", reload)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from cloudpulse.build import BuildInfo
 from cloudpulse.itself import Itself
 from cloudpulse.reloading import Reload
-from cloudpulse.serving import Face, Health
+from cloudpulse.serving import Environ, Face, Health
 from exporter.collector import Host
 from exporter.collectors import enabled
 from exporter.config import ExporterSettings
 from exporter.families import Family
+from exporter.selection import selected
+
+OFFSET_SECONDS = 0.5
+"""What of Prometheus' scrape timeout is left for the way back and forth; blackbox_exporter's --timeout-offset."""
 
 
 class Exporter:
@@ -19,27 +24,51 @@ class Exporter:
 
     def __init__(self, load: Callable[[], ExporterSettings]) -> None:
         self._load = load
-        self._host = Host(enabled(load()))
+        settings = load()
+        self._timeout = settings.timeout
+        self._host = Host(enabled(settings))
 
     def apply(self) -> None:
         """Read the settings again and use them from the next scrape on; raises ConfigError and changes nothing."""
-        self._host = Host(enabled(self._load()))
+        settings = self._load()
+        self._host.use(enabled(settings))
+        self._timeout = settings.timeout
 
-    def collect(self) -> Iterable[Family]:
-        """One scrape of the host."""
-        return self._host.collect()
+    def scrape(self, environ: Environ) -> Iterable[Family]:
+        """What the request asks for, read before its deadline; raises BadRequest."""
+        only = selected(environ.get("QUERY_STRING", ""), self._host.names)
+        return self._host.collect(timeout_seconds(environ, self._timeout), only)
 
     def health(self) -> Health:
-        """Ready when the last scrape, or a probe now if there was none, had a collector that succeeded."""
-        host = self._host
-        if not host.outcomes:
-            list(host.collect())
-        failing = [name for name, succeeded in host.outcomes.items() if not succeeded]
-        count = len(host.outcomes)
-        return Health(len(failing) < count, {"collectors": count, "failing": failing})
+        """Ready when a collector succeeded when it was last scraped, or is now if one was not scraped yet."""
+        if not self._host.outcomes.keys() >= set(self._host.names):
+            list(self._host.collect(self._timeout))
+        outcomes = self._host.outcomes
+        failing = [name for name, succeeded in outcomes.items() if not succeeded]
+        return Health(len(failing) < len(outcomes), {"collectors": len(outcomes), "failing": failing})
+
+
+def timeout_seconds(environ: Environ, most: float) -> float:
+    """How long this scrape may take: `most`, or less where Prometheus says how long it waits.
+
+    https://github.com/prometheus/blackbox_exporter/blob/master/prober/handler.go: getTimeout
+    """
+    try:
+        waits = float(environ.get("HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS", ""))
+    except ValueError:
+        return most
+    if not math.isfinite(waits) or waits <= 0:
+        return most
+    return min(most, waits - min(OFFSET_SECONDS, waits / 2))
 
 
 def create_face(exporter: Exporter, reload: Reload, *, lifecycle: bool) -> Face:
     """The WSGI app; with `lifecycle`, POST /-/reload reloads."""
-    metrics = (exporter, BuildInfo(), reload, Itself())
-    return Face("CloudPulse exporter", metrics, exporter.health, reload=reload if lifecycle else None)
+    metrics = (BuildInfo(), reload, Itself())
+    return Face(
+        "CloudPulse exporter",
+        metrics,
+        exporter.health,
+        scrape=exporter.scrape,
+        reload=reload if lifecycle else None,
+    )

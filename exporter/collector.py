@@ -1,20 +1,25 @@
-"""What a collector is, and the host: every collector in use, each timed and none able to fail the scrape."""
+"""What a collector is, and the host: every collector in use, each timed and none able to fail or hold up the scrape."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Protocol
 
 from cloudpulse import logs, names
 from exporter.families import Family, many
+from exporter.reads import Outcome, Reads
+
+SHARED_SECONDS = 0.1
+"""Scrapes that come so close together show the same read."""
 
 log = logs.get(__name__)
 
 
 class Collector(Protocol):
-    """Yields metric families when scraped; several scrapes may run at once.
+    """Yields metric families when scraped; called by one thread at a time, not always the same one.
 
     What the platform doesn't have is left out; an exception says that this collector could not do its work now.
     """
@@ -26,48 +31,57 @@ class Collector(Protocol):
 class Host:
     """Collects from every collector, by name, and adds how long each took and whether it succeeded.
 
-    A collector that fails shows none of its families, not the half that it had read.
+    A collector that fails, or is not done in time, shows none of its families, not the half that it had read.
     """
 
     def __init__(self, collectors: Mapping[str, Collector], seconds: Callable[[], float] = time.perf_counter) -> None:
-        self._collectors = collectors
-        self._seconds = seconds
+        self._reads: Reads[list[Family]] = Reads("collectors", SHARED_SECONDS, seconds)
         self._lock = threading.Lock()
         self._outcomes: dict[str, bool] = {}
+        self.use(collectors)
+
+    def use(self, collectors: Mapping[str, Collector]) -> None:
+        """Collect from these from the next scrape on. One that hangs isn't asked again under its name until it ends."""
+        self._works = {name: partial(_families, collector) for name, collector in collectors.items()}
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of the collectors in use."""
+        return self._works.keys()
 
     @property
     def outcomes(self) -> Mapping[str, bool]:
-        """Whether each collector succeeded at its last scrape; empty before the first."""
+        """Whether each collector in use succeeded when it was last scraped; without those that were not yet."""
         with self._lock:
-            return dict(self._outcomes)
+            return {name: succeeded for name, succeeded in self._outcomes.items() if name in self._works}
 
-    def collect(self) -> Iterator[Family]:
-        """One scrape."""
-        durations: dict[str, float] = {}
-        successes: dict[str, bool] = {}
-        for name, collector in self._collectors.items():
-            start = self._seconds()
-            families = self._families(name, collector)
-            durations[name] = self._seconds() - start
-            successes[name] = families is not None
-            yield from families or ()
-        yield many(names.COLLECTOR_DURATION, (((name,), value) for name, value in durations.items()))
-        yield many(names.COLLECTOR_SUCCESS, (((name,), float(value)) for name, value in successes.items()))
+    def collect(self, timeout_seconds: float, only: Container[str] | None = None) -> Iterator[Family]:
+        """One scrape of all collectors, or `only` some; what isn't read within `timeout_seconds` is left out."""
+        works = {name: work for name, work in self._works.items() if only is None or name in only}
+        outcomes = self._reads.read(works, timeout_seconds)
+        for name, outcome in outcomes.items():
+            self._note(name, outcome)
+            yield from outcome.value or ()
+        yield many(names.COLLECTOR_DURATION, (((name,), outcome.seconds) for name, outcome in outcomes.items()))
+        yield many(
+            names.COLLECTOR_SUCCESS, (((name,), float(outcome.error is None)) for name, outcome in outcomes.items())
+        )
 
-    def _families(self, name: str, collector: Collector) -> list[Family] | None:
-        try:
-            families = list(collector.collect())
-        except Exception as error:  # whatever one collector does, the others are shown
-            if self._changed(name, succeeded=False):
-                log.error("collector failed, its series are left out", collector=name, error=str(error), exc_info=True)
-            return None
-        if self._changed(name, succeeded=True):
-            log.info("collector works again", collector=name)
-        return families
-
-    def _changed(self, name: str, *, succeeded: bool) -> bool:
-        """Note the outcome; True when a streak begins or ends, which is what is worth a log line."""
+    def _note(self, name: str, outcome: Outcome[list[Family]]) -> None:
+        """Log when a streak begins or ends."""
+        error, succeeded = outcome.error, outcome.error is None
         with self._lock:
             before = self._outcomes.get(name, True)
             self._outcomes[name] = succeeded
-        return before is not succeeded
+        if before is succeeded:
+            return
+        if succeeded:
+            log.info("collector works again", collector=name)
+        elif isinstance(error, TimeoutError):
+            log.error("collector not done in time, its series are left out", collector=name, error=str(error))
+        else:
+            log.error("collector failed, its series are left out", collector=name, error=str(error), exc_info=error)
+
+
+def _families(collector: Collector) -> list[Family]:
+    return list(collector.collect())

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cloudpulse.config import Section
+from cloudpulse.durations import Duration
 from exporter.paths import Paths
 
 # The defaults are node_exporter's, so that both show the same disks and filesystems.
@@ -167,8 +168,12 @@ class TextfileSettings(Section, frozen=True):
 
 
 class ExporterSettings(Section, frozen=True):
-    """The whole section."""
+    """The whole section.
 
+    `timeout` is how long a scrape waits for a collector; less where Prometheus says that it waits less itself.
+    """
+
+    timeout: Duration = Duration(10)
     collectors: CollectorSwitches = msgspec.field(default_factory=CollectorSwitches)
     network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     disk: DiskSettings = msgspec.field(default_factory=DiskSettings)
@@ -176,6 +181,10 @@ class ExporterSettings(Section, frozen=True):
     top: TopSettings = msgspec.field(default_factory=TopSettings)
     textfile: TextfileSettings = msgspec.field(default_factory=TextfileSettings)
     paths: Paths = msgspec.field(default_factory=Paths)
+
+    def __post_init__(self) -> None:
+        if self.timeout <= 0:
+            raise ValueError(f'timeout: expected a duration above 0 such as 10s, got "{self.timeout}"')
 
 
 def _check_pair(**expressions: str | None) -> None:

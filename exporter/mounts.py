@@ -1,14 +1,16 @@
-"""How full a mounted filesystem is, without waiting for ever for a server that is gone."""
+"""How full mounted filesystems are, without waiting for ever for one that hangs."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+
+from exporter.reads import Outcome, Reads
 
 PATIENCE_SECONDS = 2.0
-"""How long a scrape waits for one network filesystem; Prometheus itself waits 10 s for the whole."""
+"""How long a scrape waits for the filesystems; Prometheus itself waits 10 s for the whole."""
 
 
 @dataclass(frozen=True)
@@ -41,40 +43,17 @@ def _space(mountpoint: str) -> Usage:
     return Usage(space.total, space.free, space.used, None, None)
 
 
-class Patient:
-    """`usage` in a thread of its own, given up after `seconds`.
+class Usages:
+    """`usage` of many mount points, each given up after `seconds` and not asked again while it hangs.
 
-    The kernel lets nothing interrupt a call to an NFS server that is gone. Until that call ends the mount point
-    counts as failed at once, so that stuck threads don't pile up, one a scrape.
+    Local ones, too: a failing disk and a FUSE program under any name hang as a server does that is gone.
     """
 
     def __init__(self, ask: Callable[[str], Usage] = usage, seconds: float = PATIENCE_SECONDS) -> None:
         self._ask = ask
         self._seconds = seconds
-        self._lock = threading.Lock()
-        self._under_way: set[str] = set()
+        self._reads: Reads[Usage] = Reads("mounts")
 
-    def __call__(self, mountpoint: str) -> Usage:
-        """Ask the filesystem; raises OSError, TimeoutError among them."""
-        with self._lock:
-            if mountpoint in self._under_way:
-                raise TimeoutError(f"{mountpoint} has not answered an earlier scrape yet")
-            self._under_way.add(mountpoint)
-        answer: list[Usage | OSError] = []
-        thread = threading.Thread(target=self._run, args=(mountpoint, answer), name="statvfs", daemon=True)
-        thread.start()
-        thread.join(self._seconds)
-        if not answer:
-            raise TimeoutError(f"{mountpoint} did not answer within {self._seconds:g} s")
-        if isinstance(answer[0], OSError):
-            raise answer[0]
-        return answer[0]
-
-    def _run(self, mountpoint: str, answer: list[Usage | OSError]) -> None:
-        try:
-            answer.append(self._ask(mountpoint))
-        except OSError as error:
-            answer.append(error)
-        finally:
-            with self._lock:
-                self._under_way.discard(mountpoint)
+    def __call__(self, mountpoints: Iterable[str]) -> dict[str, Outcome[Usage]]:
+        """What each mount point said, by its name."""
+        return self._reads.read({place: partial(self._ask, place) for place in mountpoints}, self._seconds)

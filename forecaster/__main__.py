@@ -10,7 +10,7 @@ import click
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CollectorRegistry
 
-from cloudpulse import config, logs, options
+from cloudpulse import audit, config, logs, options, tracing
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
@@ -60,6 +60,7 @@ def command(
     listen: str,
     web_config: Path | None,
     lifecycle: bool,
+    access_log: bool,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -73,6 +74,7 @@ def command(
     logs.configure(log_level, log_format)
     shard = Shard.parse(shard_text)
     file = config.read(config_path)
+    tracing.begin("forecaster", file)
     settings = file.section("forecaster", ForecasterSettings)
     asked = file.section("prometheus", PrometheusSettings)
     source = Prometheus(asked)
@@ -114,8 +116,9 @@ def command(
         rounds.close()
         leaving.join()
 
-    reload = Reload(apply, time.time)
-    metrics: list[Collects] = [BuildInfo(), registry, reload, ForecastCollector(store, time.time)]
+    web = options.WebOptions(listen, web_config, lifecycle, access_log)
+    reload = Reload(apply, time.time, web.file)
+    metrics: list[Collects] = [BuildInfo(), registry, reload, audit.Failures(), ForecastCollector(store, time.time)]
     curves = Curves(store)
     parts = (
         console(),
@@ -132,7 +135,7 @@ def command(
         app=app,
         reload=reload if lifecycle else None,
     )
-    server = options.serve(face, options.WebOptions(listen, web_config, lifecycle), threads=THREADS, limits=LIMITS)
+    server = options.serve(face, web, threads=THREADS, limits=LIMITS)
     try:
         streams.start()
         relay.start()

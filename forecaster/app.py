@@ -14,6 +14,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
 from cloudpulse.serving import GUARDS, Health, Link
+from cloudpulse.traced import ROUTE
 from forecaster.earlier import Earlier
 from forecaster.overview import Overview, Page, paged
 from forecaster.rounds import Rounds
@@ -31,6 +32,11 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequen
     app = Flask("cloudpulse.forecaster")
     for part in parts:
         app.register_blueprint(part)
+
+    @app.before_request
+    def tell_the_route() -> None:
+        if request.url_rule is not None:
+            request.environ[ROUTE] = request.url_rule.rule
 
     @app.get("/api/v1/forecasts")
     def forecasts() -> Response:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.errors import WorkersUnavailable
+from cloudpulse.trace import Trace
 from forecaster.config import Target
 from forecaster.frame import Frame
 from forecaster.groups import MOST, Due, Keys, due, grouped
@@ -43,6 +44,7 @@ class _Job:
     began: float  # Unix seconds
     tries: int
     future: Future[State]
+    place: Trace | None  # the round that handed it out
 
     @property
     def keys(self) -> Keys:
@@ -116,10 +118,13 @@ class Upkeep:
                 state = job.future.result()
                 predictor = self._lineup.restore(state)
             except (BrokenExecutor, CancelledError) as error:
+                self._told(job, type(error).__name__)
                 self._lost(job, error)
             except Exception as error:  # noqa: BLE001  any failure of a model: the one before goes on
+                self._told(job, type(error).__name__)
                 self._give_up(job, error)
             else:
+                self._told(job, "")
                 self._take(job, state, predictor)
         if done and self._every_group_settled():
             self._finish()
@@ -191,8 +196,12 @@ class Upkeep:
         (frame,) = frames
         self._began |= dict.fromkeys(keys, now)
         series = replace(frame, values=np.empty((len(frame.labels), 0)))
-        self._jobs.append(_Job(series, frame.start, frame.end, now, tries, future))
+        self._jobs.append(_Job(series, frame.start, frame.end, now, tries, future, trace.current()))
         return True
+
+    def _told(self, job: _Job, why: str) -> None:
+        about: dict[str, str | float] = {"cloudpulse__forecast": self._target.name, "cloudpulse__series": len(job.keys)}
+        trace.past("train part", job.place, job.began, why, **about)
 
     def _take(self, job: _Job, state: State, predictor: Predictor) -> None:
         seconds = self._clock() - job.began

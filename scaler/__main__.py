@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from cloudpulse import config, logs, options
+from cloudpulse import audit, config, logs, options, tracing
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError, DependencyMissing
@@ -39,11 +39,18 @@ SWITCH_SECONDS = 0.0005
 @options.web_options(DEFAULT_PORT)
 @options.log_options
 def command(
-    config_path: Path | None, listen: str, web_config: Path | None, lifecycle: bool, log_level: str, log_format: str
+    config_path: Path | None,
+    listen: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    access_log: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Answer the Kubernetes HPA's custom and external metrics, over HTTPS, and KEDA, from PromQL."""
     logs.configure(log_level, log_format)
     file = config.read(config_path)
+    tracing.begin("scaler", file)
     settings = read(file)
     prometheus = file.section("prometheus", PrometheusSettings)
     source = Prometheus(prometheus)
@@ -51,10 +58,12 @@ def command(
     ProcessCollector(registry=registry)
     sys.setswitchinterval(SWITCH_SECONDS)
     meters = Meters(registry, time.time)
-    web = options.WebOptions(listen, web_config, lifecycle)
-    tls = https.files_of(web, settings)
+    web = options.WebOptions(listen, web_config, lifecycle, access_log)
+    https.check(web, settings)
     cluster = _cluster(settings)
-    service = Service(settings, source, meters, time.time, cluster, Expiry(tls), https.client_auth_type(web))
+    tls = https.contexts(web, settings, cluster.trust.pem if cluster else lambda: None)
+    expiry = Expiry(lambda: tls().certificate)
+    service = Service(settings, source, meters, time.time, cluster, expiry, https.client_auth_type(web))
     keda = _keda(settings, service, meters)
     fleet = Fleet(
         settings.docker, lambda metric, series: service.provider.external(metric, "", series), registry, time.time
@@ -79,10 +88,10 @@ def command(
             keda.close()
         fleet.close()
 
-    reload = Reload(apply, time.time)
+    reload = Reload(apply, time.time, web.file)
     face = Face(
         "scaler",
-        (BuildInfo(), registry, reload),
+        (BuildInfo(), registry, reload, audit.Failures()),
         health,
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,
@@ -91,7 +100,7 @@ def command(
     try:
         if keda is not None:
             keda.start()  # before the HTTPS server is there, whose threads would outlive a failure
-        server = https.server(face, web, settings, tls, cluster.trust.pem if cluster else lambda: None)
+        server = https.server(face, web, tls)
         service.start()
         fleet.start()
         # The garbage collector stops all threads while it looks at what is there, most of it from here on for good.

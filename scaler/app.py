@@ -17,6 +17,7 @@ from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.denials import Denials
 from cloudpulse.serving import HEADERS, Environ, StartResponse
+from cloudpulse.traced import USER
 from scaler import audit
 from scaler.access import Access, Action, User
 from scaler.discovery import JSON, Discovery, Document
@@ -104,12 +105,13 @@ class Api:
         user, method = self._identified(environ), environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             raise not_allowed(method)
+        origin = environ.get("REMOTE_ADDR", "")
         segments = split_path(path)
         request = metric_request(segments, query)
         if request is not None:
-            self._authorize(user, action(request))
-            return self._values(user, request)
-        self._authorize(user, Action(method.lower(), path="/" + "/".join(segments)))
+            self._authorize(user, origin, action(request))
+            return self._values(user, origin, request)
+        self._authorize(user, origin, Action(method.lower(), path="/" + "/".join(segments)))
         document = self._discovery.find(segments, environ.get("HTTP_ACCEPT", ""))
         if document is None:
             raise not_found("there is no such path: see /apis for what is")
@@ -119,19 +121,22 @@ class Api:
         try:
             if merging := next((name for name, _ in environ[HEADERS] if "_" in name), None):
                 raise ambiguous(f'the header name "{merging}" holds "_", which WSGI takes for "-": rename it')
-            return self._access.identify(environ)
+            user = self._access.identify(environ)
+            environ[USER] = user.name
+            return user
         except Denied as denied:
-            audit.denied(self._denials, denied, f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}")
+            asked = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
+            audit.denied(self._denials, denied, asked, origin=environ.get("REMOTE_ADDR", ""))
             raise
 
-    def _authorize(self, user: User, action: Action) -> None:
+    def _authorize(self, user: User, origin: str, action: Action) -> None:
         try:
             self._access.authorize(user, action)
         except Denied as denied:
-            audit.denied(self._denials, denied, str(action), user.name)
+            audit.denied(self._denials, denied, str(action), user.name, origin)
             raise
 
-    def _values(self, user: User, request: MetricRequest) -> Response:
+    def _values(self, user: User, origin: str, request: MetricRequest) -> Response:
         started = time.perf_counter()
         api = "external" if request.group == EXTERNAL else "custom"
         try:
@@ -147,6 +152,7 @@ class Api:
         about = f"{request.kind}/{request.name}" if request.kind else None
         audit.answered(
             user.name,
+            origin,
             api,
             answer,
             self._clock(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudpulse import logs
+from cloudpulse import audit, logs
 from cloudpulse.denials import Denials
 from scaler.provider import Answer
 from scaler.refusal import Denied
@@ -12,29 +12,31 @@ _LONGEST = 300
 log = logs.get(__name__)
 
 
-def answered(user: str, api: str, answer: Answer, now: float, **asked: object) -> None:
-    """Log it; `asked` says how it was asked for, `now` is Unix seconds."""
-    log.info(
-        "answered",
-        user=user,
-        api=api,
-        metric=answer.rule.name,
+def answered(user: str, origin: str, api: str, answer: Answer, now: float, **asked: object) -> None:
+    """Tell it; `origin` is the caller's address, `asked` says how it was asked for, `now` is Unix seconds."""
+    about: dict[str, object] = {
+        "api": api,
+        "metric": answer.rule.name,
         **asked,
-        value=answer.total,
-        items=len(answer.items),
-        age_seconds=round(now - answer.oldest, 3),
-        source=answer.source,
-    )
+        "value": answer.total,
+        "items": len(answer.items),
+        "age_seconds": round(now - answer.oldest, 3),
+        "source": answer.source,
+    }
+    if not audit.written(user, "read metric", "answered", origin={"from": origin}, about=about):
+        log.info("answered", user=user, **about)
 
 
-def denied(denials: Denials, refused: Denied, action: str, user: str = "") -> None:
-    """Log it, `user` where one is known, unless there are too many of its cause; `unlogged` is how many were."""
+def denied(denials: Denials, refused: Denied, action: str, user: str = "", origin: str = "") -> None:
+    """Tell it, `user` where one is known, unless there are too many of its cause; `unlogged` is how many were."""
     unlogged = denials.untold(refused.cause)
     if unlogged is None:
         return
-    about: dict[str, object] = {"user": user} if user else {}
+    about: dict[str, object] = {"cause": refused.cause, "why": refused.message[:_LONGEST]}
     if refused.__cause__ is not None:
         about["error"] = str(refused.__cause__)
     if unlogged:
         about["unlogged"] = unlogged
-    log.warning("denied", **about, action=action[:_LONGEST], cause=refused.cause, why=refused.message[:_LONGEST])
+    audit.written(user, action[:_LONGEST], "denied", origin={"from": origin}, about=about)
+    # In the log as well: who looks there has to put it right.
+    log.warning("denied", **({"user": user} if user else {}), action=action[:_LONGEST], **about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,25 +37,28 @@ def self_signed(data_dir: Path) -> TlsFiles:
 
 
 class Expiry:
-    """Says when the certificate in files, which may be replaced, has expired."""
+    """Says when the certificate that is served now, which `served` gives in PEM, has expired."""
 
-    def __init__(self, files: TlsFiles) -> None:
-        self._files = files
-        self._seen: list[tuple[int, int]] = []
+    def __init__(self, served: Callable[[], bytes]) -> None:
+        self._served = served
+        self._seen = b""
         self._ends = datetime.max.replace(tzinfo=UTC)
 
     def problem(self) -> str:
         """What is wrong, for people; "" while clients can trust it."""
-        try:
-            found = [(x.st_mtime_ns, x.st_ino) for x in (self._files.cert_file.stat(), self._files.key_file.stat())]
-            if self._seen != found:
-                self._ends = _pair(self._files).not_valid_after_utc
-                self._seen = found
-        except (OSError, ValueError, TypeError):
-            pass  # half-written, or one of the two: the one before is still served
+        if (found := self._served()) != self._seen:
+            self._seen = found
+            self._ends = _end(found)
         if datetime.now(UTC) < self._ends:
             return ""
         return f"the server certificate expired at {self._ends:%Y-%m-%d %H:%M} UTC: nobody can trust it, renew it"
+
+
+def _end(pem: bytes) -> datetime:
+    try:
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:  # one that only OpenSSL can read
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _usable(files: TlsFiles) -> bool:

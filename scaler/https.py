@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloudpulse import logs, options, webconfig
+from cloudpulse import logs, options, webtls
 from cloudpulse.errors import ConfigError
 from cloudpulse.limits import Limits
+from cloudpulse.remaking import Remade
 from cloudpulse.serving import Server, WsgiApp
+from cloudpulse.traced import Traced
+from cloudpulse.webconfig import TlsServer
 from scaler.certificate import self_signed
-from scaler.config import ScalerSettings, TlsFiles
+from scaler.config import ScalerSettings
 
 THREADS = 32
 """Each kept-alive connection that has a request under way holds one."""
@@ -19,13 +22,10 @@ LIMITS = Limits(head=2**20, headers=2000)
 log = logs.get(__name__)
 
 
-def files_of(web: options.WebOptions, settings: ScalerSettings) -> TlsFiles:
-    """The server certificate, made where there is none; raises ConfigError where TLS is missing or set twice."""
+def check(web: options.WebOptions, settings: ScalerSettings) -> None:
+    """Raise ConfigError where TLS is missing or set twice."""
     if web.web_config is None:
-        return settings.tls or self_signed(settings.data_dir)
-    tls = webconfig.read(web.web_config).tls_server_config
-    if tls is None:
-        raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
+        return
     if settings.auth.mode == "delegated":
         raise ConfigError(
             f"{web.web_config}: with scaler.auth mode delegated the cluster says which client certificates to take: "
@@ -35,28 +35,37 @@ def files_of(web: options.WebOptions, settings: ScalerSettings) -> TlsFiles:
         raise ConfigError(
             "TLS is set twice: keep either --web.config.file or scaler.tls and scaler.auth.client_ca_file"
         )
-    return TlsFiles(cert_file=tls.cert_file, key_file=tls.key_file)
+    if web.file is not None and web.file.context is None:
+        raise ConfigError(f"{web.web_config}: the scaler speaks HTTPS only: add tls_server_config")
+
+
+def contexts(
+    web: options.WebOptions, settings: ScalerSettings, cas: Callable[[], str | None]
+) -> Callable[[], webtls.Context]:
+    """Gives the context for each new connection; the server certificate is made where there is none.
+
+    `cas` are CAs of client certificates as PEM, asked for again and again.
+    """
+    if web.file is not None and web.file.context is not None:
+        return web.file.context
+    files, ca = settings.tls or self_signed(settings.data_dir), settings.auth.client_ca_file
+    server = TlsServer(
+        cert_file=files.cert_file,
+        key_file=files.key_file,
+        client_ca_file=ca,
+        client_auth_type="VerifyClientCertIfGiven" if ca else "NoClientCert",
+    )
+    return Remade(webtls.following(server, cas), lambda error: log.error("certificate not reloaded", error=str(error)))
 
 
 def client_auth_type(web: options.WebOptions) -> str:
     """What `--web.config.file` asks of clients, as `webconfig.TlsServer` has it."""
-    tls = webconfig.read(web.web_config).tls_server_config if web.web_config is not None else None
-    return tls.client_auth_type if tls is not None else "NoClientCert"
+    asked = web.file.rules().config.tls_server_config if web.file is not None else None
+    return asked.client_auth_type or "NoClientCert" if asked is not None and asked.verifies else "NoClientCert"
 
 
-def server(
-    app: WsgiApp, web: options.WebOptions, settings: ScalerSettings, files: TlsFiles, cas: Callable[[], str | None]
-) -> Server:
-    """Bound and not yet serving; `cas` are CAs of client certificates as PEM, asked for again and again."""
-    if web.web_config is not None:
-        return options.serve(app, web, THREADS, LIMITS)
-    tls = webconfig.TlsServer(
-        cert_file=files.cert_file,
-        key_file=files.key_file,
-        client_ca_file=settings.auth.client_ca_file,
-        client_auth_type="VerifyClientCertIfGiven" if settings.auth.client_ca_file else "NoClientCert",
-    )
-    context = webconfig.ReloadingContext(
-        tls, lambda error: log.error("certificate not reloaded", error=str(error)), cas
-    )
-    return Server(app, web.listen, tls=context, threads=THREADS, limits=LIMITS)
+def server(app: WsgiApp, web: options.WebOptions, contexts: Callable[[], webtls.Context]) -> Server:
+    """Bound and not yet serving."""
+    if web.file is not None:
+        return options.serve(app, web, threads=THREADS, limits=LIMITS)
+    return Server(Traced(app, access_log=web.access_log), web.listen, tls=contexts, threads=THREADS, limits=LIMITS)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cloudpulse import logs, trace
+from cloudpulse import audit, logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.hpa import Autoscaler, Decision
 from cloudpulse.recommendation import Tolerances, external_average, external_value, thousandths
@@ -172,7 +172,8 @@ class Control:
             raise
         self._autoscaler.changed(self._ticks(), before, decision.replicas)
         self._meters.changed(self.service.name, before, decision.replicas)
-        log.info("scaled", **line)
+        if not audit.written("scaler", "scale service", "scaled", about=line):
+            log.info("scaled", **line)
 
     def _tell(self, before: State) -> None:
         """Log and count what prevents changes as it begins, and its end; log what else is wrong."""

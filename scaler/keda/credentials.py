@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from cloudpulse.errors import ConfigError
+from cloudpulse.remaking import Remade, Sources
 from scaler.keda.config import KedaTls
 
 
@@ -20,7 +21,7 @@ def credentials(tls: KedaTls, on_error: Callable[[ConfigError], None]) -> grpc.S
     Files that can't be used later on, such as half-written ones, keep those before them and are told to `on_error`
     once.
     """
-    files = _Files(tls, on_error)
+    files = _Files(Remade(lambda sources: _configuration(tls, sources), on_error))
     verify = tls.client_ca_file is not None
     changed = cast(
         Callable[[], grpc.ServerCertificateConfiguration], files.changed
@@ -38,36 +39,28 @@ class _Blobs:
 class _Files:
     """`changed` is called by gRPC for each connection, in a thread of its own choice, one at a time."""
 
-    def __init__(self, tls: KedaTls, on_error: Callable[[ConfigError], None]) -> None:
-        self._tls = tls
-        self._on_error = on_error
-        self._seen = _read(tls)
-        self._failure = ""
-        _check(tls, self._seen)
-        self.current = _configuration(self._seen)
+    def __init__(self, configuration: Remade[grpc.ServerCertificateConfiguration]) -> None:
+        self._configuration = configuration
+        self.current = configuration()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """What to serve from now on; None: as before. Never raises."""
-        try:
-            found = _read(self._tls)
-            if found == self._seen:
-                return None
-            _check(self._tls, found)
-        except ConfigError as error:
-            if str(error) != self._failure:
-                self._failure = str(error)
-                self._on_error(error)
-            return None
-        self._seen, self._failure = found, ""
-        return _configuration(found)
+        before, self.current = self.current, self._configuration()
+        return self.current if self.current is not before else None
 
 
-def _read(tls: KedaTls) -> _Blobs:
+def _configuration(tls: KedaTls, sources: Sources) -> grpc.ServerCertificateConfiguration:
+    blobs = _read(tls, sources)
+    _check(tls, blobs)
+    return grpc.ssl_server_certificate_configuration([(blobs.key, blobs.certificate)], blobs.client_ca)
+
+
+def _read(tls: KedaTls, sources: Sources) -> _Blobs:
     try:
         return _Blobs(
-            tls.cert_file.read_bytes(),
-            tls.key_file.read_bytes(),
-            tls.client_ca_file.read_bytes() if tls.client_ca_file else None,
+            sources.file(tls.cert_file).read_bytes(),
+            sources.file(tls.key_file).read_bytes(),
+            sources.file(tls.client_ca_file).read_bytes() if tls.client_ca_file else None,
         )
     except OSError as error:
         raise ConfigError(f"scaler.keda.tls: {error.filename}: can't be read: {error.strerror}") from error
@@ -91,7 +84,3 @@ def _certificates(pem: bytes, key: str, path: object) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise ConfigError(f"scaler.keda.tls.{key}: {path}: no certificate in PEM: {error}") from None
-
-
-def _configuration(blobs: _Blobs) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(blobs.key, blobs.certificate)], blobs.client_ca)

@@ -186,7 +186,7 @@ class Servicer:
 
     def _given(self, asked: Trigger, user: str, answer: Answer, started: float) -> None:
         self._meters.answered(API, answer, time.perf_counter() - started)
-        audit.answered(user, API, answer, self._clock(), namespace=asked.namespace, object=_object(asked.name))
+        audit.answered(user, "", API, answer, self._clock(), namespace=asked.namespace, object=_object(asked.name))
 
     def _refused(self, ref: ScaledObjectRef, user: str, refused: Refused, started: float) -> None:
         metric = ref.scalerMetadata.get("metricName", "")

@@ -189,3 +189,16 @@ def test_a_bad_config_ends_before_anything_is_asked(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["--online", "--config", str(path)])
     assert isinstance(done.exception, ConfigError)
     assert done.exception.exit_code == 2
+
+
+def test_a_web_config_is_checked_with_the_files_that_it_names(tmp_path: Path) -> None:
+    path, web = tmp_path / "cloudpulse.yaml", tmp_path / "web.yml"
+    path.write_text("")
+    web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
+    argv = ["--config", str(path), "--web.config.file", str(web)]
+    done = CliRunner().invoke(command, argv)
+    assert (done.exit_code, done.stdout.splitlines()[1]) == (0, f"{web} is fine (plain HTTP, users: everyone)")
+    web.write_text("tls_server_config: {cert_file: none.pem, key_file: none.pem}")
+    done = CliRunner().invoke(command, argv)
+    assert isinstance(done.exception, ConfigError)
+    assert "none.pem): No such file" in str(done.exception)

@@ -57,7 +57,7 @@ def test_a_full_section_is_read_into_types() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("forcaster: {}", "forcaster: unknown section, expected one of prometheus, exporter,"),
+        ("forcaster: {}", "forcaster: unknown section, expected one of prometheus, tracing, exporter,"),
         ("- a", "expected sections such as `forecaster:`, got a list"),
         ("text", "expected sections such as `forecaster:`, got a text"),
         ("a: b: c", "not valid YAML: mapping values are not allowed here (line 1, column 5)"),

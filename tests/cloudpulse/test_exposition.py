@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, Summary
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloudpulse.exposition import encode
 from cloudpulse.families import Family, label_block
+from cloudpulse.negotiation import FORMATS, OPENMETRICS, Format
 
 Parsed = list[tuple[str, str, str, list[tuple[str, dict[str, str], str, float | None]]]]
 
@@ -101,6 +104,106 @@ def test_values_are_exact(value: float) -> None:
     text = _text(Family("a", "", [""], [value])).splitlines()[-1].removeprefix("a ")
     assert float(text) == value
     assert math.copysign(1, float(text)) == math.copysign(1, value)
+
+
+def _parsed_openmetrics(page: str) -> Parsed:
+    return _facts(openmetrics_families(page))
+
+
+def _openmetrics(*families: Family | Metric) -> str:
+    return encode(families, OPENMETRICS).decode()
+
+
+def _openmetrics_reference(families: Sequence[Family | Metric]) -> str:
+    registry = CollectorRegistry()
+    registry.register(_Fixed(families))
+    return generate_openmetrics(registry).decode()
+
+
+@st.composite
+def _lawful_families(draw: st.DrawFn) -> Metric:
+    """What OpenMetrics allows: each label set once, and counters that are numbers from 0 up."""
+    kind = draw(st.sampled_from(["gauge", "counter", "unknown"]))
+    # prometheus_client's writer mistakes the colons of recording rules; ends such as _count are reserved.
+    name = draw(st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,6}x", fullmatch=True))
+    family = Metric(name, draw(HELPS), kind)
+    values = st.floats(0, allow_infinity=False) if kind == "counter" else VALUES
+    for labels in draw(st.lists(LABELS, max_size=4, unique_by=lambda labels: tuple(sorted(labels.items())))):
+        family.add_sample(name + ("_total" if kind == "counter" else ""), labels, draw(values))
+    return family
+
+
+@given(_lawful_families())
+def test_openmetrics_reads_as_what_went_in_and_as_prometheus_client_writes_it(family: Metric) -> None:
+    assert _parsed_openmetrics(_openmetrics(family)) == _facts([family])
+    assert _parsed_openmetrics(_openmetrics(family)) == _parsed_openmetrics(_openmetrics_reference([family]))
+
+
+@given(HELPS, st.dictionaries(LABELS.map(lambda labels: tuple(sorted(labels.items()))), st.floats(0), max_size=5))
+def test_our_own_families_read_in_openmetrics_as_in_the_text_format(
+    documentation: str, rows: dict[tuple[tuple[str, str], ...], float]
+) -> None:
+    blocks = [label_block(dict(labels)) for labels in rows]
+    family = Family("a_seconds_total", documentation, blocks, rows.values(), "counter")
+    assert _parsed_openmetrics(_openmetrics(family)) == _parsed(_text(family)) == _facts([family])
+
+
+def test_every_kind_of_metric_reads_in_openmetrics_as_prometheus_client_writes_it() -> None:
+    page = encode(_registry().collect(), OPENMETRICS).decode()
+    registry = _registry()
+    assert _kinds(page) == ["counter", "gauge", "histogram", "summary", "info", "stateset"]
+    reference = _without_created(generate_openmetrics(registry).decode())
+    assert _parsed_openmetrics(page) == _parsed_openmetrics(reference)
+    assert 'cloudpulse_first_seconds_total{mode="idle"} 2.5\n' in page
+    assert "# TYPE cloudpulse_first_seconds counter\n# UNIT cloudpulse_first_seconds seconds\n" in page
+    assert page.endswith("# EOF\n")
+    assert page.count("# EOF") == 1
+
+
+def _kinds(page: str) -> list[str]:
+    return [family.type for family in openmetrics_families(page)]
+
+
+def _without_created(page: str) -> str:
+    return "".join(line for line in page.splitlines(keepends=True) if "_created" not in line.partition("{")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unit"),
+    [
+        ("a_seconds", "gauge", "seconds"),
+        ("a_bytes_total", "counter", "bytes"),
+        ("a_count", "gauge", ""),
+        ("seconds_a", "gauge", ""),
+        ("a_seconds_b_ratio", "gauge", "ratio"),
+    ],
+)
+def test_openmetrics_names_the_unit_that_the_name_ends_in(name: str, kind: str, unit: str) -> None:
+    (family,) = openmetrics_families(_openmetrics(Family(name, "", [""], [1.0], kind)))
+    assert family.unit == unit
+    assert ("# UNIT" in _openmetrics(Family(name, "", [""], [1.0], kind))) == bool(unit)
+
+
+def test_a_gauge_histogram_is_one_family_in_openmetrics() -> None:
+    family = GaugeHistogramMetricFamily("a", "Help.", buckets=[("1.0", 2.0), ("+Inf", 3.0)], gsum_value=4.0)
+    assert _parsed_openmetrics(_openmetrics(family)) == _parsed_openmetrics(_openmetrics_reference([family]))
+
+
+def test_a_timestamp_is_in_seconds_in_openmetrics() -> None:
+    family = Metric("a", "", "gauge")
+    family.add_sample("a", {}, 1.0, 1_700_000_000.25)
+    assert "a 1.0 1700000000.25\n" in _openmetrics(family)
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.content_type)
+def test_no_format_has_created_samples_or_exemplars(form: Format) -> None:
+    registry = CollectorRegistry()
+    histogram = Histogram("a_seconds", "Help.", registry=registry)
+    histogram.observe(0.3, {"trace_id": "x"})
+    Counter("b", "Help.", registry=registry).inc(1, {"trace_id": "x"})
+    page = encode(registry.collect(), form).decode()
+    assert "_created" not in page
+    assert "trace_id" not in page
 
 
 def _registry() -> CollectorRegistry:

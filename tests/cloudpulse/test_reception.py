@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from cloudpulse import webconfig
+from cloudpulse import webtls
 from cloudpulse.reception import HEADERS, TAKE_OVER
 from cloudpulse.serving import Environ, Face, Health, Server, StartResponse, WsgiApp
+from cloudpulse.webconfig import TlsServer
 
 from .conftest import Certificates
 
@@ -73,7 +74,7 @@ def test_clients_that_send_nothing_or_half_a_request_hold_up_nobody() -> None:
 
 
 def test_tls_clients_that_stop_at_any_point_hold_up_nobody(certificates: Certificates) -> None:
-    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
     trusting = certificates.context()
     with _running(context) as server, contextlib.ExitStack() as clients:
         clients.enter_context(_connect(server))
@@ -197,7 +198,7 @@ def test_an_app_that_says_close_is_taken_at_its_word() -> None:
 @pytest.mark.parametrize("secure", [False, True])
 def test_no_answer_waits_for_the_clients_acknowledgement(secure: bool, certificates: Certificates) -> None:
     """Head and body are two writes: with Nagle's algorithm the second waits for a delayed acknowledgement, 40 ms."""
-    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
     seen: list[int] = []
 
     def heir(connection: Any, _: bytes) -> None:
@@ -216,3 +217,173 @@ def test_no_answer_waits_for_the_clients_acknowledgement(secure: bool, certifica
         assert _answer(client)[0] == 200
         assert client.recv(1000) == b""  # the heir has closed
     assert [bool(one) for one in seen] == [True]
+
+
+LARGE = b"x" * 2**24
+"""More than the system keeps for a client that doesn't read."""
+
+
+def _large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/one":
+        return _echo(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [LARGE]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_answer_that_nobody_reads_holds_up_nobody_and_waits_whole(secure: bool, certificates: Certificates) -> None:
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    with _running(context if secure else None, app=_large) as server, contextlib.ExitStack() as clients:
+
+        def connect() -> socket.socket:
+            plain = clients.enter_context(_connect(server))
+            trusting = certificates.context()
+            return clients.enter_context(trusting.wrap_socket(plain, server_hostname="127.0.0.1")) if secure else plain
+
+        slow = [connect() for _ in range(3)]
+        for client in slow:
+            client.sendall(REQUEST.replace(b"/one", b"/large"))
+        quick = connect()
+        quick.sendall(REQUEST)
+        assert _answer(quick)[0] == 200
+        for client in slow:
+            assert _answer(client) == (200, LARGE)
+        slow[0].sendall(REQUEST)
+        assert _answer(slow[0])[0] == 200  # the connection goes on
+
+
+def test_a_client_that_reads_nothing_is_let_go() -> None:
+    with _running(timeout=0.2, app=_large) as server, _connect(server) as client:
+        client.sendall(REQUEST.replace(b"/one", b"/large"))
+        time.sleep(1.5)
+        with client.makefile("rb") as stream, contextlib.suppress(ConnectionError):
+            assert len(stream.read()) < len(LARGE)
+
+
+def test_bodies_that_do_not_come_hold_up_nobody_and_are_told_so() -> None:
+    start = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+    with _running(timeout=1) as server, _connect(server) as slow, _connect(server) as other:
+        slow.sendall(start)
+        other.sendall(start.replace(b"Content-Length: 9\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"))
+        assert _exchange(server, REQUEST)[0] == 200
+        assert [_answer(slow)[0], _answer(other)[0]] == [408, 408]
+
+
+def _length(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    said = environ["CONTENT_LENGTH"]
+    read = len(environ["wsgi.input"].read()) if environ["PATH_INFO"] == "/read" else None
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps([said, read, environ.get("HTTP_TRANSFER_ENCODING")]).encode()]
+
+
+def _post(path: bytes, body: bytes, *, chunked: bool) -> bytes:
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n"
+    if not chunked:
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_app_reads_a_body_and_its_length_but_none_that_is_too_large(chunked: bool) -> None:
+    small, large = b"x" * 2**16, b"x" * (2**16 + 1)
+    with _running(app=_length) as server:
+        assert json.loads(_exchange(server, _post(b"/read", small, chunked=chunked))[1]) == [str(2**16), 2**16, None]
+        assert json.loads(_exchange(server, _post(b"/", large, chunked=chunked))[1]) == [str(2**16 + 1), None, None]
+        assert _exchange(server, _post(b"/read", large, chunked=chunked))[0] == 413
+
+
+def test_who_waits_to_be_told_to_go_on_is_told() -> None:
+    with _running(app=_length) as server, _connect(server) as client, client.makefile("rb") as stream:
+        client.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert stream.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert stream.readline() == b"\r\n"
+        client.sendall(b"ab")
+        assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+        client.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\nExpect: 100-continue\r\n\r\n")
+        assert b"\r\n\r\n" in stream.readline() + stream.read()
+        # What is too large is answered at once.
+
+
+def _failing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    match environ["PATH_INFO"]:
+        case "/early":
+            raise RuntimeError("secret /etc/shadow")
+        case "/late":
+            start_response("200 OK", [])
+            raise RuntimeError("secret /etc/shadow")
+        case "/long":
+            start_response("200 OK", [("Content-Length", "1")])
+            return [b"secret"]
+        case "/header":
+            start_response("200 OK", [("X", "a\r\nSet-Cookie: b")])
+            return []
+        case "/never":
+            return [b"secret"]
+        case "/system":
+            raise ConnectionResetError("secret: of another connection")
+    return _echo(environ, start_response)
+
+
+@pytest.mark.parametrize("path", [b"/early", b"/late", b"/long", b"/header", b"/never", b"/system"])
+def test_what_fails_says_nothing_of_why(path: bytes) -> None:
+    with _running(app=_failing) as server, _connect(server) as client:
+        client.sendall(REQUEST.replace(b"/one", path))
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        assert (response.status, response.read()) == (500, b"the server failed; its log says why\n")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Connection"] == "close"
+        assert "Server" not in response.headers
+        assert _exchange(server, REQUEST)[0] == 200
+
+
+def _breaking(_: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    start_response("200 OK", [])
+    yield b"begun"
+    raise RuntimeError("secret")
+
+
+def test_what_fails_in_the_middle_ends_the_connection_without_a_second_head() -> None:
+    with _running(app=_breaking) as server, _connect(server) as client, client.makefile("rb") as stream:
+        client.sendall(REQUEST)
+        answer = stream.read()
+        assert answer.count(b"HTTP/1.1") == 1
+        assert answer.endswith(b"5\r\nbegun\r\n")  # and no last chunk, so that nobody takes it for whole
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /" + b"x" * 2**16 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2**16 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100 + b"\r\n", 431),
+        (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+    ],
+)
+def test_the_servers_own_refusals_are_guarded_and_last(data: bytes, status: int) -> None:
+    with _running() as server, _connect(server) as client:
+        client.sendall(data)
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        assert response.status == status
+        for name in ("X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy"):
+            assert response.headers[name]
+        assert (response.headers["Connection"], response.headers["Server"]) == ("close", None)
+        response.read()
+        assert client.recv(1) == b""
+
+
+def test_a_flood_of_one_address_ends_its_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudpulse.limits.MOST_CONNECTIONS", 8)
+    with _running() as server, contextlib.ExitStack() as clients:
+        kept = clients.enter_context(_connect(server))
+        kept.sendall(REQUEST)
+        assert _answer(kept)[0] == 200
+        flood = [
+            clients.enter_context(socket.create_connection(("127.0.0.1", server.port), 15, ("127.0.0.2", 0)))
+            for _ in range(20)
+        ]
+        assert flood[0].recv(1) == b""
+        kept.sendall(REQUEST)
+        assert _answer(kept)[0] == 200

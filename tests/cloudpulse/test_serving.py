@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from cloudpulse import exposition, webconfig
+from cloudpulse import webtls
 from cloudpulse.errors import AddressUnavailable, ConfigError
+from cloudpulse.negotiation import TEXT
 from cloudpulse.serving import (
     CLIENT_CERTIFICATE,
     Environ,
@@ -31,6 +32,7 @@ from cloudpulse.serving import (
     stop_on_signals,
 )
 from cloudpulse.testing import captured_logs
+from cloudpulse.webconfig import TlsServer
 
 from .conftest import Certificates
 
@@ -130,7 +132,7 @@ def test_the_landing_page_links_to_what_there_is(server: Server, service: _Servi
 
 def test_metrics_are_in_the_exposition_format(server: Server) -> None:
     status, headers, page = _ask(server, "/metrics")
-    assert (status, headers["Content-Type"]) == (200, exposition.CONTENT_TYPE)
+    assert (status, headers["Content-Type"]) == (200, TEXT.content_type)
     assert page.count("cloudpulse_answer_ratio 0.42\n") == 2
 
 
@@ -306,8 +308,8 @@ def _certificate(environ: Environ, start_response: StartResponse) -> Iterable[by
 
 def _tls(files: Certificates, policy: str = "NoClientCert") -> Callable[[], ssl.SSLContext]:
     ca = None if policy == "NoClientCert" else files.ca
-    settings = webconfig.TlsServer(cert_file=files.cert, key_file=files.key, client_ca_file=ca, client_auth_type=policy)
-    made = webconfig.context(settings)
+    settings = TlsServer(cert_file=files.cert, key_file=files.key, client_ca_file=ca, client_auth_type=policy)
+    made = webtls.context(settings)
     return lambda: made
 
 

@@ -15,9 +15,10 @@ from websockets import protocol as sansio
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from cloudpulse import webconfig
+from cloudpulse import webtls
 from cloudpulse.serving import Environ, Server, StartResponse
 from cloudpulse.streaming import Patience, StreamEnded, Streams
+from cloudpulse.webconfig import TlsServer
 from cloudpulse.websocket import WebSocket
 
 from .conftest import Certificates
@@ -135,7 +136,7 @@ def test_two_hundred_streams_leave_the_only_worker_thread_free() -> None:
 
 
 def test_tls_streams_carry_more_than_a_record_and_a_long_replay(certificates: Certificates) -> None:
-    context = webconfig.context(webconfig.TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
     with _running(tls=context) as running:
         messages = ["x" * 100_000, *(str(number) for number in range(5000)), "y" * 300_000]
         running.say(*messages)

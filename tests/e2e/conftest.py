@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import socket
 import threading
@@ -25,13 +26,16 @@ from cloudpulse.local import demo, layout, ports, programs
 from cloudpulse.local.stack import Part, Stack
 from cloudpulse.testing import serving
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Beside others that start stacks, too: each has ports of its own to choose from."""
 TOKEN = "a-token-of-the-end-to-end-test"
 
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody uses now, below those that the system gives to connections by itself."""
     found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
+    first = 20_000 + 3_000 * (WORKER % 4)
+    for port in random.sample(range(first, first + 3_000), 3_000):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.append(port)
         if len(found) == count:

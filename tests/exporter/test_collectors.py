@@ -59,7 +59,7 @@ def _in_turn(*answers: Any) -> Callable[[], Any]:
 
 def test_every_collector_works_on_this_very_host() -> None:
     host = Host(enabled(ExporterSettings()))
-    shown = {sample.name for family in host.collect() for sample in family.samples}
+    shown = {sample.name for family in host.collect(10.0) for sample in family.samples}
     assert [name for name, succeeded in host.outcomes.items() if not succeeded] == []
     assert {names.CPU_SECONDS.name, names.MEMORY_TOTAL.name, names.BOOT_TIME.name, names.PROCESSES.name} <= shown
 

@@ -91,7 +91,7 @@ def loaded() -> frozenset[str]:
     """Every module that a started exporter has loaded."""
     code = (
         "import sys; import cloudpulse.cli; from exporter.app import Exporter; import exporter.__main__ as m;"
-        "from exporter.config import ExporterSettings; list(Exporter(ExporterSettings).collect());"
+        "from exporter.config import ExporterSettings; list(Exporter(ExporterSettings).scrape({}));"
         "print(' '.join(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)

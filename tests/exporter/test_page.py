@@ -9,27 +9,45 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloudpulse import exposition, names
+from cloudpulse.negotiation import OPENMETRICS, TEXT, TEXT_1_0_0, Format
 from exporter.collector import Host
 from exporter.collectors import enabled
 from tests.exporter.conftest import FrozenHost
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics.prom"
+FOLDER = Path(__file__).parent / "golden"
+GOLDEN = {TEXT: FOLDER / "metrics.prom", OPENMETRICS: FOLDER / "metrics.openmetrics"}
 
 
-def _page(frozen: FrozenHost) -> str:
+def _page(frozen: FrozenHost, form: Format = TEXT) -> str:
     ticks = itertools.count(0, 0.25)
     host = Host(enabled(frozen.settings), seconds=lambda: next(ticks))
-    return exposition.encode(host.collect()).decode()
+    return exposition.encode(host.collect(10.0), form).decode()
 
 
-def test_the_page_of_a_frozen_host_is_the_golden_file(frozen_host: FrozenHost) -> None:
-    page = _page(frozen_host)
+@pytest.mark.parametrize("form", GOLDEN, ids=lambda form: form.content_type)
+def test_the_page_of_a_frozen_host_is_the_golden_file(frozen_host: FrozenHost, form: Format) -> None:
+    page = _page(frozen_host, form)
     if os.environ.get("REWRITE_GOLDEN"):
-        GOLDEN.write_text(page, encoding="utf-8")
-    assert page == GOLDEN.read_text(encoding="utf-8")
+        GOLDEN[form].write_text(page, encoding="utf-8")
+    assert page == GOLDEN[form].read_text(encoding="utf-8")
+
+
+def test_the_two_text_formats_are_the_same_but_for_what_they_are_called(frozen_host: FrozenHost) -> None:
+    assert _page(frozen_host, TEXT_1_0_0) == _page(frozen_host, TEXT)
+
+
+def test_every_format_says_the_same(frozen_host: FrozenHost) -> None:
+    text = {family.name: family for family in text_string_to_metric_families(_page(frozen_host))}
+    openmetrics = {family.name: family for family in strict_families(_page(frozen_host, OPENMETRICS))}
+    assert openmetrics.keys() == text.keys()
+    for name, family in openmetrics.items():
+        assert (family.type, family.documentation) == (text[name].type, text[name].documentation)
+        assert family.samples == text[name].samples
+        assert name.endswith(family.unit)
 
 
 def test_every_series_is_in_the_table_and_the_whole_table_is_shown(frozen_host: FrozenHost) -> None:
@@ -51,7 +69,7 @@ def test_every_series_is_in_the_table_and_the_whole_table_is_shown(frozen_host: 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
 def test_promtool_has_nothing_against_the_page_but_one_name_of_the_contract() -> None:
     done = subprocess.run(
-        ["promtool", "check", "metrics"], input=GOLDEN.read_bytes(), capture_output=True, timeout=20, check=False
+        ["promtool", "check", "metrics"], input=GOLDEN[TEXT].read_bytes(), capture_output=True, timeout=20, check=False
     )
     complaints = done.stderr.decode().splitlines()
     assert all(line.startswith(names.CPU_COUNT.name + " ") and '"_count" suffix' in line for line in complaints)

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from cloudpulse import exposition, names
+from cloudpulse.testing import captured_logs
 from exporter import textfiles
 from exporter.collectors.textfile import TextfileCollector
 from exporter.config import TextfileSettings
@@ -27,7 +27,7 @@ def _page(collector: TextfileCollector) -> list[str]:
 
 
 def _warnings(collector: TextfileCollector) -> list[tuple[str, str]]:
-    with capture_logs() as lines:
+    with captured_logs() as lines:
         _page(collector)
     return [(Path(line["file"]).name, line.get("problem", line["event"])) for line in lines]
 

@@ -34,6 +34,12 @@ def post(bridge: BridgeProcess, fingerprint: str) -> None:
     requests.post(f"{bridge.url}/api/v1/alerts", data=body, timeout=10).raise_for_status()
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries again soon."""
+    monkeypatch.setattr(relay, "FIRST_PAUSE_SECONDS", 0.1)
+
+
 @pytest.fixture
 def bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
     process = BridgeProcess(tmp_path / "bridge", "", "--web.listen-address", f"127.0.0.1:{free_port()}")
@@ -59,8 +65,7 @@ def fingerprints(told: list[Any]) -> list[str]:
     return [alert["fingerprint"] for one in told if one["kind"] == "alerts" for alert in one["alerts"]]
 
 
-def test_through_a_kill_each_alert_is_told_once(bridge: BridgeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "FIRST_PAUSE_SECONDS", 0.1)
+def test_through_a_kill_each_alert_is_told_once(bridge: BridgeProcess) -> None:
     post(bridge, "before")
     with relaying(bridge.url) as (made, told):
         eventually(lambda: fingerprints(told) == ["before"])
@@ -153,7 +158,7 @@ def test_the_certificate_of_the_bridge_is_verified(tmp_path: Path) -> None:
         thread.join(10)
 
 
-def test_another_bridge_is_asked_from_its_beginning(bridge: BridgeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_bridge_is_asked_from_its_beginning(bridge: BridgeProcess) -> None:
     """Its ids are others: those of the one before mean nothing there."""
     post(bridge, "a")
     with relaying(f"http://127.0.0.1:{free_port()}") as (made, told):

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.core import CollectorRegistry
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.durations import Duration
 from cloudpulse.errors import SourceUnavailable
-from cloudpulse.testing import captured_logs
+from cloudpulse.testing import FakeClock, captured_logs
 from forecaster.config import Target
 from forecaster.meters import Meters
 from forecaster.rounds import HISTORY_SECONDS, RETRY_SECONDS, STOP_SECONDS, Cadence, Rounds
@@ -77,7 +78,10 @@ def rounds(made: dict[str, Scripted]) -> Any:
 
 
 def target(name: str, query: str = "q") -> Target:
-    return Target(name=name, query=query, every=Duration(1), step=Duration(1), horizons=(Duration(10),))
+    """Its rounds come ten times as often as a config may ask for."""
+    made = Target(name=name, query=query, every=Duration(1), step=Duration(1), horizons=(Duration(10),))
+    msgspec.structs.force_setattr(made, "every", Duration(0.1))
+    return made
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -94,6 +98,16 @@ def test_a_target_that_blocks_delays_no_other(rounds: Rounds, made: dict[str, Sc
     until(lambda: made["quick"].done >= 3)
     assert made["slow"].done <= 2
     block.set()
+
+
+def test_all_of_a_round_belongs_to_one_trace_of_its_own(rounds: Rounds, made: dict[str, Scripted]) -> None:
+    traces: list[str] = []
+    made["a"] = Scripted(target("a"))
+    made["a"].do = lambda: traces.append(trace.identifier())
+    rounds.apply([target("a")])
+    until(lambda: len(traces) >= 2)
+    assert all(len(one) == 32 for one in traces)
+    assert len(set(traces)) == len(traces)
 
 
 def test_an_error_is_told_once_and_so_is_its_end(rounds: Rounds, made: dict[str, Scripted]) -> None:
@@ -323,10 +337,16 @@ def test_a_failed_round_is_tried_again_soon() -> None:
 
 
 def test_rounds_left_out_are_counted() -> None:
-    registry = CollectorRegistry()
+    registry, clock = CollectorRegistry(), FakeClock()
     pipeline = Scripted(target("a"))
-    pipeline.do = lambda: time.sleep(2.5)
-    rounds = Rounds(lambda _: pipeline, ForecastStore(time.time), Meters(registry), time.time)
+
+    def slow_once() -> None:
+        clock.advance(0.25)
+        pipeline.do = lambda: None
+
+    pipeline.do = slow_once
+    made: Any = pipeline
+    rounds = Rounds(lambda _: made, ForecastStore(clock), Meters(registry), clock)
     rounds.apply([target("a")])
     try:
         until(lambda: registry.get_sample_value("cloudpulse_forecaster_rounds_skipped_total", {"forecast": "a"}) == 2)

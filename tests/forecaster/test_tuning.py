@@ -26,7 +26,7 @@ def weeks(days: int, series: int = 6) -> Frame:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "_MOST_WINDOWS", 320)
-    monkeypatch.setattr(tuning, "_BATCHES", 60)
+    monkeypatch.setattr(tuning, "_BATCHES", 20)
 
 
 def test_two_weeks_are_not_enough() -> None:

@@ -18,11 +18,13 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
-from cloudpulse import webconfig
+from cloudpulse import webtls
 from cloudpulse.config import parse
 from cloudpulse.promql import Series
+from cloudpulse.remaking import Remade
 from cloudpulse.serving import Face, Server
 from cloudpulse.testing import FakeClock, FakeSource
+from cloudpulse.webconfig import TlsServer
 from scaler.cluster.connection import Cluster
 from scaler.config import ScalerSettings, read
 from scaler.meters import Meters
@@ -183,14 +185,14 @@ def serve(authority: trustme.CA) -> Callable[..., contextlib.AbstractContextMana
         files["server.crt"].write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
         own.private_key_pem.write_to_path(files["server.key"])
         authority.cert_pem.write_to_path(files["ca.crt"])
-        tls = webconfig.TlsServer(
+        shown = TlsServer(
             cert_file=files["server.crt"],
             key_file=files["server.key"],
             client_ca_file=None if cluster else files["ca.crt"],
             client_auth_type="NoClientCert" if cluster else "VerifyClientCertIfGiven",
         )
         face = Face("scaler", (registry,), service.health, app=service)
-        context = webconfig.ReloadingContext(tls, _fail, cluster.trust.pem if cluster else lambda: None)
+        context = Remade(webtls.following(shown, cluster.trust.pem if cluster else lambda: None), _fail)
         server = Server(face, "127.0.0.1:0", tls=context, threads=4)
         stop = threading.Event()
         thread = threading.Thread(target=server.run, args=(stop,), daemon=True)

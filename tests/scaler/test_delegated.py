@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
+from cloudpulse import audit as stream
 from cloudpulse.denials import DENIALS_SECONDS, MOST_DENIALS, Denials
 from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource, captured_logs
@@ -161,6 +163,22 @@ def test_a_denied_caller_leaves_a_line_that_says_who_wanted_what_and_why_not(clu
     assert unknown["action"].startswith(f"GET {EXTERNAL}?a=xx")
     assert (unchecked["cause"], "403 to POST" in unchecked["error"]) == ("authentication_unavailable", True)
     assert "secret-token" not in str(lines)
+
+
+def test_with_an_audit_log_answers_are_there_and_denials_in_both(cluster: Setting, tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    stream.to(str(file))
+    try:
+        with captured_logs() as lines:
+            assert cluster.proxied(EXTERNAL, HPA).status == 200
+            assert cluster.proxied(EXTERNAL, "bob").status == 403
+    finally:
+        stream.to(None)
+    answered, denied = (json.loads(line) for line in file.read_text().splitlines())
+    assert (answered["who"], answered["action"], answered["result"]) == (HPA, "read metric", "answered")
+    assert (answered["from"], answered["about"]["metric"]) == ("127.0.0.1", "m")
+    assert (denied["who"], denied["result"], denied["about"]["cause"]) == ("bob", "denied", "forbidden")
+    assert [line["event"] for line in lines if line["event"] in ("answered", "denied")] == ["denied"]
 
 
 def test_a_flood_of_denials_is_counted_and_hides_no_other_cause() -> None:

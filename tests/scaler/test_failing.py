@@ -17,14 +17,17 @@ import trustme
 from kubernetes.client import Configuration
 from kubernetes.config import ConfigException, incluster_config
 
+from cloudpulse import webtls
 from cloudpulse.errors import ConfigError, SourceUnavailable
 from cloudpulse.promql import Series
+from cloudpulse.remaking import Remade
 from cloudpulse.serving import HEADERS
 from cloudpulse.testing import FakeClock, FakeSource, captured_logs
+from cloudpulse.webconfig import TlsServer
 from scaler.certificate import Expiry
 from scaler.cluster import api, connection, watching
 from scaler.cluster.connection import Cluster
-from scaler.config import ScalerSettings, TlsFiles
+from scaler.config import ScalerSettings
 from scaler.https import THREADS
 from scaler.refusal import Denied
 
@@ -363,7 +366,8 @@ def test_an_expired_server_certificate_is_told_until_it_is_renewed(setting: Sett
     expired = ca.issue_cert("adapter.svc", not_before=now - timedelta(days=2), not_after=now - timedelta(days=1))
     expired.cert_chain_pems[0].write_to_path(file)
     expired.private_key_pem.write_to_path(tmp_path / "own.key")
-    setting.adapter.service._expiry = Expiry(TlsFiles(cert_file=file, key_file=tmp_path / "own.key"))
+    served = Remade(webtls.following(TlsServer(cert_file=file, key_file=tmp_path / "own.key")), lambda _: None)
+    setting.adapter.service._expiry = Expiry(lambda: served().certificate)
     status, body = setting.probe("/readyz")
     assert (status, "server certificate expired" in body) == (503, True)
     assert setting.probe("/-/ready")[0] == 503

@@ -13,6 +13,7 @@ from alert_bridge.insights import service
 from alert_bridge.insights.config import InsightSettings
 from alert_bridge.insights.service import PrometheusInsights
 from alert_bridge.testing import eventually
+from cloudpulse import trace
 from cloudpulse.errors import QueryTimeout, SourceError, SourceUnavailable
 from cloudpulse.promql import Sample, Series
 from tests.alert_bridge.insights.surge import WEB, group
@@ -64,6 +65,16 @@ def test_several_receivers_ask_once(insights: PrometheusInsights, source: Source
     assert insights.of(one()).values == {"a": 7.0}
     assert len(source.asked) == asked
     assert (count(insights, "found"), count(insights, "kept")) == (1, 1)
+
+
+def test_what_is_asked_belongs_to_the_delivery_that_it_is_for(insights: PrometheusInsights, source: Source) -> None:
+    place, seen = trace.begun(), set()
+    source.act = lambda _: seen.add(trace.current())
+    with trace.within(place):
+        insights.of(one())
+    assert seen == {place}
+    insights.of(one("b"))
+    assert seen == {place, None}
 
 
 def test_another_state_of_the_group_is_asked_for_anew(insights: PrometheusInsights, source: Source) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import trustme
 
-from cloudpulse import webconfig
+from cloudpulse import webtls
 from cloudpulse.config import ClientTls
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ, Server, StartResponse
 from cloudpulse.testing import serving
+from cloudpulse.webconfig import TlsServer
 from scaler.docker.config import DockerSettings
 from scaler.docker.engine import Engine, EngineRefused, EngineUnavailable
 from tests.scaler.docker import engines
@@ -40,13 +41,13 @@ def _over_tls(app: FakeEngine, folder: Path, authority: trustme.CA) -> Iterator[
     own = authority.issue_cert("127.0.0.1")
     (folder / "server.pem").write_bytes(own.private_key_and_cert_chain_pem.bytes())
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    tls = webconfig.TlsServer(
+    shown = TlsServer(
         cert_file=folder / "server.pem",
         key_file=folder / "server.pem",
         client_ca_file=folder / "ca.pem",
         client_auth_type="RequireAndVerifyClientCert",
     )
-    server = Server(app, "127.0.0.1:0", tls=lambda: webconfig.context(tls), threads=2)
+    server = Server(app, "127.0.0.1:0", tls=lambda: webtls.context(shown), threads=2)
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
     thread.start()
