@@ -69,7 +69,8 @@ class System:
 def this_system(paths: Paths) -> System:
     """That of this platform. Elsewhere than on Linux `paths` has nothing to say."""
     # Imported here: psutil alone is a sixth of the exporter's memory, and Linux does without.
-    if sys.platform.startswith("linux"):
+    platform: str = sys.platform  # else mypy takes the other one for dead code
+    if platform.startswith("linux"):
         from exporter.linux import linux
 
         return linux(paths)

@@ -5,7 +5,7 @@ Source: proc(5) and https://docs.kernel.org/filesystems/proc.html.
 
 from __future__ import annotations
 
-from exporter.linux.cpu import Cpus
+from exporter.linux.cpu import Cpus, Stat
 from exporter.linux.devices import Networks, disks, networks
 from exporter.linux.files import KeptFile
 from exporter.linux.memory import memory_of, swap_of
@@ -20,7 +20,8 @@ from exporter.system import System
 
 def linux(paths: Paths) -> System:
     """The host whose trees `paths` names."""
-    stat = Shared(KeptFile(paths.proc("stat")).read)
+    stat_file = KeptFile(paths.proc("stat"))
+    stat = Shared(lambda: Stat.parsed(stat_file.read()))
     meminfo = Shared(KeptFile(paths.proc("meminfo")).read)
     vmstat = KeptFile(paths.proc("vmstat"))
     loadavg = KeptFile(paths.proc("loadavg"))
@@ -29,19 +30,19 @@ def linux(paths: Paths) -> System:
     cpus = Cpus(paths, stat)
     return System(
         paths=paths,
-        cpu_seconds=cpus.seconds,
+        cpu_seconds=lambda: stat().seconds,
         cpu_frequencies=cpus.frequencies,
         cpu_counts=cpus.counts,
         memory=lambda: memory_of(meminfo()),
         swap=lambda: swap_of(meminfo(), vmstat.read_if_there()),
         load=lambda: tuple(map(float, loadavg.read().split()[:3])),
         pressure=Pressure(paths).read,
-        boot_time=cpus.boot_time,
+        boot_time=lambda: stat().boot_time,
         networks=lambda: networks(net_dev.read()),
         networks_up=Networks(paths).up,
         disks=lambda: disks(diskstats.read()),
         mounts=Mounts(paths).read,
-        processes=Shared(lambda: read_processes(paths, cpus.boot_time)),
+        processes=Shared(lambda: read_processes(paths, stat().boot_time)),
         command_line=lambda pid: command_line(paths, pid),
         sensors=lambda: sensors(paths),
     )

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from exporter.linux.files import KeptFile
 from exporter.paths import Paths
@@ -21,37 +22,39 @@ _MEGAHERTZ = re.compile(rb"\ncpu MHz\s*: ([\d.]+)\n")
 """Two expressions, since one with a choice would have to look at every letter."""
 
 
+@dataclass(frozen=True)
+class Stat:
+    """What is used of /proc/stat."""
+
+    seconds: Mapping[str, Values]
+    """Of each CPU that is on, by mode."""
+    boot_time: float
+
+    @classmethod
+    def parsed(cls, text: bytes) -> Self:
+        """From the file's text: a line with the sum of all CPUs, one for each, and others, `btime` among them."""
+        seconds = {}
+        for line in text[: text.index(b"\nintr")].split(b"\n")[1:]:
+            name, *ticks = line.split()
+            # Not strict: very old kernels have fewer columns, and all have more.
+            seconds[name[3:].decode()] = dict(zip(_MODES, [int(t) / _TICKS for t in ticks], strict=False))
+        start = text.index(b"\nbtime ") + len(b"\nbtime ")
+        return cls(seconds, float(text[start : text.index(b"\n", start)]))
+
+
 class Cpus:
-    """Reads the text that `stat` gives, and sysfs for what a CPU is.
+    """Reads what `stat` gives, and sysfs for what a CPU is, which is looked up again only when one has come or gone."""
 
-    That is looked up again only when a CPU has come or gone.
-    """
-
-    def __init__(self, paths: Paths, stat: Callable[[], bytes]) -> None:
+    def __init__(self, paths: Paths, stat: Callable[[], Stat]) -> None:
         self._paths = paths
         self._stat = stat
         self._cpuinfo = KeptFile(paths.proc("cpuinfo"))
         self._layout = _Layout((), None, {})
 
-    def seconds(self) -> Mapping[str, Values]:
-        """See System."""
-        found = {}
-        for line in self._lines():
-            name, *ticks = line.split()
-            # Not strict: very old kernels have fewer columns, and all have more.
-            found[name[3:].decode()] = dict(zip(_MODES, [int(t) / _TICKS for t in ticks], strict=False))
-        return found
-
     def counts(self) -> Mapping[str, int]:
         """See System. Without the topology in sysfs, as some sandboxes have it, the cores are absent."""
         layout = self._current()
         return {"logical": len(layout.cpus)} | ({"physical": layout.cores} if layout.cores else {})
-
-    def boot_time(self) -> float:
-        """See System."""
-        text = self._stat()
-        start = text.index(b"\nbtime ") + len(b"\nbtime ")
-        return float(text[start : text.index(b"\n", start)])
 
     def frequencies(self) -> Values:
         """See System. From cpufreq where there is a driver, else what /proc/cpuinfo says on x86."""
@@ -61,13 +64,8 @@ class Cpus:
         texts = {cpu: file.read_if_there() for cpu, file in files.items()}
         return {cpu: int(kilohertz) * 1e3 for cpu, kilohertz in texts.items() if kilohertz}
 
-    def _lines(self) -> list[bytes]:
-        """A line for each CPU that is on, `cpu0 1 2 …`; the first of the file, their sum, is left out."""
-        text = self._stat()
-        return text[: text.index(b"\nintr")].split(b"\n")[1:]
-
     def _current(self) -> _Layout:
-        cpus = tuple(line[3 : line.index(b" ")].decode() for line in self._lines())
+        cpus = tuple(self._stat().seconds)
         layout = self._layout
         if layout.cpus != cpus:
             layout = self._layout = _layout(self._paths.sys("devices/system/cpu"), cpus)

@@ -7,7 +7,6 @@ Source: proc_pid_stat(5), https://man7.org/linux/man-pages/man5/proc_pid_stat.5.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from exporter.paths import Paths
 from exporter.processes import UNKNOWN, Process
@@ -33,14 +32,13 @@ _STATES = {
 }
 
 
-def read_processes(paths: Paths, boot_time: Callable[[], float]) -> list[Process]:
+def read_processes(paths: Paths, boot_time: float) -> list[Process]:
     """All that are there, by pid. Raises OSError when /proc can't be listed."""
-    booted = boot_time()
     found = []
     # Names only: a Path for each of thousands would cost as much as reading them.
     for pid in sorted(int(name) for name in os.listdir(paths.procfs) if name.isdecimal()):  # noqa: PTH208
         try:
-            found.append(_parsed(pid, _read(f"{paths.procfs}/{pid}/stat"), booted))
+            found.append(_parsed(pid, _read(f"{paths.procfs}/{pid}/stat"), boot_time))
         except (FileNotFoundError, ProcessLookupError):  # it ended after it was listed
             continue
         except PermissionError:  # a /proc mounted with hidepid=1
@@ -65,7 +63,7 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _parsed(pid: int, stat: bytes, booted: float) -> Process:
+def _parsed(pid: int, stat: bytes, boot_time: float) -> Process:
     # The name is in parentheses and may itself hold some, and blanks: the last one ends it.
     end = stat.rindex(b")")
     name = stat[stat.index(b"(") + 1 : end].decode(errors="replace")
@@ -77,5 +75,5 @@ def _parsed(pid: int, stat: bytes, booted: float) -> Process:
         _STATES.get(fields[0], UNKNOWN),
         cpu,
         int(fields[21]) * _PAGE,
-        booted + int(fields[19]) / _TICKS,
+        boot_time + int(fields[19]) / _TICKS,
     )

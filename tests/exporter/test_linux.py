@@ -11,11 +11,10 @@ import psutil
 import pytest
 
 from exporter.elsewhere import elsewhere
-from exporter.linux.cpu import Cpus
+from exporter.linux.cpu import Cpus, Stat
 from exporter.linux.files import KeptFile
 from exporter.paths import Paths
 from exporter.processes import UNKNOWN, Process
-from exporter.shared import FRESH_SECONDS, Shared
 from exporter.system import Mount, System, Values, this_system
 from tests.exporter import hosts
 from tests.exporter.conftest import FrozenHost
@@ -121,15 +120,14 @@ def test_cpus_keep_their_numbers_when_one_between_them_is_off(frozen_host: Froze
 
 
 def test_a_cpu_that_comes_is_counted_and_its_frequency_shown(frozen_host: FrozenHost) -> None:
-    now = [0.0]
     both = Path(frozen_host.paths.proc("stat")).read_text()
-    cpus = Cpus(frozen_host.paths, Shared(KeptFile(frozen_host.paths.proc("stat")).read, lambda: now[0]))
+    file = KeptFile(frozen_host.paths.proc("stat"))
+    cpus = Cpus(frozen_host.paths, lambda: Stat.parsed(file.read()))
     one = "".join(line for line in both.splitlines(keepends=True) if not line.startswith("cpu1"))
     frozen_host.write("proc/stat", one)
     assert cpus.counts() == {"logical": 1, "physical": 1}
     assert cpus.frequencies() == {"0": 2_600_000_000}
     frozen_host.write("proc/stat", both)
-    now[0] += FRESH_SECONDS
     assert cpus.counts() == {"logical": 2, "physical": 1}
     assert cpus.frequencies() == {"0": 2_600_000_000, "1": 2_600_001_000}
 
