@@ -42,9 +42,10 @@ e2e: $(VENV)/dev test-programs
 screenshots: $(VENV)/dev
 	$(BIN)/python -m tests.forecaster.pictures
 
-# What `unit` tries with few cases, with many: nothing that a client sends may break the scaler or open it.
+# What `unit` tries with few cases, with many: nothing that a client sends may break a service or open it. An hour.
 fuzz: $(VENV)/dev
-	CLOUDPULSE_FUZZ_CASES=10000 $(BIN)/pytest -q --timeout=3600 tests/scaler/test_fuzz.py
+	CLOUDPULSE_FUZZ_CASES=10000 $(BIN)/pytest -q --timeout=3600 tests/test_hostile_clients.py tests/scaler/test_fuzz.py
+	CLOUDPULSE_FUZZ_CASES=500 $(BIN)/pytest -q --timeout=3600 tests/alert_bridge/test_openapi.py
 
 # What `unit` tries with two rounds, with 200: a bridge that is killed at any moment loses no alert.
 kill: $(VENV)/dev test-programs
@@ -73,6 +74,7 @@ pretrain: $(VENV)/dev
 bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/exposition.py
 	$(BIN)/python benchmarks/exporter.py
+	$(BIN)/python -m benchmarks.slowloris
 	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.insight

@@ -7,7 +7,6 @@ since WSGI takes it for `-`: `X_Remote_User` would be `X-Remote-User`.
 from __future__ import annotations
 
 import io
-import select
 import selectors
 import socket
 import sys
@@ -249,21 +248,23 @@ class Connection:
 
     def _wait(self, room: int) -> None:
         """Until no more than `room` bytes wait for the client; raises Gone when it is too slow."""
-        poll = select.poll()
-        poll.register(self.socket, select.POLLOUT)
+        ready = selectors.DefaultSelector()
+        ready.register(self.socket, selectors.EVENT_WRITE)
         began, marked = time.monotonic(), self._sent
         try:
             while sum(map(len, self._out)) > room:
                 if self._sent - marked >= LEAST_RATE * self.server.patience:
                     began, marked = time.monotonic(), self._sent
                 until = min(began + self.server.patience, self.server.stops_at)
-                if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                if not ready.select(max(0.0, until - time.monotonic())):
                     raise TimeoutError("took too little of the answer")
                 with suppress(*self.server.not_yet):
                     self._flush()
         except OSError as error:
             self._out.clear()
             raise Gone(str(error)) from error
+        finally:
+            ready.close()
 
     def _linger(self) -> None:
         """Let the client read the answer to a request of which not all was read: closing at once could undo it."""

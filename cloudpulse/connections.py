@@ -105,8 +105,9 @@ class Connections:
                     self._end(connection)
             if not self._waiting() or time.monotonic() > until:
                 return
-            for connection in self._ready(PAUSE_SECONDS):
-                self._server.go_on(connection)
+            for ready in self._ready(PAUSE_SECONDS):
+                if ready is not None:
+                    self._server.go_on(ready)
 
     def close(self) -> None:
         """Close all that are still waiting, and those that come."""

@@ -1,4 +1,7 @@
-"""The threads that run WSGI apps: as many as there are requests at once, up to a number, kept for the next ones."""
+"""The threads that run WSGI apps: as many as there are requests at once, up to a number, kept for the next ones.
+
+While all are busy, addresses take turns: a flood of one doesn't put another's request behind all of its own.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ log = logs.get(__name__)
 class Job(Protocol):
     """A connection with a whole request."""
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Of the client."""
+
     def cut(self) -> None:
         """Let the client go at once, from another thread than the one that works on it."""
 
@@ -30,7 +37,8 @@ class Workers:
     def __init__(self, work: Callable[[Job], None], most: int) -> None:
         self._work = work
         self._most = most
-        self._jobs: deque[Job] = deque()
+        self._jobs: dict[str, deque[Job]] = {}  # by address; the first has its turn
+        self._waiting = 0
         self._busy: dict[threading.Thread, Job] = {}
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -40,13 +48,14 @@ class Workers:
     @property
     def waiting(self) -> int:
         """How many jobs no thread has taken."""
-        return len(self._jobs)
+        return self._waiting
 
     def put(self, job: Job) -> None:
         """Have it done."""
         with self._changed:
-            self._jobs.append(job)
-            if len(self._jobs) > self._idle and len(self._threads) < self._most:
+            self._jobs.setdefault(job.address[0], deque()).append(job)
+            self._waiting += 1
+            if self._waiting > self._idle and len(self._threads) < self._most:
                 thread = threading.Thread(target=self._run, name=f"worker {len(self._threads)}", daemon=True)
                 try:
                     thread.start()
@@ -90,4 +99,12 @@ class Workers:
             while not self._jobs and not self._stopping:
                 self._changed.wait()
             self._idle -= 1
-            return self._jobs.popleft() if self._jobs else None
+            if not self._jobs:
+                return None
+            address = next(iter(self._jobs))
+            jobs = self._jobs.pop(address)
+            job = jobs.popleft()
+            self._waiting -= 1
+            if jobs:
+                self._jobs[address] = jobs  # behind all others
+            return job

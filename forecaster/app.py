@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Flask, Response, jsonify, request
 from numpy.typing import NDArray
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cloudpulse.clock import Clock
 from cloudpulse.durations import Duration
-from cloudpulse.serving import GUARDS, Health, Link
+from cloudpulse.serving import Health, Link
 from cloudpulse.traced import ROUTE
 from forecaster.earlier import Earlier
 from forecaster.overview import Overview, Page, paged
@@ -50,12 +50,6 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequen
         wanted = request.args.to_dict()
         return jsonify({**_summary(issue), "series": _series(issue, wanted, clock())})
 
-    @app.after_request
-    def guarded(response: Response) -> Response:
-        for name, value in GUARDS:
-            response.headers.setdefault(name, value)  # a page may have a policy of its own
-        return response
-
     @app.errorhandler(404)
     def not_found(_: Exception) -> tuple[Response, int]:
         return jsonify({"error": f"{request.path} is not here; see / for what is"}), 404
@@ -67,6 +61,10 @@ def create_app(store: ForecastStore, rounds: Rounds, clock: Clock, parts: Sequen
         response.status_code = 405
         response.headers["Allow"] = ", ".join(allowed)
         return response
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> tuple[Response, int]:
+        return jsonify({"error": error.description}), error.code or 500  # a fault of ours, too: the log says which
 
     return app
 

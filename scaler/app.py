@@ -87,10 +87,9 @@ class Api:
         headers = [
             ("Content-Type", response.content_type),
             ("Cache-Control", "no-cache, private"),
-            ("X-Content-Type-Options", "nosniff"),
             *response.headers,
         ]
-        if response.code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED) or _has_body(environ):
+        if response.code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED):
             # The next on this connection may be someone else, or the same with a certificate that is known by then.
             headers.append(("Connection", "close"))
         if response.code != HTTPStatus.NOT_MODIFIED:
@@ -174,10 +173,6 @@ class Api:
             objects=request.objects,
             series=request.series,
         )
-
-
-def _has_body(environ: Environ) -> bool:
-    return environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def _probed(unready: str) -> Response:

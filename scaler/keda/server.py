@@ -34,6 +34,10 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # One client may have all of it; who doesn't finish a handshake, or asks nothing, is let go.
+    ("grpc.max_concurrent_streams", MAX_STREAMS + MAX_CALLS),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 900_000),
     # Go's clients may ping every 10 s; gRPC's default of 5 minutes would hang up on them.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )

@@ -387,3 +387,25 @@ def test_a_flood_of_one_address_ends_its_own_connections(monkeypatch: pytest.Mon
         assert flood[0].recv(1) == b""
         kept.sendall(REQUEST)
         assert _answer(kept)[0] == 200
+
+
+def test_addresses_take_turns_while_all_threads_are_busy() -> None:
+    going, seen = threading.Event(), []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        seen.append(environ["REMOTE_ADDR"])
+        going.wait(10)
+        return _echo(environ, start_response)
+
+    with _running(app=app) as server, contextlib.ExitStack() as clients:
+        for source in ["127.0.0.2"] * 9 + ["127.0.0.1"]:
+            address = ("127.0.0.1", server.port)
+            client = clients.enter_context(socket.create_connection(address, 15, (source, 0)))
+            client.sendall(REQUEST)
+        deadline = time.monotonic() + 10
+        while server._server.waiting < 9:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        going.set()
+        assert _answer(client)[0] == 200
+    assert "127.0.0.1" in seen[:3]
