@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -38,10 +39,14 @@ def tool(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@functools.cache
+def loaded(file: Path) -> Any:
+    """The YAML of a file; read once, since every alert asks for it."""
+    return yaml.safe_load(file.read_text())
+
+
 def rules() -> list[dict[str, Any]]:
-    return [
-        rule for file in RULE_FILES for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]
-    ]
+    return [rule for file in RULE_FILES for group in loaded(file)["groups"] for rule in group["rules"]]
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -54,7 +59,7 @@ def minutes(moment: str) -> float:
 
 def unit_tests(alert: str) -> list[list[dict[str, Any]]]:
     """The cases about an alert, of each group of cases that share their series, in the order of their time."""
-    groups = [group for file in TEST_FILES for group in yaml.safe_load(file.read_text())["tests"]]
+    groups = [group for file in TEST_FILES for group in loaded(file)["tests"]]
     cases = [[case for case in group.get("alert_rule_test", []) if case["alertname"] == alert] for group in groups]
     return [sorted(one, key=lambda case: minutes(case["eval_time"])) for one in cases if one]
 
@@ -130,7 +135,7 @@ def test_an_alert_has_unit_tests_of_firing_of_staying_silent_and_of_resolving(al
 
 
 def test_every_unit_test_is_of_an_alert_that_exists() -> None:
-    groups = [group for file in TEST_FILES for group in yaml.safe_load(file.read_text())["tests"]]
+    groups = [group for file in TEST_FILES for group in loaded(file)["tests"]]
     tested = {case["alertname"] for group in groups for case in group.get("alert_rule_test", [])}
     assert tested == {alert["alert"] for alert in alerts()}
 
