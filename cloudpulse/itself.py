@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from cloudpulse.families import Family, one
 from cloudpulse.names import Definition
@@ -43,20 +45,29 @@ class Itself:
         times = os.times()
         yield one(CPU, times.user + times.system)
         yield one(START, self._started)
-        with open(f"{_PROC}/self/statm", "rb") as statm:
-            virtual, resident = statm.read().split()[:2]
-        page = os.sysconf("SC_PAGE_SIZE")
-        yield one(VIRTUAL, int(virtual) * page)
-        yield one(RESIDENT, int(resident) * page)
-        yield one(OPEN_FILES, len(os.listdir(f"{_PROC}/self/fd")) - 1)  # the listing's own
         yield one(MOST_FILES, _most_files())
+        with suppress(OSError):
+            yield from _memory()
+        # A process that has given up root may not look at its own open files.
+        with suppress(OSError):
+            yield one(OPEN_FILES, _open_files())
+
+
+def _memory() -> list[Family]:
+    with open(f"{_PROC}/self/statm", "rb") as statm:  # noqa: PTH123  at every scrape; Path costs as much again
+        virtual, resident = statm.read().split()[:2]
+    page = os.sysconf("SC_PAGE_SIZE")
+    return [one(VIRTUAL, int(virtual) * page), one(RESIDENT, int(resident) * page)]
+
+
+def _open_files() -> int:
+    return len(os.listdir(f"{_PROC}/self/fd")) - 1  # noqa: PTH208  the same; less the listing's own
 
 
 def _started() -> float | None:
-    with open(f"{_PROC}/stat", "rb") as stat:
+    with Path(_PROC, "stat").open("rb") as stat:
         boot = next((float(line.split()[1]) for line in stat if line.startswith(b"btime ")), None)
-    with open(f"{_PROC}/self/stat", "rb") as stat:
-        ticks = float(stat.read().rpartition(b")")[2].split()[_STARTED])
+    ticks = float(Path(_PROC, "self/stat").read_bytes().rpartition(b")")[2].split()[_STARTED])
     return None if boot is None else boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
