@@ -30,7 +30,7 @@ NODE_EXPORTER = shutil.which("prometheus-node-exporter") or shutil.which("node_e
 
 APART_SECONDS = 0.12
 """More than `exporter.shared.FRESH_SECONDS`: within that a scrape gets the readings of the one before."""
-TURNS = 300
+TURNS = 200
 STARTS = 9
 SCRAPERS, ROUNDS = 40, 50
 LARGE_TURNS = 40

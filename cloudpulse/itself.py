@@ -7,6 +7,7 @@ not ours, and so not in `names.py`. prometheus_client has the same collector, bu
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ RESIDENT = Definition("process_resident_memory_bytes", "gauge", "Resident memory
 START = Definition("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.")
 OPEN_FILES = Definition("process_open_fds", "gauge", "Number of open file descriptors.")
 MOST_FILES = Definition("process_max_fds", "gauge", "Maximum number of open file descriptors.")
+
+if sys.platform != "win32":
+    import resource
 
 _PROC = "/proc"
 _STARTED = 19
@@ -72,7 +76,5 @@ def _started() -> float | None:
 
 
 def _most_files() -> float:
-    import resource  # POSIX alone has it, and so has what has /proc
-
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return float("inf") if most == resource.RLIM_INFINITY else most
