@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-forecast bench-history pretrain proto dashboards programs test-programs screenshots clean
+.PHONY: up test format lint types imports rules unit e2e fuzz kill bench bench-exporter bench-forecast bench-history pretrain proto dashboards programs test-programs screenshots clean
 
 up: $(VENV)/all programs
 	@$(BIN)/cloudpulse up --demo
@@ -73,7 +73,7 @@ pretrain: $(VENV)/dev
 
 bench: $(VENV)/dev test-programs
 	$(BIN)/python benchmarks/exposition.py
-	$(BIN)/python benchmarks/exporter.py
+	$(BIN)/python -m benchmarks.exporter
 	$(BIN)/python -m benchmarks.slowloris
 	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.stream
@@ -89,6 +89,10 @@ bench: $(VENV)/dev test-programs
 	$(BIN)/python -m benchmarks.curves
 	$(BIN)/python -m benchmarks.console
 	$(BIN)/python -m benchmarks.rules
+
+# Every bar of the exporter beside Debian's node_exporter (apt-get install prometheus-node-exporter): three minutes.
+bench-exporter: $(VENV)/dev
+	$(BIN)/python -m benchmarks.exporter
 
 # A million alerts and as many notifications, and 100,000 alerts one after the other: about ten minutes.
 bench-history: $(VENV)/dev test-programs

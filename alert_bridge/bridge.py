@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from alert_bridge import audit, parts
@@ -34,6 +34,7 @@ from cloudpulse.clock import Clock
 from cloudpulse.config import secret_text
 from cloudpulse.denials import Denials
 from cloudpulse.errors import ConfigError, StoreError
+from cloudpulse.itself import Itself
 from cloudpulse.promql import MetricSource
 from cloudpulse.reloading import Reload, Rereads
 from cloudpulse.serving import Environ, Face, Health, Link
@@ -85,7 +86,7 @@ class Bridge:
     ) -> None:
         self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        registry.register(Itself())
         self._metrics = BridgeMetrics(registry, ())
         self._denials = Denials(time.monotonic)
         self._ending = threading.Event()

@@ -168,9 +168,9 @@ def read(path: Path | None) -> ConfigFile:
     """
     named = path or (Path(os.environ[PATH_VARIABLE]) if os.environ.get(PATH_VARIABLE) else None)
     actual = named or Path(DEFAULT_PATH)
-    if named is None and not actual.exists():
-        return ConfigFile(actual, {})
     try:
+        if named is None and not actual.exists():  # raises in a folder that this user may not enter
+            return ConfigFile(actual, {})
         text = actual.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"

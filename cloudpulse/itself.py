@@ -7,7 +7,10 @@ not ours, and so not in `names.py`. prometheus_client has the same collector, bu
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from cloudpulse.families import Family, one
 from cloudpulse.names import Definition
@@ -18,6 +21,9 @@ RESIDENT = Definition("process_resident_memory_bytes", "gauge", "Resident memory
 START = Definition("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.")
 OPEN_FILES = Definition("process_open_fds", "gauge", "Number of open file descriptors.")
 MOST_FILES = Definition("process_max_fds", "gauge", "Maximum number of open file descriptors.")
+
+if sys.platform != "win32":
+    import resource
 
 _PROC = "/proc"
 _STARTED = 19
@@ -43,25 +49,32 @@ class Itself:
         times = os.times()
         yield one(CPU, times.user + times.system)
         yield one(START, self._started)
-        with open(f"{_PROC}/self/statm", "rb") as statm:
-            virtual, resident = statm.read().split()[:2]
-        page = os.sysconf("SC_PAGE_SIZE")
-        yield one(VIRTUAL, int(virtual) * page)
-        yield one(RESIDENT, int(resident) * page)
-        yield one(OPEN_FILES, len(os.listdir(f"{_PROC}/self/fd")) - 1)  # the listing's own
         yield one(MOST_FILES, _most_files())
+        with suppress(OSError):
+            yield from _memory()
+        # A process that has given up root may not look at its own open files.
+        with suppress(OSError):
+            yield one(OPEN_FILES, _open_files())
+
+
+def _memory() -> list[Family]:
+    with open(f"{_PROC}/self/statm", "rb") as statm:  # noqa: PTH123  at every scrape; Path costs as much again
+        virtual, resident = statm.read().split()[:2]
+    page = os.sysconf("SC_PAGE_SIZE")
+    return [one(VIRTUAL, int(virtual) * page), one(RESIDENT, int(resident) * page)]
+
+
+def _open_files() -> int:
+    return len(os.listdir(f"{_PROC}/self/fd")) - 1  # noqa: PTH208  the same; less the listing's own
 
 
 def _started() -> float | None:
-    with open(f"{_PROC}/stat", "rb") as stat:
+    with Path(_PROC, "stat").open("rb") as stat:
         boot = next((float(line.split()[1]) for line in stat if line.startswith(b"btime ")), None)
-    with open(f"{_PROC}/self/stat", "rb") as stat:
-        ticks = float(stat.read().rpartition(b")")[2].split()[_STARTED])
+    ticks = float(Path(_PROC, "self/stat").read_bytes().rpartition(b")")[2].split()[_STARTED])
     return None if boot is None else boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _most_files() -> float:
-    import resource  # POSIX alone has it, and so has what has /proc
-
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return float("inf") if most == resource.RLIM_INFINITY else most

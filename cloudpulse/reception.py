@@ -122,7 +122,10 @@ class WsgiServer:
 
 def _bound(address: tuple[str, int]) -> socket.socket:
     failed = OSError("no such address")
-    for family, _, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+    host, port = address
+    # As bytes where it can be: for a text, Python loads its tables of international names.
+    name = host.encode() if host.isascii() else host
+    for family, _, _, _, place in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
         try:
             both = family == socket.AF_INET6 and place[0] == "::" and socket.has_dualstack_ipv6()
             listening = socket.create_server(place, family=family, backlog=BACKLOG, dualstack_ipv6=both)

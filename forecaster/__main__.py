@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import click
-from prometheus_client import ProcessCollector
 from prometheus_client.core import CollectorRegistry
 
 from cloudpulse import audit, config, logs, options, tracing
@@ -15,6 +14,7 @@ from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.folders import claim
+from cloudpulse.itself import Itself
 from cloudpulse.limits import Limits
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
@@ -80,7 +80,7 @@ def command(
     source = Prometheus(asked)
     claim(settings.data_dir, "forecaster")
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    registry.register(Itself())
     meters = Meters(registry)
     store = ForecastStore(time.time)
     trainer = Trainer(executors.chosen(settings), settings.workers, time.time)

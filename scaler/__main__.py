@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from cloudpulse import audit, config, logs, options, tracing
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError, DependencyMissing
+from cloudpulse.itself import Itself
 from cloudpulse.promql import Prometheus
 from cloudpulse.reloading import Reload
 from cloudpulse.serving import Face, Health, Link
@@ -55,7 +56,7 @@ def command(
     prometheus = file.section("prometheus", PrometheusSettings)
     source = Prometheus(prometheus)
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    registry.register(Itself())
     sys.setswitchinterval(SWITCH_SECONDS)
     meters = Meters(registry, time.time)
     web = options.WebOptions(listen, web_config, lifecycle, access_log)

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
-HEAVY = ("flask", "matplotlib", "numpy", "pandas", "prophet", "requests", "scipy", "torch")
+COMMAND = ("-m", "cloudpulse", "exporter", "--web.listen-address", "127.0.0.1:0")
+HEAVY = (
+    *(
+        "asyncio",
+        "cheroot",
+        "cryptography",
+        "email",
+        "encodings.idna",
+        "flask",
+        "http",
+        "importlib.metadata",
+        "logging.config",
+    ),
+    *("matplotlib", "numpy", "opentelemetry", "pandas", "prometheus_client", "prophet", "requests", "rich", "scipy"),
+    *("socketserver", "ssl", "structlog", "subprocess", "torch", "unicodedata", "urllib.request", "yaml"),
+)
+"""What would take the exporter over its 30 MiB and 300 ms, little by little: TLS, a config file and the text of
+an error load what they need when they need it."""
 
 
 @contextlib.contextmanager
-def _running(place: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def _running(place: Path, *, command: Sequence[str] = COMMAND) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`cloudpulse exporter` on a free port: the process, and its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cloudpulse", "exporter", "--web.listen-address", "127.0.0.1:0", *options],
+        [sys.executable, *command],
         cwd=place,
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
         stderr=subprocess.PIPE,
@@ -92,9 +111,17 @@ def test_it_imports_nothing_heavy(loaded: frozenset[str], module: str) -> None:
 def loaded() -> frozenset[str]:
     """Every module that a started exporter has loaded."""
     code = (
-        "import sys; import cloudpulse.cli; from exporter.app import Exporter; import exporter.__main__ as m;"
-        "from exporter.config import ExporterSettings; list(Exporter(ExporterSettings).scrape({}));"
-        "print(' '.join(sys.modules))"
+        "import sys, cloudpulse.cli, exporter.__main__\n"
+        "from cloudpulse.reloading import Reload\n"
+        "from cloudpulse.serving import Server\n"
+        "from exporter.app import Exporter, create_face\n"
+        "from exporter.config import ExporterSettings\n"
+        "exporter = Exporter(ExporterSettings)\n"
+        "face = create_face(exporter, Reload(exporter.apply, float), lifecycle=True)\n"
+        "page = b''.join(face({'PATH_INFO': '/metrics', 'REQUEST_METHOD': 'GET'}, lambda *_: None))\n"
+        "assert b'cloudpulse_node_load1' in page and b'process_open_fds' in page\n"
+        "Server(face, '127.0.0.1:0').close()\n"
+        "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     return frozenset(done.stdout.split())
@@ -102,3 +129,43 @@ def loaded() -> frozenset[str]:
 
 def test_the_list_of_loaded_modules_is_real(loaded: frozenset[str]) -> None:
     assert {"cloudpulse.reception", "exporter.app", "exporter.linux"} <= loaded
+
+
+only_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+# Everything is imported before root is given up: who runs the tests may keep Python in a folder of root's alone.
+NOBODY = (
+    "import os, exporter.__main__, exporter.app, cloudpulse.cli as cli\n"
+    "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+    "cli.cloudpulse = lambda: exporter.__main__.command(['--web.listen-address', '127.0.0.1:0'])\n"
+    "cli.main()"
+)
+
+
+@only_root
+def test_it_needs_no_root() -> None:
+    with _running(Path("/"), command=["-c", NOBODY]) as (process, url):
+        page = _get(f"{url}/metrics")
+        assert psutil.Process(process.pid).uids().real == 65534
+    outcomes = [line.split() for line in page.splitlines() if line.startswith("cloudpulse_exporter_collector_success")]
+    assert "cloudpulse_node_cpu_seconds_total{" in page
+    assert "process_resident_memory_bytes " in page
+    assert len(outcomes) > 5
+    assert [name for name, value in outcomes if float(value) != 1] == []
+
+
+@only_root
+def test_a_folder_that_it_may_not_enter_is_a_wrong_config_and_no_traceback(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "cloudpulse: cloudpulse.yaml: can't read the config: Permission denied\n"
