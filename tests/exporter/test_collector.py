@@ -157,7 +157,7 @@ def test_a_collector_that_is_not_done_in_time_is_logged_once_until_it_works_agai
             list(host.collect(0.02))
         hanging.go.set()
         _polled(host)
-    assert [line["log_level"] for line in lines] == ["error", "info"]
+    assert [line["level"] for line in lines] == ["error", "info"]
     assert lines[0]["collector"] == "hanging"
     assert "no answer for" in lines[0]["error"]
 
