@@ -232,7 +232,7 @@ def test_a_file_that_can_not_be_used_or_leaves_a_protection_out_keeps_what_is_in
         web.write(text)
         assert [_status(url), _status(url, user="alice", password="alice123")] == [401, 200]
         assert _failed(url, username="alice", password="alice123")
-        told = [entry for entry in logged if entry["log_level"] == "error"]
+        told = [entry for entry in logged if entry["level"] == "error"]
         assert len(told) == 1
         assert why in told[0]["error"]
         assert HASH[:30] not in str(told)
