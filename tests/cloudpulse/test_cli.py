@@ -44,9 +44,9 @@ def test_help_lists_every_command_and_loads_no_service() -> None:
 
 
 def test_a_missing_extra_ends_with_exit_code_2_and_the_line_to_type() -> None:
-    exit_code, out, err = _run("exporter", code=WITHOUT.format(package="psutil"))
+    exit_code, out, err = _run("exporter", code=WITHOUT.format(package="msgspec"))
     assert (exit_code, out) == (2, "")
-    assert err == "cloudpulse: `cloudpulse exporter` needs the package psutil: pip install 'cloudpulse[all]'\n"
+    assert err == "cloudpulse: `cloudpulse exporter` needs the package msgspec: pip install 'cloudpulse[all]'\n"
 
 
 def test_a_missing_extra_is_named_as_pip_knows_it() -> None:
