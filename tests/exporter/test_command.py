@@ -136,7 +136,7 @@ only_root = pytest.mark.skipif(
 )
 # Everything is imported before root is given up: who runs the tests may keep Python in a folder of root's alone.
 NOBODY = (
-    "import os, exporter.__main__, exporter.app, cloudpulse.cli as cli\n"
+    "import os, encodings.ascii, exporter.__main__, exporter.app, cloudpulse.cli as cli\n"
     "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     "cli.cloudpulse = lambda: exporter.__main__.command(['--web.listen-address', '127.0.0.1:0'])\n"
     "cli.main()"
