@@ -86,7 +86,6 @@ class Bridge:
     ) -> None:
         self._reread = reread or (lambda: settings)
         registry = CollectorRegistry()
-        registry.register(Itself())
         self._metrics = BridgeMetrics(registry, ())
         self._denials = Denials(time.monotonic)
         self._ending = threading.Event()
@@ -131,7 +130,16 @@ class Bridge:
         self.reload = Reload(self._apply, clock, web)
         self.face = Face(
             TITLE,
-            (registry, self, StoredMetrics(self._retention), *registries, BuildInfo(), self.reload, Failures()),
+            (
+                registry,
+                self,
+                StoredMetrics(self._retention),
+                *registries,
+                BuildInfo(),
+                Itself(),
+                self.reload,
+                Failures(),
+            ),
             self._health,
             links=(
                 Link("/api/v1/alerts?current=true", "What fires now"),

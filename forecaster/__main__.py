@@ -80,7 +80,6 @@ def command(
     source = Prometheus(asked)
     claim(settings.data_dir, "forecaster")
     registry = CollectorRegistry()
-    registry.register(Itself())
     meters = Meters(registry)
     store = ForecastStore(time.time)
     trainer = Trainer(executors.chosen(settings), settings.workers, time.time)
@@ -118,7 +117,14 @@ def command(
 
     web = options.WebOptions(listen, web_config, lifecycle, access_log)
     reload = Reload(apply, time.time, web.file)
-    metrics: list[Collects] = [BuildInfo(), registry, reload, audit.Failures(), ForecastCollector(store, time.time)]
+    metrics: list[Collects] = [
+        BuildInfo(),
+        Itself(),
+        registry,
+        reload,
+        audit.Failures(),
+        ForecastCollector(store, time.time),
+    ]
     curves = Curves(store)
     parts = (
         console(),

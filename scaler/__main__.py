@@ -56,7 +56,6 @@ def command(
     prometheus = file.section("prometheus", PrometheusSettings)
     source = Prometheus(prometheus)
     registry = CollectorRegistry()
-    registry.register(Itself())
     sys.setswitchinterval(SWITCH_SECONDS)
     meters = Meters(registry, time.time)
     web = options.WebOptions(listen, web_config, lifecycle, access_log)
@@ -92,7 +91,7 @@ def command(
     reload = Reload(apply, time.time, web.file)
     face = Face(
         "scaler",
-        (BuildInfo(), registry, reload, audit.Failures()),
+        (BuildInfo(), Itself(), registry, reload, audit.Failures()),
         health,
         links=(Link("/apis", "Metrics APIs"), Link("/openapi/v2", "OpenAPI")),
         app=service,
