@@ -47,7 +47,7 @@ fuzz: $(VENV)/dev
 	CLOUDPULSE_FUZZ_CASES=10000 $(BIN)/pytest -q --timeout=3600 tests/test_hostile_clients.py tests/scaler/test_fuzz.py
 	CLOUDPULSE_FUZZ_CASES=500 $(BIN)/pytest -q --timeout=3600 tests/alert_bridge/test_openapi.py
 
-# What `unit` tries with two rounds, with 200: a bridge that is killed at any moment loses no alert.
+# What `unit` tries with three rounds, with 200: a bridge that is killed at any moment loses no alert.
 kill: $(VENV)/dev test-programs
 	CLOUDPULSE_KILL_ROUNDS=200 $(BIN)/pytest -q -s --timeout=3600 tests/alert_bridge/test_killed.py
 

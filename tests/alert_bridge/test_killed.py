@@ -20,7 +20,7 @@ import requests
 
 from alert_bridge.testing import eventually, webhook_body
 
-ROUNDS = int(os.environ.get("CLOUDPULSE_KILL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CLOUDPULSE_KILL_ROUNDS", "3"))
 INCIDENTS = 8
 DRAIN_SECONDS = 120 + 2 * ROUNDS
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
