@@ -14,7 +14,7 @@ SHOP_DAYS, SHOP_STEP = 2, 60
 
 
 class Others:
-    """A WSGI application: metrics of a shop and of kube-state-metrics when asked, and 400 to whatever is posted.
+    """A WSGI application: metrics of a shop and of kube-state-metrics when asked; who posts gets 400, at /busy 503.
 
     The shop's demand follows the time of day until `surge`, which is more than anybody could expect.
     """
@@ -39,8 +39,9 @@ class Others:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         kind = [("Content-Type", "text/plain; version=0.0.4")]
         if environ["REQUEST_METHOD"] == "POST":
-            start_response("400 Bad Request", kind)
-            return [b"not for me"]
+            busy = environ["PATH_INFO"] == "/busy"
+            start_response("503 Service Unavailable" if busy else "400 Bad Request", kind)
+            return [b"not now" if busy else b"not for me"]
         start_response("200 OK", kind)
         return ["".join(f"{_written(name, labels)} {v}\n" for name, labels, v in self.series(time.time())).encode()]
 

@@ -1,7 +1,7 @@
 """Every panel of every dashboard has data: its expressions, with the variables filled in as Grafana would, are answered
 by the running stack.
 
-What only happens now and then is made to happen: an alert that reaches one receiver and not the other, an anomaly, a
+What only happens now and then is made to happen: an alert that one receiver gets and others don't, an anomaly, a
 disk that fills, a service on Docker that is scaled.
 """
 
@@ -90,8 +90,9 @@ def _with_others(tree: dict[str, Any], url: str, engine: str) -> dict[str, Any]:
         forecasts[name] = {"name": name, "levels": [0.1, 0.5, 0.9], "thresholds": [0.9], **ROUND, **own}
     tree["forecaster"]["forecasts"] = list(forecasts.values())
     bridge = tree["alert_bridge"]
-    bridge["receivers"].append({"name": "closed", "type": "webhook", "url": f"{url}/closed"})
-    bridge["routes"] = [{"receivers": ["pager", "closed"]}]
+    unwilling = ("closed", "busy")  # one notification is given up, another waits
+    bridge["receivers"] += [{"name": name, "type": "webhook", "url": f"{url}/{name}"} for name in unwilling]
+    bridge["routes"] = [{"receivers": ["pager", *unwilling]}]
     service = {"swarm": "web", "metric": "demand_ahead", "selector": "app=app09", "target": 100, "max": 20}
     tree["scaler"]["docker"] = {"host": f"unix://{engine}", "interval": "1s", "services": [service]}
     return tree

@@ -201,11 +201,11 @@ def test_prometheus_away_makes_no_zero_and_heals(running: Running) -> None:
     assert refusals == 5, "a value older than max_age (20s) is refused"
     for name in SERVICES:
         assert running.stack.process(name).poll() is None, f"{name} crashed"
+    errors = 'cloudpulse_forecaster_errors_total{forecast="demand",reason="source_unavailable"}'
+    until(lambda: running.metrics("forecaster").get(errors, 0) >= 1, 90, "a round finds no Prometheus")
     running.stack.start(running.parts["prometheus"])
     running.stack.wait_ready(running.parts["prometheus"], 60)
     until(lambda: running.scaler(EXTERNAL).status_code == 200, 60, "the scaler serves again")
-    errors = 'cloudpulse_forecaster_errors_total{forecast="demand",reason="source_unavailable"}'
-    assert running.metrics("forecaster")[errors] >= 1
 
 
 def _demand(running: Running) -> dict[str, float]:
