@@ -14,14 +14,14 @@ from exporter.config import TextfileSettings
 from exporter.families import Family, many, one
 
 if TYPE_CHECKING:
-    from cloudpulse.families import ForeignSample
     from exporter.textfiles import Reading, Textfiles
     from exporter.textformat import Written
 
 _OURS = frozenset(definition.name for definition in names.definitions())
 _OUR_PREFIX = "process_"
 
-Identity = tuple[str, frozenset[tuple[str, str]]]
+Identity = tuple[str, str]
+"""A series' name and labels."""
 
 log = logs.get(__name__)
 
@@ -106,18 +106,14 @@ class _Page:
             known = self._written.get(family.name)
             if known is None:
                 about = family.help or f"Metric read from {path}"
-                self._written[family.name] = replace(family, help=about)
+                self._written[family.name] = replace(family, help=about, samples=list(family.samples))
                 self._owners |= dict.fromkeys(family.names(), (path, family.name))
                 continue
             first = self._owners[family.name][0]
             if family.help and known.help != family.help:
                 self.notes[path] = f"another HELP of {family.name} than in {first}, whose is shown"
-            self._written[family.name] = replace(known, samples=known.samples + family.samples)
+            known.samples.extend(family.samples)
 
 
 def _identities(families: Iterable[Written]) -> Iterator[Identity]:
-    return (_identity(sample) for family in families for sample in family.samples)
-
-
-def _identity(sample: ForeignSample) -> Identity:
-    return sample.name, frozenset(sample.labels.items())
+    return (sample[:2] for family in families for sample in family.samples)

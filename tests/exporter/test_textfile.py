@@ -179,6 +179,19 @@ def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
     assert _warnings(_collector(tmp_path, max_file_bytes=108)) == []
 
 
+def test_files_over_the_limit_for_all_of_them_are_refused_and_shown_once_there_is_room(tmp_path: Path) -> None:
+    """However many files there are, they can't take the host's memory."""
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.prom").write_text(f"{name}_jobs 1\n")
+    collector = _collector(tmp_path, max_total_bytes=20)
+    ((file, said),) = _warnings(collector)
+    assert (file, said) == ("c.prom", "with those before it larger than the config's textfile.max_total_bytes")
+    assert [line for line in _page(collector) if "_jobs" in line] == ["a_jobs 1.0", "b_jobs 1.0"]
+    (tmp_path / "a.prom").unlink()
+    assert _warnings(collector) == [("c.prom", "textfile fine again, or gone")]
+    assert [line for line in _page(collector) if "_jobs" in line] == ["b_jobs 1.0", "c_jobs 1.0"]
+
+
 @pytest.mark.parametrize("missing", ["gone", "gone/*/metrics"])
 def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path, missing: str) -> None:
     collector = _collector(tmp_path / missing)
