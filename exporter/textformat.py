@@ -8,6 +8,7 @@ https://github.com/prometheus/common.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,10 @@ _LABEL = re.compile(rf"{_PAIR}(?:,|$)")
 _COMMENT = re.compile(rf"#[ \t]*(HELP|TYPE)[ \t]+({_NAME})(?:[ \t]+(.*))?")
 _MEANT = re.compile(r"#[ \t]*(?:HELP|TYPE)[ \t]+[^ \t]")
 _NUMBER = re.compile(
-    r"[+-]?(?:(?:[0-9]++\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
+    r"[+-]?(?:(?:[0-9]++\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)|nan", re.ASCII | re.IGNORECASE
 )
-_ESCAPE = re.compile(r'\\([\\n"])')
+_HELP = re.compile(r"(?:[^\\]|\\[\\n])*+")
+_ESCAPE = re.compile(r"\\([\\n])")
 _KINDS = {"counter": "", "gauge": "", "untyped": "", "histogram": "le", "summary": "quantile"}
 """A family's type, and the label that a sample of its own name (a histogram's: `_bucket`) must have."""
 
@@ -100,6 +102,8 @@ class _Page:
         if name in done:
             raise FormatError(f"a second {word} of {name}")
         done.add(name)
+        if word == "HELP" and not _HELP.fullmatch(rest):
+            raise FormatError(f"HELP of {name}: expected \\ and line ends escaped, and nothing else")
         if word == "HELP":
             family.help = _unescaped(rest)
         elif (kind := rest.strip(" \t").lower()) not in _KINDS:
@@ -111,7 +115,7 @@ class _Page:
 
     def _sample(self, line: str) -> None:
         found = _SAMPLE.fullmatch(line)
-        if found is None or not _NUMBER.fullmatch(found[3]):
+        if found is None or (value := _number(found[3])) is None:
             raise FormatError('expected name{label="value",…} number')
         if found[4] is not None:
             raise FormatError("a timestamp: samples are scraped, and have the time of the scrape")
@@ -120,9 +124,9 @@ class _Page:
         needed = _needed(family, name)
         if needed is not None and needed not in labels:
             raise FormatError(f"a sample of the {family.kind} {family.name} without the label {needed}")
-        if needed is not None and not _NUMBER.fullmatch(labels[needed]):
+        if needed is not None and _number(labels[needed]) is None:
             raise FormatError(f"a sample of the {family.kind} {family.name} whose label {needed} is no number")
-        sample = ForeignSample(name, _block(labels), float(found[3]))
+        sample = ForeignSample(name, _block(labels), value)
         if sample[:2] in self._seen:
             raise FormatError(f"a second sample of {name} with the same labels")
         self._seen.add(sample[:2])
@@ -143,6 +147,12 @@ def _needed(family: Written, name: str) -> str | None:
     if name in (family.name, f"{family.name}_bucket"):
         return _KINDS[family.kind] or None
     return None
+
+
+def _number(text: str) -> float | None:
+    """None where it isn't one, or is too large for one: 1e999 isn't infinite."""
+    value = float(text) if _NUMBER.fullmatch(text) else None
+    return None if value is not None and math.isinf(value) and "i" not in text.lower() else value
 
 
 def _labels(text: str) -> dict[str, str]:

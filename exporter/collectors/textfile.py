@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 _OURS = frozenset(definition.name for definition in names.definitions())
 _OUR_PREFIX = "process_"
+_SAID_BY_PROMETHEUS = frozenset(
+    {
+        "up",
+        *("scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling"),
+        *("scrape_series_added", "scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"),
+    }
+)
+"""Of each scrape, unless the page says so first: https://prometheus.io/docs/concepts/jobs_instances/."""
 
 Identity = tuple[str, str]
 """A series' name and labels."""
@@ -91,6 +99,8 @@ class _Page:
             for name in family.names():
                 if name in _OURS or name.startswith(_OUR_PREFIX):
                     return f"{name} is a series of the exporter itself: choose another name"
+                if name in _SAID_BY_PROMETHEUS:
+                    return f"{name} is what Prometheus itself says of every scrape: choose another name"
                 file, owner = self._owners.get(name, ("", family.name))
                 if owner != family.name:
                     return f"{name} is also a name of {owner} in {file}"

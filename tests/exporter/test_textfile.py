@@ -63,6 +63,7 @@ def test_directories_may_be_several_and_patterns(tmp_path: Path) -> None:
         ("fine 1\njobs\n", "line 2: expected name"),
         ("cloudpulse_node_load1 3\n", "cloudpulse_node_load1 is a series of the exporter itself"),
         ("process_cpu_seconds_total 3\n", "is a series of the exporter itself"),
+        ("up 1\n", "up is what Prometheus itself says of every scrape"),
         ("# TYPE cloudpulse_node_swap histogram\ncloudpulse_node_swap_count 1\n", None),
         ("# TYPE cloudpulse_node_cpu histogram\ncloudpulse_node_cpu_sum 1\n", "cloudpulse_node_cpu_count is a series"),
     ],
@@ -76,7 +77,7 @@ def test_a_file_is_refused_as_a_whole_and_the_others_are_shown(tmp_path: Path, t
     assert f"{ERROR} {0.0 if problem is None else 1.0}" in shown
     assert len([line for line in shown if line.startswith(MTIME)]) == (2 if problem is None else 1)
     if problem is not None:
-        assert not [line for line in shown if line.startswith(("fine", "jobs", "process_"))]
+        assert not [line for line in shown if line.startswith(("fine", "jobs", "process_", "up"))]
         ((file, said),) = _warnings(_collector(tmp_path))
         assert file == "a.prom"
         assert problem in said

@@ -72,6 +72,9 @@ WRONG = {
     'a{b=""} 1\na 2\n': "line 2: a second sample of a",
     "# TYPE a histogram\na 1\n": "expected a_bucket, _sum or _count",
     "# TYPE a summary\na 1\n": "without the label quantile",
+    "a 1e999\n": "line 1: expected name",
+    "a +nan\n": "line 1: expected name",
+    "# HELP a \\x\na 1\n": "line 1: HELP of a: expected",
     "\0\n": "line 1: expected name",
     "a 1\r\n": "line 1: expected name",
 }
