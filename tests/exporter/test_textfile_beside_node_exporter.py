@@ -53,7 +53,7 @@ REFUSED = {
     "twice": "# TYPE NAME gauge\n# TYPE NAME gauge\nNAME 1\n",
     "underscore": "NAME 1_0\n",
 }
-"""Files that neither shows. Those of the same series twice cost node_exporter the whole page, so none of them is here."""
+"""Files that neither shows. One of the same series twice is not among them: it costs node_exporter the whole page."""
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="node_exporter is not on PATH")
