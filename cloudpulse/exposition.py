@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloudpulse.families import Family, ForeignFamily, ForeignSample, label_block
+from cloudpulse.families import Family, ForeignFamily, label_block
 from cloudpulse.negotiation import TEXT, Format
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def lines(family: Family | ForeignFamily | Metric, form: Format) -> list[str]:
     """One family."""
     if isinstance(family, Family):
         return _columns(family, form)
+    if isinstance(family, ForeignFamily):
+        return _foreign(family, form)
     return _openmetrics(family) if form.openmetrics else _text(family)
 
 
@@ -63,14 +65,23 @@ def _columns(family: Family, form: Format) -> list[str]:
     return [_header(name, family.documentation, family.type), *samples]
 
 
-def _openmetrics(family: ForeignFamily | Metric) -> list[str]:
+def _foreign(family: ForeignFamily, form: Format) -> list[str]:
+    texts = _texts(array("d", [sample.value for sample in family.samples]))
+    lines = [f"{name}{block} {text}\n" for (name, block, _), text in zip(family.samples, texts, strict=True)]
+    if form.openmetrics:
+        return [_openmetrics_header(family.name, family.documentation, family.type), *lines]
+    name = family.name + _SUFFIXES.get(family.type, "")
+    return [_header(name, family.documentation, _KINDS.get(family.type, family.type)), *lines]
+
+
+def _openmetrics(family: Metric) -> list[str]:
     return [
         _openmetrics_header(family.name, family.documentation, family.type),
         *(line for _, line in _samples(family, 1)),
     ]
 
 
-def _text(family: ForeignFamily | Metric) -> list[str]:
+def _text(family: Metric) -> list[str]:
     name = _metric_name(family.name + _SUFFIXES.get(family.type, ""))
     found = [_header(name, family.documentation, _KINDS.get(family.type, family.type))]
     apart: dict[str, list[str]] = {}
@@ -82,9 +93,9 @@ def _text(family: ForeignFamily | Metric) -> list[str]:
     return found
 
 
-def _samples(family: ForeignFamily | Metric, ticks: int) -> Iterator[tuple[str, str]]:
+def _samples(family: Metric, ticks: int) -> Iterator[tuple[str, str]]:
     """Name and line of each sample; times are written in `ticks` a second."""
-    everything: Sequence[Sample | ForeignSample] = family.samples
+    everything: Sequence[Sample] = family.samples
     samples = [sample for sample in everything if sample.name != family.name + "_created"]
     for sample, text in zip(samples, _texts(array("d", [sample.value for sample in samples])), strict=True):
         if sample.timestamp is not None:

@@ -65,24 +65,20 @@ class Family:
 
 
 class ForeignSample(NamedTuple):
-    """What prometheus_client's samples have, without importing them."""
+    """A line of another program: the sample's name, its labels as `label_block` makes them, its value (NaN is one)."""
 
     name: str
-    labels: Mapping[str, str]
+    block: str
     value: float
-    timestamp: float | None = None
-    exemplar: None = None
 
 
 class ForeignFamily:
-    """A family that another program wrote, of any type: samples of several names. Has what prometheus_client's have.
+    """A family that another program wrote, of any type: samples of several names.
 
     A counter's `name` is without `_total`; where its samples are, too, it can only be shown as of type `unknown`.
     """
 
     __slots__ = ("documentation", "name", "samples", "type")
-
-    unit = ""
 
     def __init__(self, name: str, documentation: str, kind: str, samples: Sequence[ForeignSample]) -> None:
         self.name = name

@@ -155,16 +155,21 @@ class TopSettings(Section, frozen=True):
 
 
 class TextfileSettings(Section, frozen=True):
-    """Directories (or patterns of them, such as /run/*/metrics) whose *.prom files are shown, and a file's limit."""
+    """Directories (or patterns of them, such as /run/*/metrics) whose *.prom files are shown, and what may be in them.
+
+    The limits bound memory: what is shown takes many times its bytes.
+    """
 
     directories: tuple[str, ...] = ()
     max_file_bytes: int = 1 << 20
+    max_total_bytes: int = 2 << 20
 
     def __post_init__(self) -> None:
         if not all(self.directories):
             raise ValueError("directories: expected paths, got an empty one")
-        if self.max_file_bytes < 1:
-            raise ValueError(f"max_file_bytes: expected 1 or more, got {self.max_file_bytes}")
+        for key in ("max_file_bytes", "max_total_bytes"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}: expected 1 or more, got {getattr(self, key)}")
 
 
 class ExporterSettings(Section, frozen=True):

@@ -190,16 +190,20 @@ class ExporterCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            found = re.fullmatch(r"--(no-)?collector\.([\w-]+)", error.option_name)
-            if found is None:
+            found = re.fullmatch(r"--(no-)?collector\.([\w-]+)(\.[\w-]+)?", error.option_name)
+            if found is None or found[2] in DEFAULTS:
                 raise
-            ours = NODE_EXPORTERS_NAMES.get(found[2])
-            hint = (
-                f"node_exporter's {found[2]} is {ours} here: --{found[1] or ''}collector.{ours}"
-                if ours
-                else f"expected one of {', '.join(DEFAULTS)}"
-            )
-            raise click.UsageError(f'no collector is called "{found[2]}"; {hint}', ctx) from error
+            raise click.UsageError(f'no collector is called "{found[2]}"; {_hint(*found.groups())}', ctx) from error
+
+
+def _hint(no: str | None, name: str, setting: str | None) -> str:
+    ours = NODE_EXPORTERS_NAMES.get(name)
+    if ours is None:
+        return f"expected one of {', '.join(DEFAULTS)}"
+    flag = f"--collector.{ours}{setting}"
+    if setting is not None and flag not in {known.name for known in FLAGS}:
+        return f"node_exporter's {name} is {ours} here, and has no such setting"
+    return f"node_exporter's {name} is {ours} here: --{no or ''}collector.{ours}{setting or ''}"
 
 
 def _regex(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:

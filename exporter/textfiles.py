@@ -28,6 +28,11 @@ class Reading:
     families: tuple[Written, ...] = ()
     refusal: str | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that are shown."""
+        return 0 if self.refusal else self.version[2]
+
 
 class Textfiles:
     """Looks at the directories at each `read`. Not for two threads at once."""
@@ -46,6 +51,7 @@ class Textfiles:
         return self._kept, problems
 
     def _readings(self, problems: dict[str, str]) -> Iterator[tuple[str, Reading]]:
+        room = self._settings.max_total_bytes
         for directory in self._directories():
             try:
                 with os.scandir(directory) as entries:
@@ -55,7 +61,9 @@ class Textfiles:
                 continue
             for path in paths:
                 try:
-                    yield path, _read(path, self._kept.get(path), self._settings.max_file_bytes)
+                    reading = _read(path, self._kept.get(path), self._settings.max_file_bytes, room)
+                    room -= reading.size
+                    yield path, reading
                 except FileNotFoundError:  # it went after it was listed
                     continue
                 except OSError as error:
@@ -69,9 +77,11 @@ class Textfiles:
             yield from sorted(glob.glob(pattern)) or [pattern]  # noqa: PTH207  absolute, too
 
 
-def _read(path: str, kept: Reading | None, limit: int) -> Reading:
+def _read(path: str, kept: Reading | None, limit: int, room: int) -> Reading:
     """The file as it is now: what was kept if it is the same. Raises OSError and _Refused."""
     now = Path(path).stat()
+    if room < now.st_size <= limit:
+        raise _Refused("with those before it larger than the config's textfile.max_total_bytes")
     if kept is not None and kept.version == _version(now):
         return kept
     if not stat.S_ISREG(now.st_mode):

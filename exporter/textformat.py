@@ -8,8 +8,10 @@ https://github.com/prometheus/common.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cloudpulse.families import ForeignFamily, ForeignSample
@@ -23,9 +25,10 @@ _LABEL = re.compile(rf"{_PAIR}(?:,|$)")
 _COMMENT = re.compile(rf"#[ \t]*(HELP|TYPE)[ \t]+({_NAME})(?:[ \t]+(.*))?")
 _MEANT = re.compile(r"#[ \t]*(?:HELP|TYPE)[ \t]+[^ \t]")
 _NUMBER = re.compile(
-    r"[+-]?(?:(?:[0-9]++\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
+    r"[+-]?(?:(?:[0-9]++\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)|nan", re.ASCII | re.IGNORECASE
 )
-_ESCAPE = re.compile(r'\\([\\n"])')
+_HELP = re.compile(r"(?:[^\\]|\\[\\n])*+")
+_ESCAPE = re.compile(r"\\([\\n])")
 _KINDS = {"counter": "", "gauge": "", "untyped": "", "histogram": "le", "summary": "quantile"}
 """A family's type, and the label that a sample of its own name (a histogram's: `_bucket`) must have."""
 
@@ -36,7 +39,7 @@ class FormatError(ValueError):
     """The text isn't in the format; the message says in which line, and never what stands there."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Written:
     """A family as it is written; `kind` is the format's word."""
 
@@ -77,7 +80,7 @@ class _Page:
         self.families: dict[str, Written] = {}
         self._helped: set[str] = set()
         self._typed: set[str] = set()
-        self._seen: set[tuple[str, frozenset[tuple[str, str]]]] = set()
+        self._seen: set[tuple[str, str]] = set()
 
     def read(self, line: str) -> None:
         if line.startswith("#"):
@@ -99,6 +102,8 @@ class _Page:
         if name in done:
             raise FormatError(f"a second {word} of {name}")
         done.add(name)
+        if word == "HELP" and not _HELP.fullmatch(rest):
+            raise FormatError(f"HELP of {name}: expected \\ and line ends escaped, and nothing else")
         if word == "HELP":
             family.help = _unescaped(rest)
         elif (kind := rest.strip(" \t").lower()) not in _KINDS:
@@ -110,20 +115,22 @@ class _Page:
 
     def _sample(self, line: str) -> None:
         found = _SAMPLE.fullmatch(line)
-        if found is None or not _NUMBER.fullmatch(found[3]):
+        if found is None or (value := _number(found[3])) is None:
             raise FormatError('expected name{label="value",…} number')
         if found[4] is not None:
             raise FormatError("a timestamp: samples are scraped, and have the time of the scrape")
-        name, labels = found[1], _labels(found[2] or "")
+        name, labels = sys.intern(found[1]), _labels(found[2] or "")
         family = self._family(name)
         needed = _needed(family, name)
         if needed is not None and needed not in labels:
             raise FormatError(f"a sample of the {family.kind} {family.name} without the label {needed}")
-        identity = name, frozenset(labels.items())
-        if identity in self._seen:
+        if needed is not None and _number(labels[needed]) is None:
+            raise FormatError(f"a sample of the {family.kind} {family.name} whose label {needed} is no number")
+        sample = ForeignSample(name, _block(labels), value)
+        if sample[:2] in self._seen:
             raise FormatError(f"a second sample of {name} with the same labels")
-        self._seen.add(identity)
-        family.samples.append(ForeignSample(name, labels, float(found[3])))
+        self._seen.add(sample[:2])
+        family.samples.append(sample)
 
     def _family(self, name: str) -> Written:
         """The one that the sample belongs to: histograms and summaries have samples of several names."""
@@ -142,19 +149,33 @@ def _needed(family: Written, name: str) -> str | None:
     return None
 
 
+def _number(text: str) -> float | None:
+    """None where it isn't one, or is too large for one: 1e999 isn't infinite."""
+    value = float(text) if _NUMBER.fullmatch(text) else None
+    return None if value is not None and math.isinf(value) and "i" not in text.lower() else value
+
+
 def _labels(text: str) -> dict[str, str]:
+    """By name, their values escaped as they are."""
+    text = text.rstrip(" \t")
     labels: dict[str, str] = {}
     place = 0
-    while place < len(text) and text[place:].strip(" \t"):
+    while place < len(text):
         found = _LABEL.match(text, place)
         if found is None:
             raise FormatError('expected labels such as {name="value"}, with \\, " and line ends escaped')
         name, value = found[1], found[2]
         if name in labels or name == "__name__":
             raise FormatError(f"the label {name} {'twice' if name in labels else 'is reserved'}")
-        labels[name] = _unescaped(value)
+        labels[name] = value
         place = found.end()
     return labels
+
+
+def _block(labels: Mapping[str, str]) -> str:
+    """As they stand in a line, the same for the same series: in order, and without those that are empty, hence none."""
+    pairs = ",".join(f'{name}="{value}"' for name, value in sorted(labels.items()) if value)
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def _unescaped(text: str) -> str:

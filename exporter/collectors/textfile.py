@@ -14,14 +14,22 @@ from exporter.config import TextfileSettings
 from exporter.families import Family, many, one
 
 if TYPE_CHECKING:
-    from cloudpulse.families import ForeignSample
     from exporter.textfiles import Reading, Textfiles
     from exporter.textformat import Written
 
 _OURS = frozenset(definition.name for definition in names.definitions())
 _OUR_PREFIX = "process_"
+_SAID_BY_PROMETHEUS = frozenset(
+    {
+        "up",
+        *("scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling"),
+        *("scrape_series_added", "scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"),
+    }
+)
+"""Of each scrape, unless the page says so first: https://prometheus.io/docs/concepts/jobs_instances/."""
 
-Identity = tuple[str, frozenset[tuple[str, str]]]
+Identity = tuple[str, str]
+"""A series' name and labels."""
 
 log = logs.get(__name__)
 
@@ -91,6 +99,8 @@ class _Page:
             for name in family.names():
                 if name in _OURS or name.startswith(_OUR_PREFIX):
                     return f"{name} is a series of the exporter itself: choose another name"
+                if name in _SAID_BY_PROMETHEUS:
+                    return f"{name} is what Prometheus itself says of every scrape: choose another name"
                 file, owner = self._owners.get(name, ("", family.name))
                 if owner != family.name:
                     return f"{name} is also a name of {owner} in {file}"
@@ -106,18 +116,14 @@ class _Page:
             known = self._written.get(family.name)
             if known is None:
                 about = family.help or f"Metric read from {path}"
-                self._written[family.name] = replace(family, help=about)
+                self._written[family.name] = replace(family, help=about, samples=list(family.samples))
                 self._owners |= dict.fromkeys(family.names(), (path, family.name))
                 continue
             first = self._owners[family.name][0]
             if family.help and known.help != family.help:
                 self.notes[path] = f"another HELP of {family.name} than in {first}, whose is shown"
-            self._written[family.name] = replace(known, samples=known.samples + family.samples)
+            known.samples.extend(family.samples)
 
 
 def _identities(families: Iterable[Written]) -> Iterator[Identity]:
-    return (_identity(sample) for family in families for sample in family.samples)
-
-
-def _identity(sample: ForeignSample) -> Identity:
-    return sample.name, frozenset(sample.labels.items())
+    return (sample[:2] for family in families for sample in family.samples)

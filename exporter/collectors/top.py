@@ -17,6 +17,8 @@ _MEMORY_SECONDS = 300.0
 _KEPT_NAMES = 1000
 """Names whose sum is kept although none of their processes runs now, before they are forgotten."""
 _LONGEST = 200
+_REPLACED = "\ufffd"
+"""Where a name isn't UTF-8. PromQL takes it for an error of encoding: a series with it could not be asked for."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ class TopCollector:
             # The kernel's own threads have no memory, and one name each: kworker/0:1-events.
             text = one.comm if one.rss_bytes else one.comm.partition("/")[0]
         shown = text[:_LONGEST]
-        if not shown.isprintable():
-            shown = "".join(letter if letter.isprintable() else "�" for letter in shown)
+        if not shown.isprintable() or _REPLACED in shown:
+            shown = "".join(letter if letter.isprintable() and letter != _REPLACED else "?" for letter in shown)
         return shown or "unnamed"
 
     def _forget(self, running: Mapping[str, int]) -> None:

@@ -253,6 +253,16 @@ COST = [
         minimum=0,
         width=10,
     ),
+    stat(
+        "Metrics missing",
+        "Collectors of exporters, and parts of any service's metrics, that can't be read now; the service's log says "
+        "why.",
+        "short",
+        Query("sum(1 - cloudpulse_exporter_collector_success)", "collectors"),
+        Query(f"sum(cloudpulse_metrics_failed_sources{{{CHOSEN}}})", "other parts"),
+        steps=NONE_IS_GOOD,
+        height=8,
+    ),
 ]
 
 BOARD = Board(

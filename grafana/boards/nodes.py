@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from grafana_foundation_sdk.models.dashboard import Panel
+
 from grafana.board import Board, Row
 from grafana.panels import VALUES, Column, Steps, stat, table, timeseries
 from grafana.queries import Look, Query
@@ -44,6 +46,19 @@ NETWORK_FAULTS = " + ".join(
 
 def _ahead(forecast: str, level: str) -> str:
     return f'cloudpulse_forecast_curve{{forecast="{forecast}", level="{level}", instance=~"$instance"}}'
+
+
+def _pressure(resource: str, when: str, *kinds: str) -> Panel:
+    series = f"cloudpulse_node_pressure_{resource.lower().replace('/', '')}"
+    rates = {kind: f"rate({series}_{kind}_seconds_total{{{CHOSEN}}}{RATE})" for kind in kinds}
+    return timeseries(
+        f"{resource} pressure",
+        f"Share of time in which {when}; stalled: no task at all could go on. Linux with pressure stall information.",
+        "percentunit",
+        *(Query(f"max by (instance) ({rate})", f"{{{{instance}}}} {kind}") for kind, rate in rates.items()),
+        minimum=0,
+        width=8,
+    )
 
 
 HOSTS = table(
@@ -259,6 +274,70 @@ NETWORK = Row(
         ),
     ],
 )
+PRESSURE = Row(
+    "Pressure: time lost to waiting",
+    [
+        _pressure("CPU", "a task had no CPU to run on", "waiting"),
+        _pressure("Memory", "a task waited for memory to be freed or read back", "waiting", "stalled"),
+        _pressure("I/O", "a task waited for a disk", "waiting", "stalled"),
+    ],
+)
+TOP = Row(
+    "Processes",
+    [
+        timeseries(
+            "Who uses the CPUs",
+            "CPUs in use by processes of the same name, the ten busiest at the moment of each point. Needs the "
+            "exporter's --collector.top.",
+            "none",
+            Query(
+                f"topk(10, max by (instance, name) (rate(cloudpulse_node_top_cpu_seconds_total{{{CHOSEN}}}{RATE})))",
+                "{{instance}} {{name}}",
+            ),
+            minimum=0,
+        ),
+        timeseries(
+            "Who has the memory",
+            "Resident memory of processes of the same name, the ten largest; pages that they share count in each.",
+            "bytes",
+            Query(
+                f"topk(10, max by (instance, name) (cloudpulse_node_top_memory_bytes{{{CHOSEN}}}))",
+                "{{instance}} {{name}}",
+            ),
+            minimum=0,
+        ),
+    ],
+)
+SENSORS = Row(
+    "Sensors",
+    [
+        timeseries(
+            "Temperature, and what is critical",
+            "By chip and sensor, of hosts that have some: virtual machines don't. Dashed: the limit, where the chip "
+            "knows it.",
+            "celsius",
+            Query(
+                f"max by (instance, chip, sensor) (cloudpulse_node_sensors_temperature_celsius{{{CHOSEN}}})",
+                "{{instance}} {{chip}} {{sensor}}",
+            ),
+            Query(
+                f"max by (instance, chip, sensor) (cloudpulse_node_sensors_temperature_critical_celsius{{{CHOSEN}}})",
+                "{{instance}} {{chip}} {{sensor}} critical",
+                AT_MOST,
+            ),
+        ),
+        timeseries(
+            "Fans",
+            "Turns a minute. 0 is a fan that stands still, or isn't there.",
+            "rotrpm",
+            Query(
+                f"max by (instance, chip, sensor) (cloudpulse_node_sensors_fan_rpm{{{CHOSEN}}})",
+                "{{instance}} {{chip}} {{sensor}}",
+            ),
+            minimum=0,
+        ),
+    ],
+)
 
 BOARD = Board(
     name="nodes",
@@ -269,6 +348,6 @@ BOARD = Board(
         label_values("instance", "Host", 'cloudpulse_node_info{job=~"$job"}', "instance", many=True),
     ],
     span=("now-24h", "now+6h"),
-    alerts='alertname=~".*(CPU|Memory|Filesystem|Inodes|Disk|Network|Exporter).*", instance=~"$instance"',
-    rows=[Row(None, [HOSTS, BLIND]), CPU, MEMORY, DISKS, FILESYSTEMS, NETWORK],
+    alerts='alertname=~".*(CPU|Memory|Filesystem|Inodes|Host|Exporter).*", instance=~"$instance"',
+    rows=[Row(None, [HOSTS, BLIND]), CPU, MEMORY, DISKS, FILESYSTEMS, NETWORK, PRESSURE, TOP, SENSORS],
 )

@@ -2,7 +2,7 @@
 by the running stack.
 
 What only happens now and then is made to happen: an alert that one receiver gets and others don't, an anomaly, a
-disk that fills, a service on Docker that is scaled.
+disk that fills, a service on Docker that is scaled. What not every host has comes from an imagined one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ import requests
 import yaml
 
 from cloudpulse.local import past, programs
+from cloudpulse.reloading import Reload
+from cloudpulse.serving import Face
 from cloudpulse.testing import serving
+from exporter.app import Exporter, create_face
+from exporter.config import CollectorSwitches, ExporterSettings
 from grafana.expressions import Expression, expressions
 from tests.e2e.conftest import Running, free_ports, started
 from tests.e2e.others import Others, Swarm, shop_past
+from tests.exporter import hosts
 from tests.grafana.saved import DASHBOARDS
 from tests.scaler.docker import engines
 
@@ -65,22 +70,35 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    others, (port,) = Others(), free_ports(1)
-    with engines.answering(Swarm("web").answer) as engine, serving(others, f"127.0.0.1:{port}") as url:
+    others, (port, machine) = Others(), free_ports(2)
+    with (
+        engines.answering(Swarm("web").answer) as engine,
+        serving(others, f"127.0.0.1:{port}") as url,
+        serving(_bare_metal(tmp_path_factory.mktemp("machine")), f"127.0.0.1:{machine}"),
+    ):
 
         def prepare(data_dir: Path, taken: dict[str, int]) -> None:
             config, prometheus = data_dir / "cloudpulse.yaml", data_dir / "prometheus.yml"
             config.write_text(yaml.safe_dump(_with_others(yaml.safe_load(config.read_text()), url, engine)))
             tree = yaml.safe_load(prometheus.read_text())
-            tree["scrape_configs"].append(
-                {"job_name": "others", "static_configs": [{"targets": [f"localhost:{port}"]}]}
-            )
+            tree["scrape_configs"] += [
+                {"job_name": name, "static_configs": [{"targets": [f"localhost:{number}"]}]}
+                for name, number in (("others", port), ("machine", machine))
+            ]
             prometheus.write_text(yaml.safe_dump(tree))
             lines = shop_past(time.time(), f"localhost:{port}")
             past.write(programs.find().promtool, lines, data_dir / "demo" / "prometheus")
 
         with started(tmp_path_factory.mktemp("dashboards"), prepare) as running:
             yield Scene(running, others)
+
+
+def _bare_metal(root: Path) -> Face:
+    """An exporter on an imagined host that has what a virtual machine may lack: sensors, pressure stall information."""
+    switches = CollectorSwitches(disable_defaults=True, info=True, pressure=True, sensors=True)
+    settings = ExporterSettings(collectors=switches, paths=hosts.write(root, hosts.Host()))
+    exporter = Exporter(lambda: settings)
+    return create_face(exporter, Reload(exporter.apply, time.time), lifecycle=False)
 
 
 def _with_others(tree: dict[str, Any], url: str, engine: str) -> dict[str, Any]:

@@ -124,6 +124,11 @@ def test_an_include_of_the_flags_takes_the_place_of_the_files_exclude() -> None:
         (["--collector.gpu"], 'no collector is called "gpu"; expected one of cpu, memory'),
         (["--no-collector.diskstats"], "node_exporter's diskstats is disk here: --no-collector.disk"),
         (["--collector.netdev"], "node_exporter's netdev is network here: --collector.network"),
+        (
+            ["--collector.netdev.device-exclude=lo"],
+            "node_exporter's netdev is network here: --collector.network.device-exclude",
+        ),
+        (["--collector.netdev.address-info"], "node_exporter's netdev is network here, and has no such setting"),
         (["--collector.disk.device-exclude=("], "not a regular expression: missing ), unterminated subpattern"),
         (
             ["--collector.disk.device-exclude=a", "--collector.disk.device-include=b"],

@@ -52,6 +52,7 @@ def test_what_the_exporter_shows_stays_in_sight() -> None:
     assert settings["ProtectProc"] == ["default"]
     assert settings["ProcSubset"] == ["all"]
     assert settings["ProtectHome"] == ["read-only"]
+    assert settings["ProtectHostname"] == ["no"]
     assert settings["PrivateNetwork"] == ["no"]
     assert not {"TemporaryFileSystem", "InaccessiblePaths", "RootDirectory", "PrivateUsers"} & settings.keys()
 

@@ -63,6 +63,7 @@ def test_directories_may_be_several_and_patterns(tmp_path: Path) -> None:
         ("fine 1\njobs\n", "line 2: expected name"),
         ("cloudpulse_node_load1 3\n", "cloudpulse_node_load1 is a series of the exporter itself"),
         ("process_cpu_seconds_total 3\n", "is a series of the exporter itself"),
+        ("up 1\n", "up is what Prometheus itself says of every scrape"),
         ("# TYPE cloudpulse_node_swap histogram\ncloudpulse_node_swap_count 1\n", None),
         ("# TYPE cloudpulse_node_cpu histogram\ncloudpulse_node_cpu_sum 1\n", "cloudpulse_node_cpu_count is a series"),
     ],
@@ -76,7 +77,7 @@ def test_a_file_is_refused_as_a_whole_and_the_others_are_shown(tmp_path: Path, t
     assert f"{ERROR} {0.0 if problem is None else 1.0}" in shown
     assert len([line for line in shown if line.startswith(MTIME)]) == (2 if problem is None else 1)
     if problem is not None:
-        assert not [line for line in shown if line.startswith(("fine", "jobs", "process_"))]
+        assert not [line for line in shown if line.startswith(("fine", "jobs", "process_", "up"))]
         ((file, said),) = _warnings(_collector(tmp_path))
         assert file == "a.prom"
         assert problem in said
@@ -177,6 +178,19 @@ def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
     ((_, said),) = _warnings(_collector(tmp_path, max_file_bytes=100))
     assert said == "larger than 100 bytes, the config's textfile.max_file_bytes"
     assert _warnings(_collector(tmp_path, max_file_bytes=108)) == []
+
+
+def test_files_over_the_limit_for_all_of_them_are_refused_and_shown_once_there_is_room(tmp_path: Path) -> None:
+    """However many files there are, they can't take the host's memory."""
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.prom").write_text(f"{name}_jobs 1\n")
+    collector = _collector(tmp_path, max_total_bytes=20)
+    ((file, said),) = _warnings(collector)
+    assert (file, said) == ("c.prom", "with those before it larger than the config's textfile.max_total_bytes")
+    assert [line for line in _page(collector) if "_jobs" in line] == ["a_jobs 1.0", "b_jobs 1.0"]
+    (tmp_path / "a.prom").unlink()
+    assert _warnings(collector) == [("c.prom", "textfile fine again, or gone")]
+    assert [line for line in _page(collector) if "_jobs" in line] == ["b_jobs 1.0", "c_jobs 1.0"]
 
 
 @pytest.mark.parametrize("missing", ["gone", "gone/*/metrics"])

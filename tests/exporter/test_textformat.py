@@ -7,9 +7,9 @@ import subprocess
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.parser import parse_labels, text_string_to_metric_families
 
-from cloudpulse.families import ForeignSample
+from cloudpulse.families import ForeignSample, label_block
 from exporter.textformat import FormatError, families
 
 # The whole of the example in the format's own document, without its timestamps.
@@ -67,8 +67,14 @@ WRONG = {
     "# TYPE a gouge\na 1\n": "line 1: unknown type of a: expected one of counter",
     "# TYPE 1a gauge\n": "line 1: HELP or TYPE of what isn't a metric's name",
     "# TYPE a histogram\na_bucket 1\n": "without the label le",
+    '# TYPE a histogram\na_bucket{le="wide"} 1\n': "whose label le is no number",
+    '# TYPE a summary\na{quantile=""} 1\n': "whose label quantile is no number",
+    'a{b=""} 1\na 2\n': "line 2: a second sample of a",
     "# TYPE a histogram\na 1\n": "expected a_bucket, _sum or _count",
     "# TYPE a summary\na 1\n": "without the label quantile",
+    "a 1e999\n": "line 1: expected name",
+    "a +nan\n": "line 1: expected name",
+    "# HELP a \\x\na 1\n": "line 1: HELP of a: expected",
     "\0\n": "line 1: expected name",
     "a 1\r\n": "line 1: expected name",
 }
@@ -85,15 +91,15 @@ def test_the_documented_example_is_read_as_it_is_meant() -> None:
         ("rpc_duration_seconds", "summary"),
     ]
     assert found[0].help == "The total number of HTTP requests."
-    assert found[1].samples[0].labels == {"path": "C:\\DIR\\FILE.TXT", "error": 'Cannot find file:\n"FILE.TXT"'}
-    assert found[3].samples == [ForeignSample("something_weird", {"problem": "division by zero"}, float("inf"))]
+    assert found[1].samples[0].block == r'{error="Cannot find file:\n\"FILE.TXT\"",path="C:\\DIR\\FILE.TXT"}'
+    assert found[3].samples == [ForeignSample("something_weird", '{problem="division by zero"}', float("inf"))]
 
 
 @pytest.mark.parametrize(
     "text", [DOCUMENTED, "", "\n", "# just a remark\n", "a\t1\n", '  a  {  b = "c" , }  -.5e-3 \n']
 )
 def test_what_is_read_is_what_prometheus_clients_parser_reads(text: str) -> None:
-    ours = [(one.name, dict(one.labels), one.value) for family in families(text) for one in family.samples]
+    ours = [(one.name, parse_labels(one.block[1:-1]), one.value) for family in families(text) for one in family.samples]
     theirs = [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text) for s in family.samples]
     assert ours == theirs
 
@@ -141,7 +147,8 @@ def test_labels_and_values_survive_being_written_and_read(labels: dict[str, str]
     pairs = ",".join(f'{name}="{text}"' for name, text in written.items())
     line = f"x{{{pairs}}} {value!r}\n"
     (family,) = families(line)
-    assert family.samples == [ForeignSample("x", labels, value)]
+    shown = {name: text for name, text in sorted(labels.items()) if text}
+    assert family.samples == [ForeignSample("x", label_block(shown), value)]
 
 
 @settings(max_examples=50)

@@ -180,10 +180,10 @@ def test_a_command_line_is_shown_only_when_asked_for(host: _Host) -> None:
 
 
 def test_a_name_is_short_and_printable_whatever_a_process_calls_itself(host: _Host) -> None:
-    host.start(1, "\x1b[31m\nred", cpu=1)
+    host.start(1, "\x1b[31m\nr\ufffdd", cpu=1)
     host.start(2, "x" * 5000, cpu=1)
     host.start(3, "", cpu=1)
-    assert set(_cpu(host.top())) == {"�[31m�red", "x" * 200, "unnamed"}
+    assert set(_cpu(host.top())) == {"?[31m?r?d", "x" * 200, "unnamed"}
 
 
 def test_names_that_are_gone_are_forgotten_in_the_end(host: _Host) -> None:
