@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.head import Head
 
@@ -86,6 +86,8 @@ class Answer:
         body = f"{reason}\n".encode()
         self._status = status
         self._headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        if identifier := trace.identifier():  # whoever reports the failure has what its log lines are found by
+            self._headers.append((trace.REQUEST_ID, identifier))
         with suppress(Gone):
             self._begin(b"" if self._bare else body, more=False)
 

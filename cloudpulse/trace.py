@@ -16,11 +16,16 @@ from typing import NamedTuple, Protocol
 
 HEADER = "traceparent"
 STATE = "tracestate"
+REQUEST_ID = "X-Request-Id"
+"""Header of every answer: the trace id of its request."""
 
 # Of a version to come, what follows the flags is ignored (3.2.4 Versioning); ff is no version, zeros are no ids.
 _KNOWN = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.A)
 _LONGEST = 512
-"""Of either header; so much of a `tracestate` has to be passed on (3.3.1.5), and of a longer one nothing is."""
+"""Bytes of either header: so much of a `tracestate` has to be passed on (3.3.1.5 Limits)."""
+_LARGE = 128
+"""Bytes of an entry that is the first to go from a longer one."""
+_MOST_ENTRIES = 32
 _SENDABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -60,8 +65,19 @@ def parsed(header: str | None, state: str | None = None) -> Trace | None:
     version, trace_id, span_id, flags, more = found.groups()
     if more and version == "00":
         return None
-    kept = state.strip(" \t") if state and len(state) <= _LONGEST else ""
-    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), kept if _SENDABLE.fullmatch(kept) else "")
+    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), _kept(state.strip(" \t") if state else ""))
+
+
+def _kept(state: str) -> str:
+    """What of a `tracestate` is passed on: as it came, unless it is too long (3.3.1.5) or can't be a header."""
+    if not _SENDABLE.fullmatch(state) or state.count(",") >= _MOST_ENTRIES:
+        return ""
+    if len(state) <= _LONGEST:
+        return state
+    entries = [entry for entry in (one.strip(" \t") for one in state.split(",")) if len(entry) <= _LARGE]
+    while len(",".join(entries)) > _LONGEST:
+        entries.pop()
+    return ",".join(entries)
 
 
 def restored(text: str | None) -> Trace | None:
