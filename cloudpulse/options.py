@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cloudpulse import audit, config, logs
+from cloudpulse import audit, config, logs, trace
 from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.serving import Server, WsgiApp, stop_on_signals
 from cloudpulse.traced import Traced
@@ -92,6 +93,14 @@ class WebOptions:
         from cloudpulse.webaccess import WebFile  # YAML, TLS and bcrypt are only for who has such a file
 
         return WebFile(self.web_config)
+
+
+def record_spans(service: str, file: config.ConfigFile) -> None:
+    """Send this process' spans from now on, where config or environment ask for it. See `tracing.begin`."""
+    if "tracing" in file.tree or any(os.environ.get(name) for name in trace.COLLECTOR_VARIABLES):
+        from cloudpulse import tracing  # nothing of it is loaded for who has no traces
+
+        tracing.begin(service, file)
 
 
 def serve(

@@ -2,7 +2,7 @@
 
 The one id that people follow, in logs, answers, audit lines and traces, is the trace id: 32 hex digits. It comes with
 who asks (`traceparent`) or is made where work begins, and goes out with every request that the work makes.
-Source: https://www.w3.org/TR/trace-context/ (Recommendation). Spans are `cloudpulse/tracing.py`'s.
+Source: https://www.w3.org/TR/trace-context/ (Recommendation). Spans are `cloudpulse/otlp.py`'s.
 """
 
 from __future__ import annotations
@@ -113,6 +113,10 @@ def headers() -> Mapping[str, str]:
     return {HEADER: here.parent, STATE: here.state} if here.state else {HEADER: here.parent}
 
 
+COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Of the environment; either says, as the `tracing` section does, where spans are sent to."""
+
+
 class Span(Protocol):
     """One piece of work of a trace, while it goes on; attributes by OpenTelemetry's semantic conventions."""
 
@@ -130,7 +134,11 @@ Attributes = Mapping[str, str | float]
 
 
 class Recorder(Protocol):
-    """Records spans: `cloudpulse/tracing.py`. `kind` is OpenTelemetry's: internal, server or client."""
+    """Records spans: `cloudpulse/otlp.py`. `kind` is OpenTelemetry's: internal, server or client."""
+
+    @property
+    def lost(self) -> int:
+        """How many were recorded and didn't get to where they are kept."""
 
     def span(
         self, name: str, kind: str, attributes: Attributes, parent: Trace | None
@@ -165,6 +173,11 @@ def record(recorder: Recorder | None) -> None:
 def recording() -> bool:
     """Whether spans are recorded."""
     return _recorder is not None
+
+
+def lost() -> int | None:
+    """How many spans were lost; None while none are recorded."""
+    return None if _recorder is None else _recorder.lost
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from alert_bridge.testing import eventually
-from cloudpulse import trace, tracing
+from cloudpulse import otlp, trace, tracing
 from cloudpulse.serving import in_thread
 from cloudpulse.testing import captured_logs, serving
 from cloudpulse.traced import Traced
@@ -123,7 +123,7 @@ def test_nothing_of_a_request_is_left_on_the_thread_that_served_it() -> None:
 
 def _spans(path: str, *, ok: bool = True, method: str = "GET") -> Got:
     with collecting() as collector:
-        recorder = tracing.Recorder("test", tracing.TracingSettings(endpoint=collector.url))
+        recorder = otlp.Recorder("test", tracing.TracingSettings(endpoint=collector.url))
         trace.record(recorder)
         try:
             with serving(Traced(_app)) as url:
@@ -156,5 +156,3 @@ def test_each_request_is_a_span_with_how_it_ended(path: str, ok: bool, status: i
 
 def test_a_method_that_someone_made_up_is_no_name_of_a_span() -> None:
     assert _spans("/list", method="BREW").name == "_OTHER"
-
-
