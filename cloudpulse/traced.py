@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cloudpulse import logs, trace
+from cloudpulse.answer import SHOWN_PATH as SHOWN_PATH
 from cloudpulse.answer import BodyTooLarge
 
 Environ = dict[str, Any]
@@ -23,8 +24,6 @@ USER = "REMOTE_USER"
 """Environ key: who asks, once that is known; set by what asks for credentials."""
 ROUTE = "cloudpulse.route"
 """Environ key: the pattern that the path was found by, such as `/api/v1/alerts/<fingerprint>`; set by the app."""
-SHOWN_PATH = "cloudpulse.shown_path"
-"""Environ key: what stands for the path in logs and spans, where that holds a secret; set by the app."""
 
 _PROBED = ("/metrics", "/-/healthy", "/-/ready", "/health", "/livez", "/readyz", "/healthz")
 """Asked every few seconds, by machines: spans of these are recorded only for who records a trace that asks for them."""

@@ -14,7 +14,7 @@ from alert_bridge.testing import eventually
 from cloudpulse import otlp, trace, tracing
 from cloudpulse.serving import in_thread
 from cloudpulse.testing import captured_logs, serving
-from cloudpulse.traced import Traced
+from cloudpulse.traced import SHOWN_PATH, Traced
 from tests.otlp import Got, collecting
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -23,7 +23,9 @@ PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 def _app(environ: dict[str, Any], start_response: Any) -> Any:
     path = environ["PATH_INFO"]
-    if path == "/raise":
+    if path.startswith("/ack/"):
+        environ[SHOWN_PATH] = "/ack/…"
+    if path.startswith(("/raise", "/ack/")):
         raise RuntimeError("a bug")
     if path == "/upload":
         environ["wsgi.input"].read(1)
@@ -55,7 +57,7 @@ def _ask(url: str, path: str, method: str = "GET", data: bytes = b"") -> request
 
 
 def _line(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    eventually(lambda: [line for line in lines if line["event"] == "request"])
+    eventually(lambda: any(line["event"] == "request" for line in lines))
     (line,) = [line for line in lines if line["event"] == "request"]
     return line
 
@@ -71,6 +73,16 @@ def test_a_request_that_breaks_is_answered_and_logged_with_its_id(
         answer = _ask(url, path, method, data)
         assert (answer.status_code, answer.headers["X-Request-Id"]) == (status, TRACE_ID)
         assert (_line(lines)["status"], _line(lines)["path"]) == (status, path)
+
+
+def test_a_path_that_is_a_secret_is_in_no_line_of_a_request_that_breaks(url: str) -> None:
+    with captured_logs() as lines:
+        assert _ask(url, "/ack/s3cret").status_code == 500
+        _line(lines)
+    assert {line["event"]: line.get("target", line.get("path")) for line in lines} == {
+        "request failed": "GET /ack/…",
+        "request": "/ack/…",
+    }
 
 
 def test_an_answer_that_breaks_in_the_middle_has_a_line_of_what_was_sent(url: str) -> None:
