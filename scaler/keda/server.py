@@ -46,7 +46,7 @@ OPTIONS = (
 log = logs.get(__name__)
 
 
-class _Traced(grpc.aio.ServerInterceptor):
+class _Traced(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """A call belongs to its caller's trace, or begins one; each runs in a task, and with it a context, of its own."""
 
     async def intercept_service(
