@@ -134,6 +134,7 @@ def run(
 
     `stopping` is called in a thread of its own as the stop begins, beside the requests under way: all have 10 s.
     """
+    logs.capture()
     stop = threading.Event()
     stop_on_signals(stop, reload)
     if stopping is not None:
