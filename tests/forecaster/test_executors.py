@@ -24,7 +24,7 @@ import pytest
 from cloudpulse import config, logs, trace
 from cloudpulse.errors import ConfigError, DependencyMissing, WorkersUnavailable
 from cloudpulse.testing import FakeClock
-from forecaster import executors, training, worker
+from forecaster import executors, models, worker
 from forecaster.config import Dask, ForecasterSettings
 from forecaster.frame import Frame
 from forecaster.model import State
@@ -116,8 +116,12 @@ def test_workers_log_as_the_forecaster_does(request: pytest.FixtureRequest) -> N
 
 def test_what_a_worker_does_belongs_to_the_round_that_handed_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    fitted = training.fit
-    monkeypatch.setattr(training, "fit", lambda *args: (seen.append(trace.identifier()), fitted(*args))[1])
+
+    def fit(*given: Any) -> Any:
+        seen.append(trace.identifier())
+        return models.fit(*given)
+
+    monkeypatch.setattr("forecaster.training.fit", fit)
     made = Trainer(lambda: ThreadPoolExecutor(1), 1, time.time)
     with trace.span("forecast round"):
         identifier = trace.identifier()
