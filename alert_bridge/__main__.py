@@ -10,11 +10,11 @@ from alert_bridge import insights
 from alert_bridge.audit import WEBHOOK
 from alert_bridge.bridge import TITLE, Bridge
 from alert_bridge.config import AlertBridgeSettings
-from cloudpulse import config, logs, tracing
+from cloudpulse import config, logs
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
 from cloudpulse.limits import Limits
-from cloudpulse.options import WebOptions, config_option, log_options, run, serve, web_options
+from cloudpulse.options import WebOptions, config_option, log_options, record_spans, run, serve, web_options
 from cloudpulse.promql import Prometheus
 
 PORT = 9812
@@ -39,7 +39,7 @@ def command(
     logs.configure(log_level, log_format)
 
     file = config.read(config_path)
-    tracing.begin("alert-bridge", file)
+    record_spans("alert-bridge", file)
     prometheus = file.section("prometheus", PrometheusSettings)
 
     def settings() -> AlertBridgeSettings:

@@ -15,6 +15,7 @@ from typing import Final
 import idna
 
 from alert_bridge.channels import BREAK, INDENT, clean
+from cloudpulse import trace
 
 SUBJECT_CHARACTERS = 250
 
@@ -80,6 +81,8 @@ class Letter:
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notes, please
         mail["X-Auto-Response-Suppress"] = "All"  # the same to Exchange
         mail["X-CloudPulse-Idempotency-Key"] = self.key
+        if identifier := trace.identifier():
+            mail["X-CloudPulse-Trace-Id"] = identifier
         mail.set_content(clean(self.text))
         mail.add_alternative(self._page(title), subtype="html")
         if self.picture is not None:

@@ -84,7 +84,8 @@ def prepare(connection: Connection, backend: Backend) -> None:
     found = backend.version(connection)
     if found > schema.VERSION:
         raise StoreError(
-            f"{backend.name}: written by a newer CloudPulse (schema {found}, here {schema.VERSION}): upgrade"
+            f"{backend.name}: written by a newer CloudPulse (schema {found}, here {schema.VERSION}): "
+            "run that version again, or restore a backup made before it"
         )
     if found == schema.VERSION:
         return

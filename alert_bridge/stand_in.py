@@ -19,6 +19,7 @@ import requests
 from alert_bridge.connecting import Call, watched_session
 from alert_bridge.notifier import DeliveryFailed
 from alert_bridge.posting import check_status, place, reason
+from cloudpulse import trace
 from cloudpulse.clock import Clock
 from cloudpulse.config import ClientTls
 
@@ -50,7 +51,7 @@ class Errand:
             self._call.place = place(url)
         except ValueError:
             self._call.place = "what is no URL"
-        how |= {"allow_redirects": False}
+        how |= {"allow_redirects": False, "headers": {**trace.headers(), **(how.get("headers") or {})}}
         if self._tls.ca_file is not None and how.get("verify", True) is True:
             how["verify"] = str(self._tls.ca_file)
         if self._tls.cert_file and self._tls.key_file:

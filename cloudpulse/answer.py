@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.head import Head
 
@@ -21,6 +21,9 @@ GUARDS = (
     ("Referrer-Policy", "no-referrer"),
 )
 """What browsers are told about every answer that says nothing else: nothing of it runs, loads or is framed."""
+
+SHOWN_PATH = "cloudpulse.shown_path"
+"""Environ key: what stands for the path in logs and spans, where that holds a secret; set by the app."""
 
 _STATUS = re.compile(r"[1-5][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -53,7 +56,6 @@ class Answer:
         self._out = out
         self._old = head is not None and head.version == (1, 0)
         self._bare = head is not None and head.method == "HEAD"
-        self._target = f"{head.method} {head.path[:300]}" if head is not None else ""
         self._status = ""
         self._headers: list[tuple[str, str]] = []
         self._begun = False
@@ -70,12 +72,12 @@ class Answer:
                 if close := getattr(pieces, "close", None):
                     close()
         except Gone as gone:
-            log.debug("client gone", target=self._target, reason=str(gone))
+            log.debug("client gone", target=_target(environ), reason=str(gone))
             self.keep = False
         except BodyTooLarge as error:
             self.refuse("413 Content Too Large", str(error))
         except Exception:
-            log.error("request failed", target=self._target, exc_info=True)
+            log.error("request failed", target=_target(environ), exc_info=True)
             self.refuse("500 Internal Server Error", "the server failed; its log says why")
 
     def refuse(self, status: str, reason: str) -> None:
@@ -86,6 +88,8 @@ class Answer:
         body = f"{reason}\n".encode()
         self._status = status
         self._headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        if identifier := trace.identifier():  # whoever reports the failure has what its log lines are found by
+            self._headers.append((trace.REQUEST_ID, identifier))
         with suppress(Gone):
             self._begin(b"" if self._bare else body, more=False)
 
@@ -161,6 +165,10 @@ class Answer:
             lines.append(f"Date: {_date(int(time.time()))}")
         self._begun = True
         self._out("\r\n".join([*lines, "\r\n"]).encode("latin-1") + body, more=more)
+
+
+def _target(environ: dict[str, Any]) -> str:
+    return f"{environ['REQUEST_METHOD']} {(environ.get(SHOWN_PATH) or environ['PATH_INFO'])[:300]}"
 
 
 def _date(now: int) -> str:

@@ -333,6 +333,8 @@ _LISTS = frozenset(
         "HTTP_IF_MATCH",
         "HTTP_IF_NONE_MATCH",
         "HTTP_TE",
+        "HTTP_TRACEPARENT",  # two are none, which their list shows
+        "HTTP_TRACESTATE",
         "HTTP_UPGRADE",
         "HTTP_VARY",
         "HTTP_VIA",

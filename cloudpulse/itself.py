@@ -1,7 +1,8 @@
 """What every service shows of its own process: the `process_*` series that Prometheus' client libraries share.
 
 Names and meanings: https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics. They are Prometheus',
-not ours, and so not in `names.py`. prometheus_client has the same collector, but costs 10 MiB to import.
+not ours, and so not in `names.py`; the one beside them is. prometheus_client has the same collector, but costs 10 MiB
+to import.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from cloudpulse import names, trace
 from cloudpulse.families import Family, one
 from cloudpulse.names import Definition
 
@@ -31,7 +33,7 @@ _STARTED = 19
 
 
 class Itself:
-    """Collects `process_*` of the process that it runs in; nothing where there is no /proc.
+    """Collects `process_*` of the process that it runs in, where there is a /proc; and its lost spans.
 
     It always reads its own /proc, whatever folder the exporter reads the host's from.
     """
@@ -44,6 +46,8 @@ class Itself:
 
     def collect(self) -> Iterable[Family]:
         """Read it now."""
+        if (lost := trace.lost()) is not None:
+            yield one(names.SPANS_LOST, lost)
         if self._started is None:
             return
         times = os.times()

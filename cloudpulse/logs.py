@@ -4,7 +4,8 @@ log = logs.get(__name__)
 log.info("predicted", forecast="web_rps", series=8)
 
 Values are data: what isn't JSON becomes its `str`, and neither a line end nor a terminal's control character leaves a
-value as such. Tracebacks show no local variables, and with them no secret that is in use.
+value as such. Tracebacks show no local variables, and with them no secret that is in use. A line that can't be written,
+since the disk is full or nobody reads stderr any more, is lost, and nothing else is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -29,6 +31,9 @@ FIELDS = "cloudpulse_fields"
 
 _CHATTY = ("urllib3", "cmdstanpy", "prophet", "kubernetes", "apprise", "matplotlib", "websockets", "opentelemetry")
 _DEEPEST = 8
+_LONGEST = 16_384
+"""Characters of a value or a traceback, of which more loses its middle: journald and Docker split longer lines."""
+_LARGEST = 2**64
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -83,13 +88,27 @@ def get(name: str) -> Logger:
 
 def configure(level: str = "info", output_format: str = "text") -> None:
     """Set up logging for the process; libraries' own log records take the same way out."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr(sys.stderr)
     handler.setFormatter(_Json() if output_format == "json" else _Text(_coloured(sys.stderr)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+
+
+def capture() -> None:
+    """For the rest of the process: Python's warnings, and what ends it or a thread, take the same way out, too."""
+    logging.captureWarnings(True)
+    sys.excepthook = _process_ended
+    threading.excepthook = _thread_ended
+
+
+def configured() -> tuple[str, str]:
+    """Level and format, for `configure` in another process."""
+    root = logging.getLogger()
+    json_lines = any(isinstance(handler.formatter, _Json) for handler in root.handlers)
+    return logging.getLevelName(root.level).lower(), "json" if json_lines else "text"
 
 
 def facts(record: logging.LogRecord) -> dict[str, object]:
@@ -98,18 +117,20 @@ def facts(record: logging.LogRecord) -> dict[str, object]:
         "timestamp": timestamp(record.created),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "event": record.getMessage(),
+        "event": _cut(_message(record)),
     }
     if identifier := trace.identifier():
         found["trace_id"] = identifier
     for name, value in getattr(record, FIELDS, {}).items():
-        found.setdefault(name, plain(value))
+        found.setdefault(name, _short(plain(value)))
     return found
 
 
 def plain(value: object, depth: int = 0) -> object:
     """The value as JSON has it; what JSON has not, NaN and infinities too, as text."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int) and abs(value) < _LARGEST:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
@@ -137,11 +158,16 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Where the log can't be written there is nowhere to say so."""
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         found = facts(record)
         if record.exc_info:
-            found["exception"] = self.formatException(record.exc_info)
+            found["exception"] = _cut(self.formatException(record.exc_info))
         return json.dumps(found, default=str)  # ASCII, so that no character is a terminal's
 
 
@@ -162,7 +188,7 @@ class _Text(logging.Formatter):
         line = " ".join([moment, shown, event, *fields, f"[{logger}]"])
         if record.exc_info:
             # Indented, since an exception's own text may look like a line of the log.
-            told = self.formatException(record.exc_info).splitlines()
+            told = _cut(self.formatException(record.exc_info)).splitlines()
             line = "\n    ".join([line, *(printable(one) for one in told)])
         return line
 
@@ -175,6 +201,43 @@ def _word(value: object) -> str:
     if text and text.isprintable() and not any(one in ' "\\=' for one in text):
         return text
     return printable(json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  a library's own mistake, such as %d for a text
+        return str(plain(record.msg))
+
+
+def _short(value: object) -> object:
+    """The value, or where its JSON is long a text of it that isn't."""
+    if isinstance(value, str):
+        return _cut(value)
+    if isinstance(value, dict | list):
+        text = json.dumps(value, ensure_ascii=False)
+        return value if len(text) <= _LONGEST else _cut(text)
+    return value
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters are left out … {text[-half:]}"
+
+
+def _process_ended(kind: type[BaseException], error: BaseException, trace_back: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace_back)
+    else:
+        get(__name__).error("the process ends: this is a bug", exc_info=error)
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    if not issubclass(ended.exc_type, SystemExit):
+        name = ended.thread.name if ended.thread is not None else ""
+        get(__name__).error("a thread ended: this is a bug", thread=name, exc_info=ended.exc_value)
 
 
 def _exc_info(failure: object) -> _ExcInfo | None:

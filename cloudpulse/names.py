@@ -81,6 +81,7 @@ WEB_CONFIG_RELOAD_TIME = _gauge(
 AUDIT_FAILURES = _counter(
     "audit_failures_total", "Lines that could not be written to the file of --audit-log, and went to the log."
 )
+SPANS_LOST = _counter("spans_lost_total", "Spans that did not get to the traces' collector; only where traces are on.")
 
 # Exporter
 CPU_SECONDS = _counter("node_cpu_seconds_total", "Seconds that each logical CPU spent in each mode.", "cpu", "mode")

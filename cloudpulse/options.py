@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cloudpulse import audit, config, logs
+from cloudpulse import audit, config, logs, trace
 from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.serving import Server, WsgiApp, stop_on_signals
 from cloudpulse.traced import Traced
@@ -94,6 +95,14 @@ class WebOptions:
         return WebFile(self.web_config)
 
 
+def record_spans(service: str, file: config.ConfigFile) -> None:
+    """Send this process' spans from now on, where config or environment ask for it. See `tracing.begin`."""
+    if "tracing" in file.tree or any(os.environ.get(name) for name in trace.COLLECTOR_VARIABLES):
+        from cloudpulse import tracing  # nothing of it is loaded for who has no traces
+
+        tracing.begin(service, file)
+
+
 def serve(
     app: WsgiApp,
     web: WebOptions,
@@ -125,6 +134,7 @@ def run(
 
     `stopping` is called in a thread of its own as the stop begins, beside the requests under way: all have 10 s.
     """
+    logs.capture()
     stop = threading.Event()
     stop_on_signals(stop, reload)
     if stopping is not None:

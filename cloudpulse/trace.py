@@ -2,7 +2,7 @@
 
 The one id that people follow, in logs, answers, audit lines and traces, is the trace id: 32 hex digits. It comes with
 who asks (`traceparent`) or is made where work begins, and goes out with every request that the work makes.
-Source: https://www.w3.org/TR/trace-context/ (Recommendation). Spans are `cloudpulse/tracing.py`'s.
+Source: https://www.w3.org/TR/trace-context/ (Recommendation). Spans are `cloudpulse/otlp.py`'s.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import NamedTuple, Protocol
 
 HEADER = "traceparent"
 STATE = "tracestate"
+REQUEST_ID = "X-Request-Id"
+"""Header of every answer: the trace id of its request."""
 
 # Of a version to come, what follows the flags is ignored (3.2.4 Versioning); ff is no version, zeros are no ids.
 _KNOWN = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.A)
 _LONGEST = 512
-"""Of either header; so much of a `tracestate` has to be passed on (3.3.1.5), and of a longer one nothing is."""
+"""Bytes of either header: so much of a `tracestate` has to be passed on (3.3.1.5 Limits)."""
+_LARGE = 128
+"""Bytes of an entry that is the first to go from a longer one."""
+_MOST_ENTRIES = 32
 _SENDABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -60,8 +65,19 @@ def parsed(header: str | None, state: str | None = None) -> Trace | None:
     version, trace_id, span_id, flags, more = found.groups()
     if more and version == "00":
         return None
-    kept = state.strip(" \t") if state and len(state) <= _LONGEST else ""
-    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), kept if _SENDABLE.fullmatch(kept) else "")
+    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), _kept(state.strip(" \t") if state else ""))
+
+
+def _kept(state: str) -> str:
+    """What of a `tracestate` is passed on: as it came, unless it is too long (3.3.1.5) or can't be a header."""
+    if not _SENDABLE.fullmatch(state) or state.count(",") >= _MOST_ENTRIES:
+        return ""
+    if len(state) <= _LONGEST:
+        return state
+    entries = [entry for entry in (one.strip(" \t") for one in state.split(",")) if len(entry) <= _LARGE]
+    while len(",".join(entries)) > _LONGEST:
+        entries.pop()
+    return ",".join(entries)
 
 
 def restored(text: str | None) -> Trace | None:
@@ -97,6 +113,10 @@ def headers() -> Mapping[str, str]:
     return {HEADER: here.parent, STATE: here.state} if here.state else {HEADER: here.parent}
 
 
+COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Of the environment; either says, as the `tracing` section does, where spans are sent to."""
+
+
 class Span(Protocol):
     """One piece of work of a trace, while it goes on; attributes by OpenTelemetry's semantic conventions."""
 
@@ -114,7 +134,11 @@ Attributes = Mapping[str, str | float]
 
 
 class Recorder(Protocol):
-    """Records spans: `cloudpulse/tracing.py`. `kind` is OpenTelemetry's: internal, server or client."""
+    """Records spans: `cloudpulse/otlp.py`. `kind` is OpenTelemetry's: internal, server or client."""
+
+    @property
+    def lost(self) -> int:
+        """How many were recorded and didn't get to where they are kept."""
 
     def span(
         self, name: str, kind: str, attributes: Attributes, parent: Trace | None
@@ -149,6 +173,11 @@ def record(recorder: Recorder | None) -> None:
 def recording() -> bool:
     """Whether spans are recorded."""
     return _recorder is not None
+
+
+def lost() -> int | None:
+    """How many spans were lost; None while none are recorded."""
+    return None if _recorder is None else _recorder.lost
 
 
 @contextlib.contextmanager

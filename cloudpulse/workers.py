@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Protocol
 
 from cloudpulse import logs
@@ -32,7 +33,10 @@ class Job(Protocol):
 
 
 class Workers:
-    """Does `work` with each job, in at most `most` threads, which don't keep the process alive."""
+    """Does `work` with each job, in at most `most` threads, which don't keep the process alive.
+
+    Each is done in a context of its own (contextvars): what one sets, such as its trace, is gone with it.
+    """
 
     def __init__(self, work: Callable[[Job], None], most: int) -> None:
         self._work = work
@@ -87,7 +91,7 @@ class Workers:
         while (job := self._next()) is not None:
             self._busy[me] = job
             try:
-                self._work(job)
+                Context().run(self._work, job)
             except Exception:  # a thread less for each would end in none
                 log.error("worker failed", exc_info=True)
             finally:

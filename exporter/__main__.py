@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cloudpulse import config, logs, options, tracing
+from cloudpulse import config, logs, options
 from cloudpulse.reloading import Reload
 from exporter import sight
 from exporter.app import Exporter, create_face
@@ -41,7 +41,7 @@ def command(
         return applied(config.read(config_path).section("exporter", ExporterSettings), collectors)
 
     web = options.WebOptions(listen, web_config, lifecycle, access_log)
-    tracing.begin("exporter", config.read(config_path))
+    options.record_spans("exporter", config.read(config_path))
     exporter = Exporter(load)
     # In a thread: a filesystem that hangs must not keep the exporter from starting.
     threading.Thread(target=sight.report, args=(load(),), name="sight", daemon=True).start()

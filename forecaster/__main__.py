@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from prometheus_client.core import CollectorRegistry
 
-from cloudpulse import audit, config, logs, options, tracing
+from cloudpulse import audit, config, logs, options
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError
@@ -74,7 +74,7 @@ def command(
     logs.configure(log_level, log_format)
     shard = Shard.parse(shard_text)
     file = config.read(config_path)
-    tracing.begin("forecaster", file)
+    options.record_spans("forecaster", file)
     settings = file.section("forecaster", ForecasterSettings)
     asked = file.section("prometheus", PrometheusSettings)
     source = Prometheus(asked)

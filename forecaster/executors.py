@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
 
+from cloudpulse import logs
 from cloudpulse.errors import DependencyMissing, WorkersUnavailable
 from forecaster import worker
 from forecaster.config import Dask, ForecasterSettings
@@ -31,7 +32,9 @@ def chosen(settings: ForecasterSettings) -> Callable[[], Executor]:
 
 def process_pool(workers: int = 1) -> Executor:
     """The default executor. `spawn`, since a fork of a process with threads can deadlock."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=worker.begin)
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=worker.begin, initargs=logs.configured()
+    )
 
 
 class DaskExecutor(Executor):

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Literal
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from cloudpulse.errors import WorkersUnavailable
+from cloudpulse.trace import Trace
 from forecaster.frame import Frame
 from forecaster.localtime import UTC, Calendar
 from forecaster.model import State
@@ -24,9 +25,19 @@ _END_SECONDS = 2.0
 log = logs.get(__name__)
 
 
-def train(history: Frame, models: Literal["auto"] | tuple[str, ...], horizon: int, calendar: Calendar) -> State:
-    """Fit `models` on the series of one part; runs in a worker. Only plain data goes in and out."""
-    return fit(models, calendar, history, horizon).state()
+def train(
+    history: Frame,
+    models: Literal["auto"] | tuple[str, ...],
+    horizon: int,
+    calendar: Calendar,
+    place: Trace | None = None,
+) -> State:
+    """Fit `models` on the series of one part; runs in a worker. Only plain data goes in and out.
+
+    `place` is where the round is that handed it out.
+    """
+    with trace.within(place):
+        return fit(models, calendar, history, horizon).state()
 
 
 class Trainer:
@@ -80,12 +91,12 @@ class Trainer:
     ) -> Future[State]:
         if self._executor is not None:
             try:
-                return self._executor.submit(train, history, models, horizon, calendar)
+                return self._executor.submit(train, history, models, horizon, calendar, trace.current())
             except Exception as error:  # noqa: BLE001  an executor's own, whichever it is
                 log.error("training workers are lost (out of memory?); others are taken", error=repr(error))
                 self._drop()
         self._executor = self._make()
-        return self._executor.submit(train, history, models, horizon, calendar)
+        return self._executor.submit(train, history, models, horizon, calendar, trace.current())
 
     def _drop(self) -> None:
         if self._executor is None:

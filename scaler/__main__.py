@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from prometheus_client import CollectorRegistry
 
-from cloudpulse import audit, config, logs, options, tracing
+from cloudpulse import audit, config, logs, options
 from cloudpulse.build import BuildInfo
 from cloudpulse.config import PrometheusSettings
 from cloudpulse.errors import ConfigError, DependencyMissing
@@ -51,7 +51,7 @@ def command(
     """Answer the Kubernetes HPA's custom and external metrics, over HTTPS, and KEDA, from PromQL."""
     logs.configure(log_level, log_format)
     file = config.read(config_path)
-    tracing.begin("scaler", file)
+    options.record_spans("scaler", file)
     settings = read(file)
     prometheus = file.section("prometheus", PrometheusSettings)
     source = Prometheus(prometheus)

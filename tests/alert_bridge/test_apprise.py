@@ -13,6 +13,7 @@ from alert_bridge.insight import NOTHING, Insight
 from alert_bridge.notifier import DeliveryFailed, Message, Notification
 from alert_bridge.notifiers.apprise import AppriseReceiver
 from alert_bridge.testing import webhook_body
+from cloudpulse import trace
 from cloudpulse.config import Secret, parse
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
@@ -105,6 +106,14 @@ def test_credentials_come_from_the_config_only(here, tmp_path, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     build(f"{url}/a").send(Message(notification()))
     assert "AUTHORIZATION" not in app.posts[0]["headers"]
+
+
+def test_a_service_hears_of_the_trace(here):
+    app, url = here
+    place = trace.Trace("1" * 32, "2" * 16, True)
+    with trace.within(place):
+        build(f"{url}/a").send(Message(notification()))
+    assert app.posts[0]["headers"]["TRACEPARENT"] == place.parent
 
 
 def test_the_picture_goes_with_the_first_attempt(here):

@@ -14,6 +14,7 @@ from alert_bridge.insight import NOTHING, Insight, Outlook
 from alert_bridge.notifier import Ack, DeliveryFailed, Message, Notification, Summary, Surroundings
 from alert_bridge.notifiers.mail import EmailReceiver
 from alert_bridge.testing import webhook_body
+from cloudpulse import trace
 from cloudpulse.config import ClientTls, Secret, parse
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
@@ -89,6 +90,14 @@ def test_the_headers_say_what_the_mail_is(post_office):
     assert mail["Auto-Submitted"] == "auto-generated"
     assert mail["X-CloudPulse-Idempotency-Key"] == "key-1"
     assert mail["In-Reply-To"] is None
+    assert mail["X-CloudPulse-Trace-Id"] is None
+
+
+def test_a_mail_names_the_trace_that_it_belongs_to(post_office):
+    office = post_office()
+    with trace.within(trace.Trace("1" * 32, "2" * 16)):
+        send(settings(office), notification(("a", "firing")))
+    assert office.mails[0][1]["X-CloudPulse-Trace-Id"] == "1" * 32
 
 
 def test_the_mails_of_an_incident_are_one_thread_until_it_is_over(post_office):

@@ -10,6 +10,7 @@ from alert_bridge.database import Database
 from alert_bridge.outbox import Outbox
 from alert_bridge.postgresql import Postgres, parse
 from alert_bridge.queueing import Terms
+from alert_bridge.replicas import Replicas
 from alert_bridge.testing import eventually, webhook_body
 from cloudpulse.errors import ConfigError, StoreError
 
@@ -103,6 +104,46 @@ def test_replicas_may_start_at_the_same_moment(url):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(start, range(4)))
     Database(Postgres(url)).close()
+
+
+def version_2(url, clock):
+    """A database of that version, with a notification that waits; its shape is what version 3 added taken away."""
+    database = Database(Postgres(url))
+    Outbox(database, clock, Terms(repeat_after=600, give_up_after=3600)).store(FIRST, {"one": [0]})
+    database.close()
+    with psycopg.connect(url) as connection:
+        connection.execute("ALTER TABLE notifications DROP COLUMN trace")
+        connection.execute("UPDATE schema_version SET version = 2")
+
+
+def test_of_replicas_that_start_together_one_brings_an_older_database_up_to_date(url, clock):
+    version_2(url, clock)
+    barrier = threading.Barrier(4)
+
+    def start(_):
+        barrier.wait()
+        return Database(Postgres(url))
+
+    with ThreadPoolExecutor(4) as pool:
+        databases = list(pool.map(start, range(4)))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT version FROM schema_version").fetchall() == [(schema.VERSION,)]
+    outbox = Outbox(databases[0], clock, Terms(repeat_after=600, give_up_after=3600))
+    Replicas(databases[0], outbox, ["one"], "one").beat()
+    waiting = outbox.claim("one")
+    assert (waiting.group.alerts[0].fingerprint, waiting.trace) == ("a", None)
+    for database in databases:
+        database.close()
+
+
+def test_a_step_that_fails_leaves_the_database_as_it_was(url, clock):
+    version_2(url, clock)
+    with psycopg.connect(url) as connection:
+        connection.execute("ALTER TABLE notifications ADD COLUMN trace INTEGER")
+    with pytest.raises(StoreError, match='column "trace" of relation "notifications" already exists'):
+        Database(Postgres(url))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT version FROM schema_version").fetchall() == [(2,)]
 
 
 def test_a_restart_of_the_server_is_an_error_and_then_forgotten(postgresql, database, outbox):

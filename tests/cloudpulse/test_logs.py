@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +21,10 @@ def restored() -> Iterator[None]:
     """Logging is global; leave it as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, threading.excepthook
     yield
+    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook = hooks
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -55,6 +63,12 @@ def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) 
     logs.get("a").info("quiet")
     logs.get("a").warning("loud")
     assert [line["event"] for line in _lines(capsys)] == ["loud"]
+
+
+def test_no_library_is_louder_than_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("error", "json")
+    logging.getLogger("urllib3.connectionpool").warning("chatter")
+    assert _lines(capsys) == []
 
 
 def test_an_exception_is_one_json_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +164,76 @@ def test_no_value_is_looked_at_for_a_line_that_is_off(capsys: pytest.CaptureFixt
     logs.configure("info", "json")
     logs.get("a").debug("quiet", value=Watched())
     assert capsys.readouterr().err == ""
+
+
+def test_a_record_that_a_library_got_wrong_is_still_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logging.getLogger("some.library").warning("%d disks", "many")
+    (line,) = _lines(capsys)
+    assert line["event"] == "%d disks"
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_a_line_is_bounded_whatever_is_logged(output_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", output_format)
+    try:
+        raise ValueError("first " + "x" * 10**6 + " last")
+    except ValueError:
+        logs.get("a").error(
+            "failed", exc_info=True, text="y" * 10**6, names=["z" * 100] * 10**4, number=10**5000, error="short"
+        )
+    shown = capsys.readouterr().err
+    assert len(shown) < 80_000
+    assert "error" in shown
+    assert "short" in shown
+    assert "characters are left out" in shown
+    assert " last" in shown
+
+
+def test_what_ends_a_thread_or_the_process_and_a_warning_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    logs.configure("info", "json")
+    logs.capture()
+    thread = threading.Thread(target=broken, name="mine")
+    thread.start()
+    thread.join()
+    try:
+        broken()
+    except RuntimeError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    thread_line, process_line, warning = _lines(capsys)
+    assert (thread_line["event"], thread_line["thread"]) == ("a thread ended: this is a bug", "mine")
+    assert process_line["event"] == "the process ends: this is a bug"
+    assert all("RuntimeError: a bug" in str(line["exception"]) for line in (thread_line, process_line))
+    assert (warning["level"], "DeprecationWarning: old" in str(warning["event"])) == ("warning", True)
+
+
+def test_a_log_that_can_not_be_written_costs_its_lines_and_nothing_else() -> None:
+    program = "from cloudpulse import logs; logs.configure(); log = logs.get('a')\n"
+    program += "for _ in range(3): log.error('lost', value='x' * 100_000)\nprint('went on')"
+    reader, nobody_reads = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        for stderr in (nobody_reads, full):
+            done = subprocess.run(
+                [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=stderr, timeout=60, check=False
+            )
+            assert done.stdout == b"went on\n"
+    finally:
+        os.close(nobody_reads)
+        os.close(full)
+
+
+def test_another_process_can_be_told_the_same() -> None:
+    for told in (("info", "json"), ("debug", "text")):
+        logs.configure(*told)
+        assert logs.configured() == told
 
 
 def test_captured_lines_have_every_level_and_leave_nothing_behind() -> None:

@@ -64,6 +64,6 @@ def test_a_definition_makes_the_metric_that_it_describes(definition: Definition)
 
 def test_the_local_demand_is_not_among_the_services() -> None:
     services = ("node_", "exporter_", "forecast_", "forecaster_", "alert_bridge_", "scaler_", "build_")
-    services += ("config_", "web_config_", "audit_", "metrics_")
+    services += ("config_", "web_config_", "audit_", "metrics_", "spans_")
     others = [d.name for d in DEFINITIONS if not d.name.removeprefix("cloudpulse_").startswith(services)]
     assert others == [names.DEMO_REQUESTS.name]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cloudpulse import audit, check, logs, trace, tracing
+from cloudpulse import audit, check, logs, otlp, trace
 from cloudpulse.cli import cloudpulse
 from cloudpulse.promql import SLOW_SECONDS
 from cloudpulse.traced import Traced
@@ -95,8 +95,8 @@ def test_the_config_and_the_flags_are_right(tmp_path: Path) -> None:
 
 def test_the_figures_and_spans_are_those_of_the_code() -> None:
     assert f"a query that takes {SLOW_SECONDS:g} s" in PAGE
-    assert f"At most {tracing.MOST_WAITING:,} spans wait" in PAGE
-    assert f"waits for the last ones for {tracing.STOP_SECONDS:g} s" in PAGE.replace("\n", " ")
+    assert f"At most {otlp.MOST_WAITING:,} spans wait" in PAGE
+    assert f"waits for the last ones for {otlp.STOP_SECONDS:g} s" in PAGE.replace("\n", " ")
     root = Path(__file__).parents[2]
     source = "".join(
         path.read_text() for top in ("forecaster", "alert_bridge", "scaler") for path in (root / top).rglob("*.py")

@@ -50,7 +50,7 @@ def test_a_version_to_come_is_read_as_far_as_it_is_known() -> None:
         assert trace.parsed(header) == trace.parsed(PARENT)
 
 
-@pytest.mark.parametrize("state", ["", "a" * 513, "x=\n", "x=é", " "])
+@pytest.mark.parametrize("state", ["", "a" * 513, "x=\n", "x=é", " ", ",".join(["a=1"] * 33)])
 def test_a_state_that_can_not_be_passed_on_leaves_the_trace_whole(state: str) -> None:
     assert trace.parsed(PARENT, state) == trace.parsed(PARENT)
 
@@ -62,6 +62,17 @@ def test_what_others_keep_in_the_state_is_passed_on_as_it_came() -> None:
     with trace.within(found), trace.span("query"):
         told = {"traceparent": PARENT, "tracestate": "rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"}
         assert trace.headers() == told
+
+
+def test_a_long_state_is_cut_as_the_recommendation_has_it() -> None:
+    """3.3.1.5 Limits: entries above 128 bytes go first, then the last ones."""
+    large, small = f"large={'x' * 130}", [f"v{number}={'y' * 57}" for number in range(8)]  # 60 bytes each
+    found = trace.parsed(PARENT, ",".join([small[0], large, *small[1:], "last=1"]))
+    assert found is not None
+    assert found.state == ",".join([*small, "last=1"])
+    found = trace.parsed(PARENT, ", ".join([*small, "other=" + "z" * 20, "last=1"]))
+    assert found is not None
+    assert found.state == ",".join(small)
 
 
 @given(st.text(max_size=80), st.text(max_size=80))

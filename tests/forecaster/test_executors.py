@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,17 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cloudpulse import config
+from cloudpulse import config, logs, trace
 from cloudpulse.errors import ConfigError, DependencyMissing, WorkersUnavailable
 from cloudpulse.testing import FakeClock
-from forecaster import executors, worker
+from forecaster import executors, models, worker
 from forecaster.config import Dask, ForecasterSettings
 from forecaster.frame import Frame
 from forecaster.model import State
@@ -95,6 +97,37 @@ def test_workers_take_one_thread_and_the_back_seat(monkeypatch: pytest.MonkeyPat
         pool.shutdown()
     assert niceness == min(19, os.nice(0) + worker.NICENESS)
     assert threads == 2, "the one that works, and the one that watches the parent"
+
+
+def logging_there() -> tuple[tuple[str, str], str]:
+    return logs.configured(), trace.identifier()
+
+
+def test_workers_log_as_the_forecaster_does(request: pytest.FixtureRequest) -> None:
+    root = logging.getLogger()
+    request.addfinalizer(functools.partial(root.setLevel, root.level))
+    root.setLevel(logging.ERROR)
+    pool = executors.process_pool(1)
+    try:
+        assert pool.submit(logging_there).result(60) == (("error", "text"), "")
+    finally:
+        pool.shutdown()
+
+
+def test_what_a_worker_does_belongs_to_the_round_that_handed_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def fit(*given: Any) -> Any:
+        seen.append(trace.identifier())
+        return models.fit(*given)
+
+    monkeypatch.setattr("forecaster.training.fit", fit)
+    made = Trainer(lambda: ThreadPoolExecutor(1), 1, time.time)
+    with trace.span("forecast round"):
+        identifier = trace.identifier()
+        submitted(made).result(60)
+    made.close()
+    assert seen == [identifier]
 
 
 def test_workers_end_when_the_forecaster_is_killed() -> None:
