@@ -62,7 +62,7 @@ class Access:
 
     def _identified(self, environ: Environ) -> Caller:
         changing = environ["REQUEST_METHOD"] not in READING
-        if changing and self._foreign(environ):
+        if changing and origins.foreign(environ, self._host):
             raise Denied(403, "forbidden", "changes are not taken from other sites' pages")
         webhook = changing and environ.get("PATH_INFO") == WEBHOOK
         if (webhook or (changing and not self._keys)) and (caller := self._alertmanager(environ)):
@@ -75,17 +75,6 @@ class Access:
         if changing and key.role != "write":
             raise Denied(403, "forbidden", f"the API key {key.name} may only read: its role is {key.role}, not write")
         return Caller(f"key:{key.name}")
-
-    def _foreign(self, environ: Environ) -> bool:
-        """Whether a page of another site asks: a browser's password, certificate or place in the network goes with it.
-
-        Over plain HTTP browsers say less than Sec-Fetch-Site, and with every POST the `Origin`.
-        """
-        site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
-        if site in ("cross-site", "same-site"):
-            return True
-        places = (environ.get("HTTP_HOST", ""), self._host)
-        return origin is not None and not any(origins.same(origin, place) for place in places)
 
     def _alertmanager(self, environ: Environ) -> Caller | None:
         token, basic = credentials.bearer(environ), credentials.basic(environ)

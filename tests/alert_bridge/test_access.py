@@ -209,7 +209,7 @@ def test_a_change_leaves_a_line_that_says_who_and_what(bridge, receiver):
     dead = f"{url}/api/v1/notifications?state=dead"
     eventually(lambda: requests.get(dead, headers=bearer(WRITE), timeout=10).json()["notifications"] != [])
     with captured_logs() as lines:
-        ask(url, ("POST", "/api/v1/notifications/1/retry"), X_API_Key=WRITE, X_Forwarded_For="10.0.0.1\x1b[2J")
+        ask(url, ("POST", "/api/v1/notifications/1/retry"), X_API_Key=WRITE, X_Forwarded_For="10.0.0.1\t\x9b2J")
     (line,) = [line for line in lines if line["event"] == "audit"]
     assert (line["who"], line["action"], line["notification"]) == ("key:anna", "retry", 1)
-    assert (line["from"], line["forwarded_for"]) == ("127.0.0.1", {"unverified": "10.0.0.1\x1b[2J"})
+    assert (line["from"], line["forwarded_for"]) == ("127.0.0.1", {"unverified": "10.0.0.1\t\x9b2J"})
