@@ -17,8 +17,9 @@ from cloudpulse.config import Secret, secret_text
 from cloudpulse.credentials import equal
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ
+from cloudpulse.traced import USER
 
-ANYONE = Caller("anyone", known=False)
+ANYONE = Caller("anyone")
 READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -68,7 +69,7 @@ class Access:
         if (webhook or (changing and not self._keys)) and (caller := self._alertmanager(environ)):
             return caller
         if not self._keys and not (changing and self._webhook_asks):
-            return ANYONE
+            return Caller(f"user:{environ[USER]}") if USER in environ else ANYONE  # the web config's basic auth
         key = self._keys.owner(credentials.api_keys(environ))
         if key is None:
             raise self._unknown(environ, webhook)

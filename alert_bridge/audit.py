@@ -23,15 +23,14 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as the log and Alertmanager name them; `known` unless it may be anyone."""
+    """Who asks, as the log and Alertmanager name them."""
 
     name: str
-    known: bool = True
 
     def person(self, said: str) -> str:
-        """Who acts, for other people: the key's owner, or without a key who they say they are."""
+        """Who acts, for other people: the key's owner; without a key who they say they are, or whose password it is."""
         kind, _, owner = self.name.partition(":")
-        return owner if kind == "key" else said or "someone"
+        return owner if kind == "key" else said or (owner if kind == "user" else "someone")
 
 
 class Denied(CloudPulseError):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cloudpulse.config import Section, exactly_one
+from cloudpulse.config import Section, exactly_one, file_text
 from cloudpulse.errors import ConfigError
 
 Role = Literal["read", "write"]
@@ -61,11 +61,7 @@ def _digest(key: ApiKey) -> bytes:
     if key.sha256 is not None:
         return bytes.fromhex(key.sha256)
     assert key.sha256_file is not None
-    try:
-        text = key.sha256_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
-        raise ConfigError(f"api key {key.name}: {key.sha256_file}: can't read the hash: {reason}") from error
+    text = file_text(key.sha256_file, f"the hash of the API key {key.name}")
     first = next(iter(text.split()), "")
     if not _DIGEST.fullmatch(first):
         raise ConfigError(f"api key {key.name}: {key.sha256_file}: expected 64 hex digits, as sha256sum writes them")

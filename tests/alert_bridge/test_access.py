@@ -89,6 +89,18 @@ def test_a_bridge_open_to_everyone_says_so_once(tmp_path):
     assert [line["level"] for line in lines if "anyone" in line["event"]] == ["warning"]
 
 
+def test_who_gave_the_web_configs_password_is_known_by_it_and_has_no_more_rights():
+    def identified(settings, **environ):
+        access = Access(settings, lambda *_: None)
+        return access.identify({"REQUEST_METHOD": "POST", "PATH_INFO": "/api/v1/alerts/a/ack", **environ})
+
+    alice = identified(AlertBridgeSettings(), REMOTE_USER="alice")
+    assert (alice.name, alice.person(""), alice.person("Anna")) == ("user:alice", "alice", "Anna")
+    assert identified(AlertBridgeSettings()).name == "anyone"
+    with pytest.raises(Denied):
+        identified(AlertBridgeSettings(api_keys=KEYS), REMOTE_USER="alice")
+
+
 def test_a_client_certificate_by_its_name_opens_the_webhook(tmp_path):
     ca, stranger = trustme.CA(), trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))

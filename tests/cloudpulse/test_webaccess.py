@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,13 @@ def _ingest(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 @pytest.fixture
 def web(tmp_path: Path) -> _Web:
     return _Web(tmp_path)
+
+
+def _raw_status(url: str, line: str) -> int:
+    """Of a request with that line, which no client's library would write so."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 10) as client:
+        client.sendall(f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return int(client.makefile("rb").readline().split()[1])
 
 
 def _status(url: str, path: str = "/metrics", user: str = "", password: str = "", method: str = "GET") -> int:
@@ -174,7 +182,10 @@ def test_requests_beyond_the_rate_are_429_and_never_those_that_the_service_exemp
         refused = requests.get(url, timeout=10)
         assert (refused.text, refused.headers["Retry-After"]) == ("Too Many Requests\n", "2")
         assert [_status(url, INGEST[1], method="POST") for _ in range(5)] == [200] * 5
+        for written in ("//api/v1/alerts", "/api//v1/alerts/", f"{url}/api/v1/alerts", "/api/v1/%61lerts"):
+            assert _raw_status(url, f"POST {written} HTTP/1.1") == 200, written
         assert _status(url, INGEST[1]) == 429
+        assert _raw_status(url, "POST /api/v1/alerts/x HTTP/1.1") == 429
         web.ticks.advance(2)
         assert [_status(url) for _ in range(2)] == [200, 429]
         web.ticks.advance(3600)
