@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,7 +61,7 @@ class Loopback:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "")
         secure = environ.get("wsgi.url_scheme") == "https" or USER in environ
-        if secure or not is_loopback(environ.get("SERVER_NAME", "")) or _ours_alone(host):
+        if secure or not _is_loopback(environ.get("SERVER_NAME", "")) or _ours_alone(host):
             return self._app(environ, start_response)
         # It is no secret that something listens here, and a proxy's owner has to read this.
         body = (
@@ -73,7 +74,8 @@ class Loopback:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
-def is_loopback(host: str) -> bool:
+@lru_cache(maxsize=16)
+def _is_loopback(host: str) -> bool:
     """Whether `host`, an address, is reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -81,6 +83,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=64)
 def _ours_alone(host: str) -> bool:
     """Whether no site can have pointed `host`, as in the header, to us; none at all is no browser's."""
     try:
