@@ -137,6 +137,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def printable_text(text: str) -> str:
+    """For an answer on a terminal: each line of the text as `printable` has it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         found = facts(record)
