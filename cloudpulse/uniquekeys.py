@@ -17,7 +17,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
     It refuses NUL and half a surrogate pair, too, which no path, header or user's name can hold.
     """
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
         if isinstance(value, str) and _NO_TEXT.search(value):
             problem = "a text holds NUL or a surrogate: write the character itself"

@@ -198,8 +198,6 @@ def _judged(passwords: Passwords, environ: Environ) -> tuple[Verdict, str]:
 def _refused(environ: Environ, start_response: StartResponse, status: str, *headers: tuple[str, str]) -> list[bytes]:
     body = f"{status.partition(' ')[2]}\n".encode()
     sent = [*headers, ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *GUARDS]
-    if environ.get("CONTENT_LENGTH", "0") not in ("", "0"):
-        sent.append(("Connection", "close"))  # nobody waits for a body that nobody reads
     start_response(status, sent)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 

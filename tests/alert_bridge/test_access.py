@@ -1,6 +1,7 @@
 import base64
 import contextlib
 import hashlib
+import http.client
 import ssl
 import threading
 
@@ -60,6 +61,19 @@ def test_with_keys_reading_needs_one_and_changing_one_that_may_write(bridge):
     for what, answers in expected.items():
         assert {name: ask(url, what, **headers).status_code for name, headers in given.items()} == answers, what
     assert requests.get(f"{url}/-/ready", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//api/v1/alerts", "/api//v1/alerts", "/%61pi/v1/alerts", "/x/../api/v1/alerts"])
+def test_no_way_to_write_a_path_leads_past_the_key(bridge, path):
+    """`requests` would tidy the path up before it sends it."""
+    host, _, port = bridge(api_keys=KEYS).removeprefix("http://").partition(":")
+    for method in ("GET", "POST"):
+        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, path, body=webhook_body() if method == "POST" else None)
+            answer = connection.getresponse()
+            assert answer.status in (308, 401, 404, 405)
+            assert b'"alerts"' not in answer.read()
 
 
 def test_alertmanagers_credential_opens_only_the_webhook_once_there_are_keys(bridge):
