@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from alert_bridge.audit import WEBHOOK, OnDenied
 from alert_bridge.audit import Caller as Caller
 from alert_bridge.audit import Denied as Denied
+from alert_bridge.audit import OnDenied, is_webhook
 from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import credentials, origins
 from cloudpulse.apikeys import ApiKeys
@@ -65,7 +65,7 @@ class Access:
         changing = environ["REQUEST_METHOD"] not in READING
         if changing and origins.foreign(environ, self._host):
             raise Denied(403, "forbidden", "changes are not taken from other sites' pages")
-        webhook = changing and environ.get("PATH_INFO") == WEBHOOK
+        webhook = is_webhook(environ)
         if (webhook or (changing and not self._keys)) and (caller := self._alertmanager(environ)):
             return caller
         if not self._keys and not (changing and self._webhook_asks):
