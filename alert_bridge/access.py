@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from alert_bridge.audit import WEBHOOK, OnDenied
 from alert_bridge.audit import Caller as Caller
 from alert_bridge.audit import Denied as Denied
+from alert_bridge.audit import OnDenied, is_webhook
 from alert_bridge.config import AlertBridgeSettings
 from cloudpulse import credentials, origins
 from cloudpulse.apikeys import ApiKeys
@@ -17,8 +17,9 @@ from cloudpulse.config import Secret, secret_text
 from cloudpulse.credentials import equal
 from cloudpulse.errors import ConfigError
 from cloudpulse.serving import CLIENT_CERTIFICATE, Environ
+from cloudpulse.traced import USER
 
-ANYONE = Caller("anyone", known=False)
+ANYONE = Caller("anyone")
 READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -62,30 +63,19 @@ class Access:
 
     def _identified(self, environ: Environ) -> Caller:
         changing = environ["REQUEST_METHOD"] not in READING
-        if changing and self._foreign(environ):
+        if changing and origins.foreign(environ, self._host):
             raise Denied(403, "forbidden", "changes are not taken from other sites' pages")
-        webhook = changing and environ.get("PATH_INFO") == WEBHOOK
+        webhook = is_webhook(environ)
         if (webhook or (changing and not self._keys)) and (caller := self._alertmanager(environ)):
             return caller
         if not self._keys and not (changing and self._webhook_asks):
-            return ANYONE
+            return Caller(f"user:{environ[USER]}") if USER in environ else ANYONE  # the web config's basic auth
         key = self._keys.owner(credentials.api_keys(environ))
         if key is None:
             raise self._unknown(environ, webhook)
         if changing and key.role != "write":
             raise Denied(403, "forbidden", f"the API key {key.name} may only read: its role is {key.role}, not write")
         return Caller(f"key:{key.name}")
-
-    def _foreign(self, environ: Environ) -> bool:
-        """Whether a page of another site asks: a browser's password, certificate or place in the network goes with it.
-
-        Over plain HTTP browsers say less than Sec-Fetch-Site, and with every POST the `Origin`.
-        """
-        site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
-        if site in ("cross-site", "same-site"):
-            return True
-        places = (environ.get("HTTP_HOST", ""), self._host)
-        return origin is not None and not any(origins.same(origin, place) for place in places)
 
     def _alertmanager(self, environ: Environ) -> Caller | None:
         token, basic = credentials.bearer(environ), credentials.basic(environ)

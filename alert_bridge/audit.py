@@ -21,17 +21,22 @@ _LONGEST = 300
 log = logs.get(__name__)
 
 
+def is_webhook(environ: Environ) -> bool:
+    """Whether it is posted there, also with slashes before, which Flask takes for one."""
+    path = f"/{environ.get('PATH_INFO', '').lstrip('/')}"
+    return (environ["REQUEST_METHOD"], path) == ("POST", WEBHOOK)
+
+
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as the log and Alertmanager name them; `known` unless it may be anyone."""
+    """Who asks, as the log and Alertmanager name them."""
 
     name: str
-    known: bool = True
 
     def person(self, said: str) -> str:
-        """Who acts, for other people: the key's owner, or without a key who they say they are."""
+        """Who acts, for other people: the key's owner; without a key who they say they are, or whose password it is."""
         kind, _, owner = self.name.partition(":")
-        return owner if kind == "key" else said or "someone"
+        return owner if kind == "key" else said or (owner if kind == "user" else "someone")
 
 
 class Denied(CloudPulseError):
@@ -65,7 +70,7 @@ def denied(denials: Denials, refused: Denied, environ: Environ, action: str = ""
     asked = action or f"{environ['REQUEST_METHOD']} {target}"[:_LONGEST]
     more: dict[str, object] = {"unlogged": unlogged} if unlogged else {}
     tell = log.warning
-    if (environ["REQUEST_METHOD"], environ.get("PATH_INFO")) == ("POST", WEBHOOK):
+    if is_webhook(environ):
         tell = log.error
         more["hint"] = "if this was Alertmanager, its alerts are refused: give its webhook_config the credentials"
     origin = _origin(environ)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cloudpulse.config import Section, exactly_one
+from cloudpulse.config import Section, exactly_one, file_text
 from cloudpulse.errors import ConfigError
 
 Role = Literal["read", "write"]
@@ -33,16 +33,14 @@ class ApiKey(Section, frozen=True):
         if not self.name:
             raise ValueError("name: expected whose key it is, such as anna, got an empty text")
         exactly_one(sha256=self.sha256, sha256_file=self.sha256_file)
-        if self.sha256 is not None and not _DIGEST.fullmatch(self.sha256):
-            # What it is instead may be the key itself.
-            raise ValueError("sha256: expected 64 hex digits: printf %s THE_KEY | sha256sum")
+        check_sha256(self.sha256)
 
 
 class ApiKeys:
     """The keys of a config; files are read once, here. Raises ConfigError when one can't be."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
-        self._keys = [(key, _digest(key)) for key in keys]
+        self._keys = [(key, digest(key.name, key.sha256, key.sha256_file)) for key in keys]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -57,16 +55,18 @@ class ApiKeys:
         return found
 
 
-def _digest(key: ApiKey) -> bytes:
-    if key.sha256 is not None:
-        return bytes.fromhex(key.sha256)
-    assert key.sha256_file is not None
-    try:
-        text = key.sha256_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
-        raise ConfigError(f"api key {key.name}: {key.sha256_file}: can't read the hash: {reason}") from error
-    first = next(iter(text.split()), "")
+def check_sha256(written: str | None) -> None:
+    """Raise ValueError for what is no hash; what it is instead may be the secret itself, and isn't shown."""
+    if written is not None and not _DIGEST.fullmatch(written):
+        raise ValueError("sha256: expected 64 hex digits: printf %s THE_KEY | sha256sum")
+
+
+def digest(name: str, sha256: str | None, sha256_file: Path | None) -> bytes:
+    """The hash that the config has of what is called `name`; raises ConfigError when its file can't be used."""
+    if sha256 is not None:
+        return bytes.fromhex(sha256)
+    assert sha256_file is not None
+    first = next(iter(file_text(sha256_file, f"the hash of {name}").split()), "")
     if not _DIGEST.fullmatch(first):
-        raise ConfigError(f"api key {key.name}: {key.sha256_file}: expected 64 hex digits, as sha256sum writes them")
+        raise ConfigError(f"{sha256_file}: expected the hash of {name}, 64 hex digits as sha256sum writes them")
     return bytes.fromhex(first)

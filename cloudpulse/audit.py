@@ -16,13 +16,11 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cloudpulse import logs, trace
+from cloudpulse import logs, names, trace
 from cloudpulse.errors import ConfigError
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+from cloudpulse.families import Family, one
 
 STDOUT = "-"
 
@@ -119,10 +117,6 @@ def written(
 class Failures:
     """Collects how many lines could not be written."""
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """`cloudpulse_audit_failures_total`."""
-        from cloudpulse import names
-
-        family = names.AUDIT_FAILURES.family()
-        family.add_sample(names.AUDIT_FAILURES.name, {}, float(_stream.failures if _stream is not None else 0))
-        yield family
+        yield one(names.AUDIT_FAILURES, float(_stream.failures if _stream is not None else 0))

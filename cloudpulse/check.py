@@ -58,18 +58,18 @@ def command(online: bool, route: str | None, config_path: Path | None, web_confi
         click.echo(f"{web_config} is fine ({'TLS' if web.context else 'plain HTTP'}, users: {users or 'everyone'})")
     if route is not None:
         for line in _named(DESTINATIONS)(sections["alert_bridge"], route, time.time()):
-            click.echo(line)
+            click.echo(logs.printable_text(line))
     if not online:
         return
     failed = False
     for examined in _online(file, sections):
-        click.echo(f"\n{examined.place}")
+        click.echo(f"\n{logs.printable(examined.place)}")
         for finding in examined.findings:
             failed |= finding.grade == "fail"
             grade = click.style(f"{finding.grade:<4}", fg=_COLOURS[finding.grade])
-            click.echo(f"  {grade}  {finding.subject:<10}  {finding.text}")
+            click.echo(f"  {grade}  {finding.subject:<10}  {logs.printable_text(finding.text)}")
             if finding.block:
-                click.echo(f"\n{finding.block}")
+                click.echo(f"\n{logs.printable_text(finding.block)}")
     sys.exit(1 if failed else 0)
 
 

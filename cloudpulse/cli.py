@@ -68,5 +68,7 @@ def main() -> None:
     try:
         cloudpulse()
     except CloudPulseError as error:
-        click.echo(f"cloudpulse: {error}", err=True)
+        from cloudpulse import logs  # a page of help does without
+
+        click.echo(logs.printable_text(f"cloudpulse: {error}"), err=True)
         sys.exit(error.exit_code)

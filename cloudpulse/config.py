@@ -136,10 +136,16 @@ def secret_text(value: Secret | None, file: Path | None) -> str:
     if value is not None:
         return value.reveal()
     assert file is not None
+    return file_text(file, "the secret").strip()
+
+
+def file_text(path: Path, what: str) -> str:
+    """The content of a file; raises ConfigError when it can't be read: `what` it is says the message."""
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{file}: can't read the secret: {error.strerror}") from error
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
+        raise ConfigError(f"{path}: can't read {what}: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -171,25 +177,14 @@ def read(path: Path | None) -> ConfigFile:
     try:
         if named is None and not actual.exists():  # raises in a folder that this user may not enter
             return ConfigFile(actual, {})
-        text = actual.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
-        raise ConfigError(f"{actual}: can't read the config: {reason}") from error
-    return parse(text, actual, os.environ)
+    except OSError as error:
+        raise ConfigError(f"{actual}: can't read the config: {error.strerror}") from error
+    return parse(file_text(actual, "the config"), actual, os.environ)
 
 
 def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
     """Config from `text`; `path` only names it in messages. Raises ConfigError."""
-    import yaml  # 1.2 MiB that a service without a file does without
-
-    from cloudpulse.uniquekeys import UniqueKeyLoader
-
-    try:
-        tree = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader, with one more check
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
-    except RecursionError as error:
-        raise ConfigError(f"{path}: not usable YAML: nested too deeply") from error
+    tree = from_yaml(text, path)
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -201,6 +196,20 @@ def parse(text: str, path: Path, environment: Mapping[str, str]) -> ConfigFile:
         return ConfigFile(path, {name: _expand(value, name, path, environment) for name, value in tree.items()})
     except RecursionError as error:
         raise ConfigError(f"{path}: not usable YAML: an alias contains itself") from error
+
+
+def from_yaml(text: str, path: Path) -> Any:
+    """What stands in `text`; `path` only names it in messages. Raises ConfigError."""
+    import yaml  # 1.2 MiB that a service without a file does without
+
+    from cloudpulse.uniquekeys import UniqueKeyLoader
+
+    try:
+        return yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader, with more checks
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not usable YAML: nested too deeply") from error
 
 
 def _expand(value: Any, place: str, path: Path, environment: Mapping[str, str]) -> Any:

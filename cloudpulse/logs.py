@@ -158,6 +158,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def printable_text(text: str) -> str:
+    """For an answer on a terminal: each line of the text as `printable` has it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Where the log can't be written there is nowhere to say so."""

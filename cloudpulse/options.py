@@ -14,6 +14,7 @@ import click
 
 from cloudpulse import audit, config, logs, trace
 from cloudpulse.limits import DEFAULTS, Limits
+from cloudpulse.origins import Loopback
 from cloudpulse.serving import Server, WsgiApp, stop_on_signals
 from cloudpulse.traced import Traced
 
@@ -115,7 +116,7 @@ def serve(
 
     `unlimited` names the (method, path) that its rate limit leaves alone. Raises AddressUnavailable and ConfigError.
     """
-    tls = None
+    app, tls = Loopback(app), None
     if web.file is not None:
         from cloudpulse.webaccess import Gate
 

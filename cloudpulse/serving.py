@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cloudpulse import audit, logs
+from cloudpulse import audit, logs, origins
 from cloudpulse.answer import GUARDS as GUARDS
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.families import Family, ForeignFamily
@@ -130,12 +130,12 @@ class Face:
         assert self._reload is not None
         if method != "POST":
             return _text("405 Method Not Allowed", "/-/reload takes POST\n")
+        if origins.foreign(environ):
+            return _text("403 Forbidden", "changes are not taken from other sites' pages\n")
         try:
-            self._reload()
+            _reload_audited(self._reload, environ.get("REMOTE_USER", ""), environ.get("REMOTE_ADDR", ""))
         except ConfigError as error:
-            _tell_of_reload(environ, "refused", why=str(error))
             return _text("500 Internal Server Error", f"{error}\nThe config before it goes on.\n")
-        _tell_of_reload(environ, "reloaded")
         return _text("200 OK", "reloaded\n")
 
     def _landing(self, health: Health) -> str:
@@ -152,10 +152,19 @@ class Face:
         )
 
 
-def _tell_of_reload(environ: Environ, result: str, **about: object) -> None:
-    who, origin = environ.get("REMOTE_USER", ""), {"from": environ.get("REMOTE_ADDR", "")}
-    if not audit.written(who, "reload config", result, origin=origin, about=about):
-        log.info("audit", who=who, **origin, action="reload config", result=result, **about)
+def _reload_audited(reload: Callable[[], None], who: str, origin: str) -> None:
+    """Reload, and write into the audit log who asked for it; raises ConfigError."""
+
+    def tell(result: str, **about: object) -> None:
+        if not audit.written(who, "reload config", result, origin={"from": origin}, about=about):
+            log.info("audit", who=who, **{"from": origin}, action="reload config", result=result, **about)
+
+    try:
+        reload()
+    except ConfigError as error:
+        tell("refused", why=str(error))
+        raise
+    tell("reloaded")
 
 
 def takes_get(path: str, start_response: StartResponse) -> list[bytes]:
@@ -255,7 +264,7 @@ def stop_on_signals(stop: threading.Event, reload: Callable[[], None] | None = N
 
 def _reload_logged(reload: Callable[[], None]) -> None:
     try:
-        reload()
+        _reload_audited(reload, "signal:SIGHUP", "")
     except ConfigError as error:
         log.error("config not reloaded, the one before goes on", error=str(error))
 

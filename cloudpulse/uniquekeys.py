@@ -7,9 +7,22 @@ from typing import Any
 
 import yaml
 
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""Escapes can write them; nothing that a config names can be called so."""
+
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """The config's YAML: a SafeLoader that refuses a key given twice, where YAML would silently keep the last."""
+    """The config's YAML: a SafeLoader that refuses a key given twice, where YAML would silently keep the last.
+
+    It refuses NUL and half a surrogate pair, too, which no path, header or user's name can hold.
+    """
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and _NO_TEXT.search(value):
+            problem = "a text holds NUL or a surrogate: write the character itself"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

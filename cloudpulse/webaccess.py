@@ -6,15 +6,13 @@ TLS for the next connection. A file that can't be used, or that leaves a protect
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudpulse import logs, names, webconfig
+from cloudpulse import credentials, logs, names, webconfig
 from cloudpulse.clock import Clock
 from cloudpulse.errors import ConfigError
 from cloudpulse.passwords import Passwords, Verdict
@@ -157,7 +155,8 @@ def _has_ca(tls: TlsServer) -> bool:
 class Gate:
     """WSGI middleware: holds every request to the rules, in the toolkit's order: rate limit, then user.
 
-    `unlimited` names the (method, path) that the rate limit leaves alone.
+    `unlimited` names the (method, path) that the rate limit leaves alone, also with a slash too many: an app redirects
+    such a path, and a 429 instead is final to Alertmanager.
     """
 
     def __init__(self, app: WsgiApp, rules: Callable[[], Rules], unlimited: Collection[tuple[str, str]] = ()) -> None:
@@ -169,8 +168,7 @@ class Gate:
         rules = self._rules()
         if rules.headers:
             start_response = _setting(rules.headers, start_response)
-        asked = (environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/"))
-        if rules.bucket is not None and asked not in self._unlimited and not rules.bucket.take():
+        if rules.bucket is not None and not self._is_unlimited(environ) and not rules.bucket.take():
             wait = ("Retry-After", str(max(1, round(rules.config.rate_limit.interval))))
             return _refused(environ, start_response, "429 Too Many Requests", wait)
         if rules.passwords is None:
@@ -184,24 +182,22 @@ class Gate:
         challenge = ("WWW-Authenticate", 'Basic realm="cloudpulse"')
         return _refused(environ, start_response, "401 Unauthorized", challenge)
 
+    def _is_unlimited(self, environ: Environ) -> bool:
+        path = "/" + "/".join(filter(None, environ.get("PATH_INFO", "").split("/")))
+        return (environ["REQUEST_METHOD"], path) in self._unlimited
+
 
 def _judged(passwords: Passwords, environ: Environ) -> tuple[Verdict, str]:
     """The verdict, and the user's name as it was given."""
-    scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    try:
-        user, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
-    except (binascii.Error, ValueError):
+    if (given := credentials.basic(environ)) is None:
         return Verdict.WRONG, ""
-    if scheme.lower() != "basic" or not colon:
-        return Verdict.WRONG, ""
+    user, password = given
     return passwords.judge(user, password, environ.get("REMOTE_ADDR", "")), user.decode("utf-8", "replace")
 
 
 def _refused(environ: Environ, start_response: StartResponse, status: str, *headers: tuple[str, str]) -> list[bytes]:
     body = f"{status.partition(' ')[2]}\n".encode()
     sent = [*headers, ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *GUARDS]
-    if environ.get("CONTENT_LENGTH", "0") not in ("", "0"):
-        sent.append(("Connection", "close"))  # nobody waits for a body that nobody reads
     start_response(status, sent)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 

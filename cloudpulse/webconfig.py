@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-import yaml
 
-from cloudpulse.config import ConfigFile, Secret, Section, Written, yaml_reason
-from cloudpulse.errors import ConfigError
-from cloudpulse.uniquekeys import UniqueKeyLoader
+from cloudpulse.config import ConfigFile, Secret, Section, Written, file_text, from_yaml
 
 AUTH_TYPES = ("NoClientCert", "RequestClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 UNVERIFIED = ("RequireAnyClientCert", "RequireClientCert")
@@ -63,12 +60,15 @@ class Interval(Written, float):
     def read(cls, value: object) -> Self:
         """See `Written`."""
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return cls(value * 1e-9)
+            value = f"{value}ns"
         if value == "0":
             return cls(0)
         if not isinstance(value, str) or not re.fullmatch(f"(?:{_GO_PART.pattern})+", value):
             raise ValueError(f"expected a duration such as 1s, got {value!r}")
-        return cls(sum(float(count) * _GO_UNITS[unit] for count, unit in _GO_PART.findall(value)))
+        seconds = cls(sum(float(count) * _GO_UNITS[unit] for count, unit in _GO_PART.findall(value)))
+        if seconds * 1e9 >= 2**63:
+            raise ValueError("expected a duration such as 1s, got one longer than 292 years")
+        return seconds
 
 
 class TlsServer(Section, frozen=True):
@@ -154,6 +154,8 @@ class RateLimit(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.interval and self.burst < 1:
             raise ValueError(f"burst: expected 1 or more, got {self.burst}: it would refuse every request")
+        if self.burst >= 2**63:
+            raise ValueError("burst: expected less than 2^63, as much as never")
 
 
 class WebConfig(Section, frozen=True):
@@ -190,15 +192,7 @@ class WebConfig(Section, frozen=True):
 
 def read(path: Path) -> WebConfig:
     """Read `path`; files in it are relative to it. Raises ConfigError that names the key."""
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
-        raise ConfigError(f"{path}: can't read the web config: {reason}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {yaml_reason(error)}") from None
-    except RecursionError as error:
-        raise ConfigError(f"{path}: not usable YAML: nested too deeply") from error
+    tree = from_yaml(file_text(path, "the web config"), path)
     config = ConfigFile(path, {"web": _given(tree)}).section("web", WebConfig)
     if tls := config.tls_server_config:
         files = {key: getattr(tls, key) for key in ("cert_file", "key_file", "client_ca_file")}

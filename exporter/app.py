@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+from cloudpulse import audit
 from cloudpulse.build import BuildInfo
 from cloudpulse.itself import Itself
 from cloudpulse.reloading import Reload
@@ -64,7 +65,7 @@ def timeout_seconds(environ: Environ, most: float) -> float:
 
 def create_face(exporter: Exporter, reload: Reload, *, lifecycle: bool) -> Face:
     """The WSGI app; with `lifecycle`, POST /-/reload reloads."""
-    metrics = (BuildInfo(), reload, Itself())
+    metrics = (BuildInfo(), reload, Itself(), audit.Failures())
     return Face(
         "CloudPulse exporter",
         metrics,

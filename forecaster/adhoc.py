@@ -93,7 +93,7 @@ def command(
     _note_silent(forecast)
     if plot is not None:
         draw(plot, frame, forecast, promql or (csv_path or plot).stem)
-    click.echo(_json(forecast, seconds) if as_json else _table(forecast))
+    click.echo(_json(forecast, seconds) if as_json else logs.printable_text(_table(forecast)))
 
 
 def _forecast(
@@ -119,7 +119,7 @@ def _note_silent(forecast: Forecast) -> None:
     if silent and len(silent) == len(forecast.labels):
         raise ConfigError("no series has enough observations for a forecast: at least 3 observations are needed")
     for name in silent:
-        click.echo(f"no forecast for {name}: it has fewer than 3 observations", err=True)
+        click.echo(f"no forecast for {logs.printable(name)}: it has fewer than 3 observations", err=True)
 
 
 def _json(forecast: Forecast, seconds: _Seconds) -> str:

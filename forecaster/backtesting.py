@@ -88,7 +88,7 @@ def command(
     if as_json:
         click.echo(msgspec.json.encode({"forecasts": [outcome.data(one) for one in outcomes]}).decode())
     else:
-        click.echo("\n\n".join(outcome.text(one) for one in outcomes))
+        click.echo(logs.printable_text("\n\n".join(outcome.text(one) for one in outcomes)))
         if any(one.result for one in outcomes):
             click.echo(f"\n{outcome.LEGEND}")
     if any(one.error for one in outcomes):

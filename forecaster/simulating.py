@@ -138,7 +138,7 @@ def command(
         about = {"load": title, "forecasts_every_seconds": rhythm.every * float(load.step)}
         click.echo(msgspec.json.encode(about | simulation_outcome.data(outcome, prices)).decode())
     else:
-        click.echo(simulation_outcome.text(outcome, prices))
+        click.echo(logs.printable_text(simulation_outcome.text(outcome, prices)))
 
 
 def _load(found: Frame) -> Frame:

@@ -24,7 +24,7 @@ def answered(user: str, origin: str, api: str, answer: Answer, now: float, **ask
         "source": answer.source,
     }
     if not audit.written(user, "read metric", "answered", origin={"from": origin}, about=about):
-        log.info("answered", user=user, **about)
+        log.info("answered", user=user, **{"from": origin}, **about)
 
 
 def denied(denials: Denials, refused: Denied, action: str, user: str = "", origin: str = "") -> None:
@@ -39,4 +39,5 @@ def denied(denials: Denials, refused: Denied, action: str, user: str = "", origi
         about["unlogged"] = unlogged
     audit.written(user, action[:_LONGEST], "denied", origin={"from": origin}, about=about)
     # In the log as well: who looks there has to put it right.
-    log.warning("denied", **({"user": user} if user else {}), action=action[:_LONGEST], **about)
+    told = {"user": user} if user else {}
+    log.warning("denied", **told, **{"from": origin}, action=action[:_LONGEST], **about)

@@ -10,6 +10,7 @@ import hmac
 import re
 from datetime import UTC, datetime
 
+from cloudpulse import apikeys
 from cloudpulse.certificates import holder
 from cloudpulse.config import secret_text
 from cloudpulse.errors import ConfigError
@@ -36,7 +37,7 @@ class StaticAccess:
                 "tokens, a client_ca_file of --web.config.file, or anonymous: true for everyone"
             )
         self._anonymous = settings.anonymous
-        self._tokens = [(token.name, _digest(_text(token))) for token in settings.tokens]
+        self._tokens = [(token.name, _known(token)) for token in settings.tokens]
 
     def identify(self, environ: Environ) -> User:
         """The caller, named for the audit log; raises Denied (401) for one that is not known."""
@@ -70,11 +71,13 @@ class StaticAccess:
         return found
 
 
-def _text(token: config.Token) -> str:
+def _known(token: config.Token) -> bytes:
+    if token.token is None and token.token_file is None:
+        return apikeys.digest(f"scaler.auth.tokens: {token.name}", token.sha256, token.sha256_file)
     text = secret_text(token.token, token.token_file)
     if not _TOKEN.fullmatch(text):
         raise ConfigError(f"scaler.auth.tokens: {token.name}: expected visible ASCII characters and no space")
-    return text
+    return _digest(text)
 
 
 def _digest(token: str) -> bytes:

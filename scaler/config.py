@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from cloudpulse.apikeys import check_sha256
 from cloudpulse.config import ConfigFile, Secret, Section, exactly_one
 from cloudpulse.durations import Duration
 from cloudpulse.errors import ConfigError
@@ -159,14 +160,20 @@ def _duration(key: str, text: str) -> Duration:
 
 
 class Token(Section, frozen=True):
-    """A bearer token and the name that the audit log gives its user; a `token_file` is read at start."""
+    """A bearer token or its hash, as of `cloudpulse.apikeys`, and the name that the audit log gives its user.
+
+    Files are read at start.
+    """
 
     name: str
+    sha256: str | None = None
+    sha256_file: Path | None = None
     token: Secret | None = None
     token_file: Path | None = None
 
     def __post_init__(self) -> None:
-        exactly_one(token=self.token, token_file=self.token_file)
+        exactly_one(sha256=self.sha256, sha256_file=self.sha256_file, token=self.token, token_file=self.token_file)
+        check_sha256(self.sha256)
 
 
 class Authentication(Section, frozen=True):

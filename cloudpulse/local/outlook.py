@@ -7,8 +7,10 @@ from typing import Any
 import requests
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cloudpulse.durations import Duration
+from cloudpulse.logs import printable
 
 _BARS = "▁▂▃▄▅▆▇█"
 SPARKS = 16
@@ -47,7 +49,7 @@ def _table(forecast: dict[str, Any], trained: bool) -> Table:
         table.add_column(heading, justify="left" if words else "right", no_wrap=True)
     for series in forecast["series"]:
         table.add_row(
-            _name(series["labels"]),
+            Text(printable(_name(series["labels"]))),
             _short(series["observed"]),
             *(_ahead(series, Duration.parse(horizon) / forecast["step_seconds"]) for horizon in horizons),
             sparkline(_middle(series["values"])),

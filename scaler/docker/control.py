@@ -168,7 +168,9 @@ class Control:
             self._workload.scale(before, decision.replicas)
         except EngineError as error:
             if error.reason != self.state.reason:
-                log.warning("not scaled", **line, error=str(error))
+                line["error"] = str(error)
+                audit.written("scaler", "scale service", "failed", about=line)  # some of it may have been done
+                log.warning("not scaled", **line)
             raise
         self._autoscaler.changed(self._ticks(), before, decision.replicas)
         self._meters.changed(self.service.name, before, decision.replicas)

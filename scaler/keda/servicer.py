@@ -12,7 +12,8 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
@@ -52,6 +53,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 log = logs.get(__name__)
 
 
+class Caller(NamedTuple):
+    """Who asks, as the audit log has it: the name, and the address that it came from."""
+
+    name: str
+    origin: str
+
+
 class Servicer:
     """Answers on one event loop, from memory. `provider` gives the rules of this moment, so that a reload is seen.
 
@@ -79,13 +87,13 @@ class Servicer:
         }
         return grpc.method_handlers_generic_handler(SERVICE, calls)
 
-    def is_active(self, request: ScaledObjectRef, user: str) -> IsActiveResponse:
+    def is_active(self, request: ScaledObjectRef, caller: Caller) -> IsActiveResponse:
         """Whether the value is above activationValue. Raises Refused, also without a value: `false` scales to zero."""
         asked = _trigger(request)
-        answer = self._answer(asked, user)
+        answer = self._answer(asked, caller)
         return IsActiveResponse(result=_is_active(asked, answer))
 
-    def metric_spec(self, request: ScaledObjectRef, user: str) -> GetMetricSpecResponse:
+    def metric_spec(self, request: ScaledObjectRef, caller: Caller) -> GetMetricSpecResponse:
         """The target; a value isn't needed for it, only the rule. Raises Refused."""
         asked = _trigger(request)
         # Kubernetes asks for external metrics in lower case.
@@ -93,26 +101,26 @@ class Servicer:
         size = MetricSpec(metricName=name, targetSize=max(1, int(asked.target)), targetSizeFloat=sent(asked.target))
         return GetMetricSpecResponse(metricSpecs=[size])
 
-    def metrics(self, request: GetMetricsRequest, user: str) -> GetMetricsResponse:
+    def metrics(self, request: GetMetricsRequest, caller: Caller) -> GetMetricsResponse:
         """The value: the sum over the series, as the HPA adds them up. Raises Refused."""
         asked = _trigger(request.scaledObjectRef)
         if request.metricName.lower() != asked.metric.lower():
             raise not_found(f'the trigger has the metric "{asked.metric}", not "{request.metricName}"')
-        total = self._answer(asked, user).total
+        total = self._answer(asked, caller).total
         value = MetricValue(metricName=request.metricName, metricValue=math.ceil(total), metricValueFloat=sent(total))
         return GetMetricsResponse(metricValues=[value])
 
     def _unary(
-        self, call: Callable[[Asked, str], Message], request_type: type[Asked]
+        self, call: Callable[[Asked, Caller], Message], request_type: type[Asked]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(request: Asked, context: Context) -> Message:
-            started, user = time.perf_counter(), _user(context)
+            started, caller = time.perf_counter(), _caller(context)
             try:
-                return call(request, user)
+                return call(request, caller)
             except Refused as refused:
                 ref = request.scaledObjectRef if isinstance(request, GetMetricsRequest) else request
                 assert isinstance(ref, ScaledObjectRef)
-                self._refused(ref, user, refused, started)
+                self._refused(ref, caller, refused, started)
                 await _abort(context, refused)
 
         return grpc.unary_unary_rpc_method_handler(
@@ -127,17 +135,17 @@ class Servicer:
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} streams are open: no more than that"
             )
         self._streams += 1
-        user = _user(context)
+        caller = _caller(context)
         try:
-            async for active in self._changes(_trigger(request), user):
+            async for active in self._changes(_trigger(request), caller):
                 yield IsActiveResponse(result=active)
         except Refused as refused:
-            self._refused(request, user, refused, time.perf_counter())
+            self._refused(request, caller, refused, time.perf_counter())
             await _abort(context, refused)
         finally:
             self._streams -= 1
 
-    async def _changes(self, asked: Trigger, user: str) -> AsyncIterator[bool]:
+    async def _changes(self, asked: Trigger, caller: Caller) -> AsyncIterator[bool]:
         """Activity at first and whenever it changes. While there is no trustworthy value it stays silent.
 
         An error instead would have KEDA wait longer and longer before it asks again; its polling shows the reason.
@@ -149,13 +157,13 @@ class Servicer:
             snapshot = self._provider().external_watch(asked.metric).last()
             if snapshot is not None and snapshot is not seen:
                 seen = snapshot
-                if (active := self._news(asked, user, last)) is not None:
+                if (active := self._news(asked, caller, last)) is not None:
                     yield active
                     last = active
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), POLL_SECONDS)
 
-    def _news(self, asked: Trigger, user: str, last: bool | None) -> bool | None:
+    def _news(self, asked: Trigger, caller: Caller, last: bool | None) -> bool | None:
         """Activity where it is known and not what it was."""
         started = time.perf_counter()
         try:
@@ -165,13 +173,13 @@ class Servicer:
         active = _is_active(asked, answer)
         if active is last:
             return None
-        self._given(asked, user, answer, started)
+        self._given(asked, caller, answer, started)
         return active
 
-    def _answer(self, asked: Trigger, user: str) -> Answer:
+    def _answer(self, asked: Trigger, caller: Caller) -> Answer:
         started = time.perf_counter()
         answer = self._ask(asked)
-        self._given(asked, user, answer, started)
+        self._given(asked, caller, answer, started)
         return answer
 
     def _ask(self, asked: Trigger) -> Answer:
@@ -184,17 +192,18 @@ class Servicer:
                 raise unavailable(refused.message) from None
             raise
 
-    def _given(self, asked: Trigger, user: str, answer: Answer, started: float) -> None:
+    def _given(self, asked: Trigger, caller: Caller, answer: Answer, started: float) -> None:
         self._meters.answered(API, answer, time.perf_counter() - started)
-        audit.answered(user, "", API, answer, self._clock(), namespace=asked.namespace, object=_object(asked.name))
+        about = {"namespace": asked.namespace, "object": _object(asked.name)}
+        audit.answered(caller.name, caller.origin, API, answer, self._clock(), **about)
 
-    def _refused(self, ref: ScaledObjectRef, user: str, refused: Refused, started: float) -> None:
+    def _refused(self, ref: ScaledObjectRef, caller: Caller, refused: Refused, started: float) -> None:
         metric = ref.scalerMetadata.get("metricName", "")
         name = self._provider().name_of(metric, "")
         self._meters.refused(API, name, refused.code, time.perf_counter() - started)
         log.info(
             "refused",
-            user=user,
+            user=caller.name,
             api=API,
             metric=metric[:_LONGEST_DETAIL],
             namespace=ref.namespace,
@@ -229,12 +238,15 @@ def _trigger(request: ScaledObjectRef) -> Trigger:
     return trigger(request.name, request.namespace, request.scalerMetadata)
 
 
-def _user(context: Context) -> str:
-    """The caller's name for the audit log."""
+def _caller(context: Context) -> Caller:
     names = list(context.auth_context().get("x509_common_name", ()))
     if names:
-        return f"certificate:{names[0].decode('utf-8', 'replace')}"
-    return ANONYMOUS if context.peer_identities() is None else "certificate:without a common name"
+        name = f"certificate:{names[0].decode('utf-8', 'replace')}"
+    else:
+        name = ANONYMOUS if context.peer_identities() is None else "certificate:without a common name"
+    # ipv4:10.0.0.7:50123 or ipv6:%5B::1%5D:50123
+    address = unquote(context.peer()).partition(":")[2].rpartition(":")[0]
+    return Caller(name, address.strip("[]"))
 
 
 async def _abort(context: Context, refused: Refused) -> NoReturn:

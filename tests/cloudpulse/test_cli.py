@@ -87,3 +87,9 @@ def test_check_names_the_mistake_on_stderr(tmp_path: Path) -> None:
     exit_code, out, err = _run("check", "--config", str(file))
     assert (exit_code, out) == (2, "")
     assert err == f"cloudpulse: {file}: exporter.collectors: unknown key `cpus`\n"
+
+
+def test_an_error_reaches_the_terminal_as_text(tmp_path: Path) -> None:
+    """It may quote what others wrote; click itself leaves a terminal's sequences out only where none is asked."""
+    (tmp_path / "cloudpulse.yaml").write_text('exporter: {"\\e[2J\\x9b2J": 1}\n')
+    assert _run("check", place=tmp_path)[2] == "cloudpulse: cloudpulse.yaml: exporter: unknown key `\\x1b[2J\\x9b2J`\n"

@@ -164,6 +164,9 @@ def test_a_secret_comes_from_the_text_or_from_its_file(tmp_path: Path) -> None:
     assert secret_text(Secret(HUNTER), None) == secret_text(None, file) == HUNTER
     with pytest.raises(ConfigError, match="missing: can't read the secret: No such file"):
         secret_text(None, tmp_path / "missing")
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="password: can't read the secret: it isn't UTF-8 text"):
+        secret_text(None, file)
 
 
 def test_environment_variables_are_expanded_in_texts_everywhere() -> None:
@@ -192,7 +195,11 @@ def test_two_dollars_make_one_and_a_lone_one_stays() -> None:
     }
 
 
-@given(st.dictionaries(st.text("abc", min_size=1), st.text(max_size=10)))
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1), st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=10)
+    )
+)
 def test_texts_survive_yaml(headers: dict[str, str]) -> None:
     text = yaml.safe_dump({"prometheus": {"headers": {k: v.replace("$", "$$") for k, v in headers.items()}}})
     assert _settings(text).headers == headers

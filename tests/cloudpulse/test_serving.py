@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+import requests
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from cloudpulse import webtls
@@ -181,6 +182,46 @@ def test_who_reloaded_is_audited_and_so_is_a_refusal(server: Server, service: _S
         ("127.0.0.1", "reload config", "reloaded", None),
         ("127.0.0.1", "reload config", "refused", "a.b: wrong"),
     ]
+
+
+def test_a_reload_by_signal_is_audited_like_any_other() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    outcomes: Iterator[ConfigError | None] = iter((None, ConfigError("a.b: wrong")))
+    done = threading.Semaphore(0)
+
+    def reload() -> None:
+        try:
+            if (error := next(outcomes)) is not None:
+                raise error
+        finally:
+            done.release()
+
+    try:
+        stop_on_signals(threading.Event(), reload)
+        with captured_logs() as lines:
+            for told in (1, 2):
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert done.acquire(timeout=10)
+                deadline = time.monotonic() + 10
+                while sum(line["event"] == "audit" for line in lines) < told and time.monotonic() < deadline:
+                    time.sleep(0.01)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    audited = [line for line in lines if line["event"] == "audit"]
+    assert [(line["who"], line["result"], line.get("why")) for line in audited] == [
+        ("signal:SIGHUP", "reloaded", None),
+        ("signal:SIGHUP", "refused", "a.b: wrong"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "there", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}]
+)
+def test_no_page_of_another_site_reloads_the_config(server: Server, service: _Service, there: dict[str, str]) -> None:
+    for headers, status in ((there, 403), ({"Origin": server.url}, 200), ({"Sec-Fetch-Site": "none"}, 200)):
+        assert requests.post(f"{server.url}/-/reload", headers=headers, timeout=10).status_code == status
+    assert service.reloads == 2
 
 
 def test_a_reload_is_done_or_refused_with_the_reason(server: Server, service: _Service) -> None:

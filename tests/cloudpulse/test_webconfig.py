@@ -143,6 +143,13 @@ REFUSED = {
     "a burst of none": ("rate_limit: {interval: 1s}", "rate_limit: burst: expected 1 or more, got 0"),
     "an interval without a unit": ("rate_limit: {interval: '5', burst: 1}", "expected a duration such as 1s, got '5'"),
     "a negative interval": ("rate_limit: {interval: -1s, burst: 1}", "expected a duration such as 1s, got '-1s'"),
+    "an interval without an end": (
+        f"rate_limit: {{interval: {'9' * 400}, burst: 1}}",
+        "expected a duration such as 1s, got one longer than 292 years",
+    ),
+    "a burst without an end": (f"rate_limit: {{interval: 1s, burst: {'9' * 400}}}", "expected less than 2^63"),
+    "a path with NUL": ('tls_server_config: {cert_file: "a\\0", key_file: k}', "a text holds NUL or a surrogate"),
+    "half a character": ('basic_auth_users: {"\\ud800": x}', "a text holds NUL or a surrogate"),
     "a hash cut short": (f"basic_auth_users: {{dave: {HASH[:40]}}}", "basic_auth_users.dave: expected a bcrypt hash"),
     "a password in the place of its hash": (
         "basic_auth_users: {me: hunter2}",

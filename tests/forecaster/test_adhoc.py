@@ -88,6 +88,14 @@ def test_the_table_names_times_and_levels(apps: Path) -> None:
     assert lines[6].split()[1] == "2021-10-21T01:55:00Z"
 
 
+def test_a_name_reaches_the_terminal_as_text(apps: Path) -> None:
+    apps.write_text(apps.read_text().replace("app02", "app\x1b[2J\x9b2J\x07", 1))
+    result = CliRunner().invoke(
+        command, ["--csv", str(apps), "--horizon", "2h", "--models", "seasonal_naive"], color=True
+    )
+    assert result.stdout.splitlines()[0] == r"app\x1b[2J\x9b2J\x07"
+
+
 def test_the_day_of_a_time_zone_is_followed_across_a_change_of_its_clocks(write: Callable[[str], str]) -> None:
     """Hourly, 9 to 17 h in Berlin; its clocks go forward on 29 March 2026, an hour before the file ends."""
     moments = [datetime(2026, 3, 15, tzinfo=UTC) + timedelta(hours=i) for i in range(14 * 24 + 2)]

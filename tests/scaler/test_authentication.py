@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,25 @@ def test_a_token_opens_and_nothing_else_does(adapter_for: Callable[[str], Any]) 
     metrics = adapter.get("/metrics", None).body.decode()
     assert 'cloudpulse_scaler_denied_total{reason="no_credentials"} 6.0' in metrics
     assert 'cloudpulse_scaler_denied_total{reason="wrong_credentials"}' in metrics
+
+
+def test_of_a_token_the_config_may_have_only_the_hash(adapter_for: Callable[[str], Any], tmp_path: Path) -> None:
+    one, two = (hashlib.sha256(token).hexdigest() for token in (b"one", b"two"))
+    (tmp_path / "two").write_text(f"{two}  -\n")
+    adapter = adapter_for(f"{{tokens: [{{name: a, sha256: {one}}}, {{name: b, sha256_file: {tmp_path}/two}}]}}")
+    statuses = [adapter.get(VALUE, token).status for token in ("one", "two", one, two, "")]
+    assert statuses == [200, 200, 401, 401, 401]
+
+
+@pytest.mark.parametrize("written", ["hunter2", "", "0" * 63])
+def test_what_is_no_hash_is_refused_and_not_shown(settings_of: Read, tmp_path: Path, written: str) -> None:
+    with pytest.raises(ConfigError, match="sha256: expected 64 hex digits") as inline:
+        settings_of(f"auth: {{tokens: [{{name: hpa, sha256: '{written}'}}]}}")
+    (tmp_path / "hash").write_text(written)
+    auth = settings_of(f"auth: {{tokens: [{{name: hpa, sha256_file: '{tmp_path}/hash'}}]}}").auth
+    with pytest.raises(ConfigError, match=r"expected the hash of scaler\.auth\.tokens: hpa, 64 hex digits") as in_file:
+        StaticAccess(auth, certificates=False)
+    assert "hunter2" not in f"{inline.value}{in_file.value}"
 
 
 def test_the_headers_of_a_front_proxy_are_not_believed(adapter_for: Callable[[str], Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cloudpulse import audit
 from cloudpulse.testing import FakeClock, captured_logs
 from scaler.config import ScalerSettings
 from scaler.docker.control import Control
@@ -252,6 +255,25 @@ def test_the_audit_line_says_who_what_and_why(bench: Callable[..., Bench]) -> No
         "reason": "the policies allow no faster growth",
         "dry_run": False,
     }
+
+
+def test_a_change_and_one_that_failed_stand_in_the_audit_log(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    one = bench(4)
+    audit.to(str(tmp_path / "audit"))
+    try:
+        one.workload.failure = ChangedMeanwhile("someone else has set it")
+        one.look(1e6)
+        one.look(1e6)
+        one.workload.failure = None
+        one.look(1e6)
+    finally:
+        audit.to(None)
+    lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+    told = [(x["who"], x["action"], x["result"], x["about"]["to"], x["about"].get("error")) for x in lines]
+    assert told == [
+        ("scaler", "scale service", "failed", 8, "someone else has set it"),
+        ("scaler", "scale service", "scaled", 8, None),
+    ]
 
 
 def test_an_error_of_our_own_ends_nothing(bench: Callable[..., Bench]) -> None:

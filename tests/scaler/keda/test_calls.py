@@ -18,7 +18,7 @@ from cloudpulse.promql import Series
 from cloudpulse.testing import FakeClock, FakeSource
 from scaler.config import ScalerSettings
 from scaler.keda.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
-from scaler.keda.servicer import Servicer
+from scaler.keda.servicer import Caller, Servicer
 from scaler.keda.trigger import KEYS
 from scaler.meters import Meters
 from scaler.provider import Provider
@@ -248,7 +248,7 @@ def test_whatever_the_metadata_are_there_is_a_true_value_of_that_namespace_or_a_
     request = GetMetricsRequest(scaledObjectRef=ref, metricName=metadata["metricName"])
     code = 200
     try:
-        (value,) = servicer.metrics(request, "anonymous").metricValues
+        (value,) = servicer.metrics(request, Caller("anonymous", "127.0.0.1")).metricValues
     except Refused as refused:
         code = refused.code
     else:
@@ -303,6 +303,7 @@ def test_answers_and_refusals_are_counted_and_audited(port: Port, keda: Keda, lo
         "object": "scaledobjects/web",
         "source": "forecast:web_rps",
         "user": "anonymous",
+        "from": "127.0.0.1",
         "value": 250.5,
     }
     assert told.items() <= audit.items()
