@@ -18,9 +18,15 @@ MOST_REQUESTS = 1000
 MOST_CONNECTIONS = 1000
 """Waiting for a request, their client or a worker; half of the files that may be open if that is less."""
 MOST_HELD = 2**27
-"""Bytes of bodies and answers that wait for slow clients, in all."""
+"""Bytes of bodies and answers that wait for slow clients, in all; and of requests that wait for a thread."""
 ROOM = 2**20
 """Bytes of an answer made piece by piece that may wait before the next piece is made."""
+
+
+PROBED = frozenset(("/metrics", "/-/healthy", "/-/ready", "/health", "/livez", "/readyz", "/healthz"))
+"""Paths that machines ask for every few seconds, and restart a service or page somebody for want of an answer."""
+SPARE_THREADS = 2
+"""For those paths, while all other threads are busy."""
 
 
 @dataclass(frozen=True)

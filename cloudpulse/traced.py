@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cloudpulse import logs, trace
+from cloudpulse.limits import PROBED
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -26,9 +27,6 @@ ROUTE = "cloudpulse.route"
 """Environ key: the pattern that the path was found by, such as `/api/v1/alerts/<fingerprint>`; set by the app."""
 SHOWN_PATH = "cloudpulse.shown_path"
 """Environ key: what stands for the path in logs and spans, where that holds a secret; set by the app."""
-
-_PROBED = ("/metrics", "/-/healthy", "/-/ready", "/health", "/livez", "/readyz", "/healthz")
-"""Asked every few seconds, by machines: spans of these are recorded only for who records a trace that asks for them."""
 
 _REQUEST_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _LONGEST = 300
@@ -52,7 +50,7 @@ class Traced:
         if not (self._access_log or trace.recording()):
             return self._app(environ, _labelled(start_response))
         span: contextlib.AbstractContextManager[trace.Span]
-        if not trace.recording() or (environ.get("PATH_INFO") in _PROBED and not place.sampled):
+        if not trace.recording() or (environ.get("PATH_INFO") in PROBED and not place.sampled):
             trace.enter(place._replace(sampled=place.sampled or False))
             span = contextlib.nullcontext(trace.UNRECORDED)
         else:

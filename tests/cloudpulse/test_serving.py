@@ -225,7 +225,7 @@ def test_an_address_of_another_machine_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        (":9810", ("0.0.0.0", 9810)),
+        (":9810", ("", 9810)),
         ("127.0.0.1:0", ("127.0.0.1", 0)),
         ("[::1]:9810", ("::1", 9810)),
         ("host.example:65535", ("host.example", 65535)),
