@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from cloudpulse import logs
+from cloudpulse.body import BodyTooLarge
+from cloudpulse.environ import FAILURE_HEADERS, SHOWN_PATH
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.head import Head
 
@@ -28,10 +30,6 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _WITHOUT_BODY = ("1", "204", "304")
 
 log = logs.get(__name__)
-
-
-class BodyTooLarge(CloudPulseError):
-    """An app reads a body that is larger than the server takes."""
 
 
 class Gone(CloudPulseError):
@@ -53,7 +51,6 @@ class Answer:
         self._out = out
         self._old = head is not None and head.version == (1, 0)
         self._bare = head is not None and head.method == "HEAD"
-        self._target = f"{head.method} {head.path[:300]}" if head is not None else ""
         self._status = ""
         self._headers: list[tuple[str, str]] = []
         self._begun = False
@@ -70,22 +67,23 @@ class Answer:
                 if close := getattr(pieces, "close", None):
                     close()
         except Gone as gone:
-            log.debug("client gone", target=self._target, reason=str(gone))
+            log.debug("client gone", target=_shown(environ), reason=str(gone))
             self.keep = False
         except BodyTooLarge as error:
-            self.refuse("413 Content Too Large", str(error))
+            self.refuse("413 Content Too Large", str(error), environ.get(FAILURE_HEADERS, ()))
         except Exception:
-            log.error("request failed", target=self._target, exc_info=True)
-            self.refuse("500 Internal Server Error", "the server failed; its log says why")
+            log.error("request failed", target=_shown(environ), exc_info=True)
+            reason = "the server failed; its log says why"
+            self.refuse("500 Internal Server Error", reason, environ.get(FAILURE_HEADERS, ()))
 
-    def refuse(self, status: str, reason: str) -> None:
+    def refuse(self, status: str, reason: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         """A short answer of the server's own, and the last on the connection; nothing if one has begun."""
         self.keep = False
         if self._begun:
             return
         body = f"{reason}\n".encode()
         self._status = status
-        self._headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        self._headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *headers]
         with suppress(Gone):
             self._begin(b"" if self._bare else body, more=False)
 
@@ -112,7 +110,7 @@ class Answer:
                 self.keep &= self._chunked
                 self._headers += [("Transfer-Encoding", "chunked")] if self._chunked else []
             self._begin(b"", more=True)
-        if self._empty or not piece:
+        if self._empty or not piece:  # an empty chunk would be the last
             return
         if self._left is not None:
             self._left -= len(piece)
@@ -129,7 +127,8 @@ class Answer:
             self._whole(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             return
         for piece in pieces:
-            self.write(piece)
+            if piece:  # PEP 3333: before the first bytes, the app may still change its mind
+                self.write(piece)
         if not self._begun:
             self._whole(b"")
         elif self._chunked:
@@ -159,8 +158,14 @@ class Answer:
                 lines.append(f"Connection: {'keep-alive' if self.keep else 'close'}")
         if "date" not in names:
             lines.append(f"Date: {_date(int(time.time()))}")
+        data = "\r\n".join([*lines, "\r\n"]).encode("latin-1") + body
         self._begun = True
-        self._out("\r\n".join([*lines, "\r\n"]).encode("latin-1") + body, more=more)
+        self._out(data, more=more)
+
+
+def _shown(environ: dict[str, Any]) -> str:
+    path: str = environ.get(SHOWN_PATH) or environ["PATH_INFO"]
+    return f"{environ['REQUEST_METHOD']} {path[:300]}"
 
 
 def _date(now: int) -> str:

@@ -10,7 +10,7 @@ import io
 import sys
 from typing import Any
 
-from cloudpulse.answer import BodyTooLarge
+from cloudpulse.body import BodyTooLarge
 from cloudpulse.head import Head
 
 HEADERS = "cloudpulse.headers"
@@ -18,6 +18,12 @@ HEADERS = "cloudpulse.headers"
 
 CLIENT_CERTIFICATE = "cloudpulse.client_certificate"
 """Environ key: the verified client certificate (DER bytes), absent without one."""
+
+FAILURE_HEADERS = "cloudpulse.failure_headers"
+"""Environ key: a list of headers that stand in the server's answer when the app fails; middleware adds to it."""
+
+SHOWN_PATH = "cloudpulse.shown_path"
+"""Environ key: what stands for the path in logs and spans, where that holds a secret; set by the app."""
 
 _LISTS = frozenset(
     (

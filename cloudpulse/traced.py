@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cloudpulse import logs, trace
+from cloudpulse.environ import FAILURE_HEADERS
+from cloudpulse.environ import SHOWN_PATH as SHOWN_PATH
 from cloudpulse.limits import PROBED
 
 Environ = dict[str, Any]
@@ -25,8 +27,6 @@ USER = "REMOTE_USER"
 """Environ key: who asks, once that is known; set by what asks for credentials."""
 ROUTE = "cloudpulse.route"
 """Environ key: the pattern that the path was found by, such as `/api/v1/alerts/<fingerprint>`; set by the app."""
-SHOWN_PATH = "cloudpulse.shown_path"
-"""Environ key: what stands for the path in logs and spans, where that holds a secret; set by the app."""
 
 _REQUEST_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _LONGEST = 300
@@ -47,6 +47,7 @@ class Traced:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         place = _asked(environ) or trace.begun()
         trace.enter(place)
+        environ.setdefault(FAILURE_HEADERS, []).append((HEADER, trace.identifier()))
         if not (self._access_log or trace.recording()):
             return self._app(environ, _labelled(start_response))
         span: contextlib.AbstractContextManager[trace.Span]
