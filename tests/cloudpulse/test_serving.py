@@ -389,12 +389,14 @@ def test_a_server_is_to_the_letter_what_wsgi_asks_for() -> None:
         yield body
 
     lines = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nX_Y: z\r\n\r\na\nbcd"
-    with _running(cast(WsgiApp, validator(app))) as (server, _):
-        with socket.create_connection(("127.0.0.1", server.port), 15) as client:
-            client.sendall(lines.encode())
-            answer = http.client.HTTPResponse(client)
-            answer.begin()
-            assert (answer.status, answer.read()) == (200, b"a\nbcd")
+    with (
+        _running(cast(WsgiApp, validator(app))) as (server, _),
+        socket.create_connection(("127.0.0.1", server.port), 15) as client,
+    ):
+        client.sendall(lines.encode())
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, b"a\nbcd")
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready", "/health", "/-/reload", "/x"])
