@@ -51,7 +51,7 @@ class Connection:
         self.since = time.monotonic()
         """Of what the client is waited for now."""
         self._shaken = tls is None
-        self._seen = 0
+        self._seen = False  # whether it had an answer
         self._raw = bytearray()
         self._looked = 0  # bytes of it that hold no end of a head
         self._head: head.Head | None = None
@@ -186,11 +186,11 @@ class Connection:
     def communicate(self) -> bool:
         """Answer the request, in a worker thread; whether the connection goes on with the server."""
         request, refused = self._head, self._refused
-        self._seen += 1
+        self._seen = True
         self._out.sent = self._marked = 0
         self.since = time.monotonic()
         unread = refused is not None or self._too_large
-        keep = request is not None and not request.close and self._seen < limits.MOST_REQUESTS
+        keep = request is not None and not request.close
         answer = Answer(self._out.send, request, keep=keep and not unread and self._lasting)
         if refused is not None or request is None:
             answer.refuse(*((refused.status, str(refused)) if refused else ("400 Bad Request", "no request")))

@@ -13,8 +13,6 @@ IDLE_SECONDS = 75.0
 """How long a connection is kept without a request: longer than most scrape intervals."""
 LINGER_SECONDS = 2.0
 """How long a client may take to read an answer that was given before all of its request was read."""
-MOST_REQUESTS = 1000
-"""On one connection."""
 MOST_CONNECTIONS = 1000
 """Waiting for a request, their client or a worker; half of the files that may be open if that is less."""
 MOST_HELD = 2**27
