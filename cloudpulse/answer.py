@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from cloudpulse import logs, trace
+from cloudpulse import logs
+from cloudpulse.body import BodyTooLarge
+from cloudpulse.environ import FAILURE_HEADERS, SHOWN_PATH
 from cloudpulse.errors import CloudPulseError
 from cloudpulse.head import Head
 
@@ -22,19 +24,12 @@ GUARDS = (
 )
 """What browsers are told about every answer that says nothing else: nothing of it runs, loads or is framed."""
 
-SHOWN_PATH = "cloudpulse.shown_path"
-"""Environ key: what stands for the path in logs and spans, where that holds a secret; set by the app."""
-
 _STATUS = re.compile(r"[1-5][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _WITHOUT_BODY = ("1", "204", "304")
 
 log = logs.get(__name__)
-
-
-class BodyTooLarge(CloudPulseError):
-    """An app reads a body that is larger than the server takes."""
 
 
 class Gone(CloudPulseError):
@@ -72,24 +67,23 @@ class Answer:
                 if close := getattr(pieces, "close", None):
                     close()
         except Gone as gone:
-            log.debug("client gone", target=_target(environ), reason=str(gone))
+            log.debug("client gone", target=_shown(environ), reason=str(gone))
             self.keep = False
         except BodyTooLarge as error:
-            self.refuse("413 Content Too Large", str(error))
+            self.refuse("413 Content Too Large", str(error), environ.get(FAILURE_HEADERS, ()))
         except Exception:
-            log.error("request failed", target=_target(environ), exc_info=True)
-            self.refuse("500 Internal Server Error", "the server failed; its log says why")
+            log.error("request failed", target=_shown(environ), exc_info=True)
+            reason = "the server failed; its log says why"
+            self.refuse("500 Internal Server Error", reason, environ.get(FAILURE_HEADERS, ()))
 
-    def refuse(self, status: str, reason: str) -> None:
+    def refuse(self, status: str, reason: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         """A short answer of the server's own, and the last on the connection; nothing if one has begun."""
         self.keep = False
         if self._begun:
             return
         body = f"{reason}\n".encode()
         self._status = status
-        self._headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-        if identifier := trace.identifier():  # whoever reports the failure has what its log lines are found by
-            self._headers.append((trace.REQUEST_ID, identifier))
+        self._headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *headers]
         with suppress(Gone):
             self._begin(b"" if self._bare else body, more=False)
 
@@ -116,7 +110,7 @@ class Answer:
                 self.keep &= self._chunked
                 self._headers += [("Transfer-Encoding", "chunked")] if self._chunked else []
             self._begin(b"", more=True)
-        if self._empty or not piece:
+        if self._empty or not piece:  # an empty chunk would be the last
             return
         if self._left is not None:
             self._left -= len(piece)
@@ -133,7 +127,8 @@ class Answer:
             self._whole(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             return
         for piece in pieces:
-            self.write(piece)
+            if piece:  # PEP 3333: before the first bytes, the app may still change its mind
+                self.write(piece)
         if not self._begun:
             self._whole(b"")
         elif self._chunked:
@@ -163,12 +158,14 @@ class Answer:
                 lines.append(f"Connection: {'keep-alive' if self.keep else 'close'}")
         if "date" not in names:
             lines.append(f"Date: {_date(int(time.time()))}")
+        data = "\r\n".join([*lines, "\r\n"]).encode("latin-1") + body
         self._begun = True
-        self._out("\r\n".join([*lines, "\r\n"]).encode("latin-1") + body, more=more)
+        self._out(data, more=more)
 
 
-def _target(environ: dict[str, Any]) -> str:
-    return f"{environ['REQUEST_METHOD']} {(environ.get(SHOWN_PATH) or environ['PATH_INFO'])[:300]}"
+def _shown(environ: dict[str, Any]) -> str:
+    path: str = environ.get(SHOWN_PATH) or environ["PATH_INFO"]
+    return f"{environ['REQUEST_METHOD']} {path[:300]}"
 
 
 def _date(now: int) -> str:

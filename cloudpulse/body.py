@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 
+from cloudpulse.errors import CloudPulseError
 from cloudpulse.head import Refused
 
 LONGEST_LINE = 1024
 """Bytes of a chunk's size with its extensions, and of a line of the trailer."""
 MOST_TRAILER = 8192
 """Bytes."""
-MOST_EXCESS = 16384
-"""Bytes of frames beyond 16 for each chunk and two for each byte in it: as in Go (CVE-2023-39326)."""
+CHUNK_COST = 64
+"""Bytes that a chunk must have on average: each costs as much time as so many bytes, however few it has."""
+MOST_EXCESS = 2**20
+"""Bytes of extensions, and of what chunks have too few, over a body (CVE-2023-39326 is why Go counts, too)."""
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+
+
+class BodyTooLarge(CloudPulseError):
+    """An app reads a body that is larger than the server takes."""
 
 
 class Sized:
@@ -83,7 +90,7 @@ class Chunked:
         if found is None:
             raise _malformed()
         self._left = int(found[1], 16)
-        self._excess = max(0, self._excess + len(line) - 16 - 2 * self._left)
+        self._excess = max(0, self._excess + len(line) + CHUNK_COST - self._left)
         if self._excess > MOST_EXCESS:
             raise _malformed()
         if not self._left:

@@ -32,6 +32,19 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 log = logs.get(__name__)
 
 
+class Seldom:
+    """True when asked for the first time after `quiet` seconds of not being asked: what goes on is told once."""
+
+    def __init__(self, quiet: float) -> None:
+        self._quiet = quiet
+        self._asked_at = float("-inf")
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        before, self._asked_at = self._asked_at, now
+        return now - before > self._quiet
+
+
 class Server(Protocol):
     """Who goes on with connections; never waits."""
 
@@ -66,7 +79,8 @@ class Connections:
         self._selector.register(listening, selectors.EVENT_READ)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._looked_at = self._counted_at = time.monotonic()
-        self._short_at = float("-inf")
+        self._short = Seldom(QUIET_SECONDS)
+        self._crowded = Seldom(QUIET_SECONDS)
         self._running = threading.Lock()
         self._stopping = self._closed = False
 
@@ -153,12 +167,12 @@ class Connections:
         except OSError as error:
             if error.errno not in _SHORTAGES:
                 return True  # the client is gone already
-            now = time.monotonic()
-            if now - self._short_at > QUIET_SECONDS:
+            if self._short():
                 log.error("no connection can be taken: close the oldest, raise the limit of files", error=str(error))
-            self._short_at = now
             return False
         if self._server.waiting >= self._most:
+            if self._crowded():
+                log.error("a connection was turned away: as many requests as there may be wait for a thread")
             taken.close()
         else:
             self._server.take(taken, address)

@@ -46,12 +46,18 @@ class Head:
 
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_FIRST = re.compile(_TOKEN)
 _LINE = re.compile(rb"(%b{1,%d}) ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])\r\n" % (_TOKEN, LONGEST_METHOD))
 _HEADER = re.compile(rb"(%b+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n" % _TOKEN)
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 _SLASH = re.compile(rb"%2[fF]")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
+
+
+def may_begin(data: bytes | bytearray) -> bool:
+    """Whether a request can begin so: TLS on a port without it can't, and need not be waited for."""
+    return not data or data[:1] == b"\r" or _FIRST.match(data) is not None
 
 
 def parse(data: bytes, most_headers: int) -> Head:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cloudpulse import audit, logs, origins
 from cloudpulse.answer import GUARDS as GUARDS
+from cloudpulse.environ import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
+from cloudpulse.environ import HEADERS as HEADERS
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.families import Family, ForeignFamily
 from cloudpulse.limits import DEFAULTS, Limits
 from cloudpulse.metricspage import MetricsPage
-from cloudpulse.reception import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
-from cloudpulse.reception import HEADERS as HEADERS
 from cloudpulse.reception import WsgiServer
 
 if TYPE_CHECKING:  # a server without TLS doesn't load it
@@ -213,7 +213,7 @@ class Server:
     def url(self) -> str:
         """Where a browser on this machine finds it."""
         host = self._server.address[0]
-        host = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+        host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
         return f"{self._scheme}://{host}:{self.port}"
 
     def run(self, stop: threading.Event) -> None:
@@ -270,11 +270,14 @@ def _reload_logged(reload: Callable[[], None]) -> None:
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """`:9810`, `127.0.0.1:9810` or `[::1]:9810` as host and port; raises ConfigError."""
+    """`127.0.0.1:9810` or `[::1]:9810` as host and port, `:9810` with no host for all of both kinds.
+
+    Raises ConfigError.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(f'--web.listen-address: expected HOST:PORT such as :9810, got "{text}"')
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  as every exporter: all interfaces unless told
+    return host.strip("[]"), int(port)
 
 
 def _unavailable(listen: str, error: OSError) -> str:

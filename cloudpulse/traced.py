@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cloudpulse import logs, trace
-from cloudpulse.answer import SHOWN_PATH as SHOWN_PATH
-from cloudpulse.answer import BodyTooLarge
+from cloudpulse.body import BodyTooLarge
+from cloudpulse.environ import FAILURE_HEADERS
+from cloudpulse.environ import SHOWN_PATH as SHOWN_PATH
+from cloudpulse.limits import PROBED
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -24,9 +26,6 @@ USER = "REMOTE_USER"
 """Environ key: who asks, once that is known; set by what asks for credentials."""
 ROUTE = "cloudpulse.route"
 """Environ key: the pattern that the path was found by, such as `/api/v1/alerts/<fingerprint>`; set by the app."""
-
-_PROBED = ("/metrics", "/-/healthy", "/-/ready", "/health", "/livez", "/readyz", "/healthz")
-"""Asked every few seconds, by machines: spans of these are recorded only for who records a trace that asks for them."""
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"))
 _REQUEST_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
@@ -48,10 +47,11 @@ class Traced:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         place = _asked(environ) or trace.begun()
         trace.enter(place)
+        environ.setdefault(FAILURE_HEADERS, []).append((trace.REQUEST_ID, trace.identifier()))
         if not (self._access_log or trace.recording()):
             return self._app(environ, _labelled(start_response))
         span: contextlib.AbstractContextManager[trace.Span]
-        if not trace.recording() or (environ.get("PATH_INFO") in _PROBED and not place.sampled):
+        if not trace.recording() or (environ.get("PATH_INFO") in PROBED and not place.sampled):
             trace.enter(place._replace(sampled=place.sampled or False))
             span = contextlib.nullcontext(trace.UNRECORDED)
         else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpulse import credentials, logs, names, webconfig
 from cloudpulse.clock import Clock
+from cloudpulse.environ import FAILURE_HEADERS
 from cloudpulse.errors import ConfigError
 from cloudpulse.passwords import Passwords, Verdict
 from cloudpulse.ratelimit import TokenBucket
@@ -167,7 +168,9 @@ class Gate:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         rules = self._rules()
         if rules.headers:
-            start_response = _setting(rules.headers, start_response)
+            encoded = [(name, value.encode().decode("latin-1")) for name, value in rules.headers]
+            environ.setdefault(FAILURE_HEADERS, []).extend(encoded)
+            start_response = _setting(encoded, start_response)
         if rules.bucket is not None and not self._is_unlimited(environ) and not rules.bucket.take():
             wait = ("Retry-After", str(max(1, round(rules.config.rate_limit.interval))))
             return _refused(environ, start_response, "429 Too Many Requests", wait)
@@ -202,12 +205,11 @@ def _refused(environ: Environ, start_response: StartResponse, status: str, *head
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
-def _setting(headers: tuple[tuple[str, str], ...], start_response: StartResponse) -> StartResponse:
+def _setting(headers: list[tuple[str, str]], start_response: StartResponse) -> StartResponse:
     """`start_response` with `headers` in the place of those of the same names."""
     ours = {name.lower() for name, _ in headers}
-    encoded = [(name, value.encode().decode("latin-1")) for name, value in headers]
 
     def start(status: str, given: list[tuple[str, str]], *exc_info: Any) -> Any:
-        return start_response(status, [*(one for one in given if one[0].lower() not in ours), *encoded], *exc_info)
+        return start_response(status, [*(one for one in given if one[0].lower() not in ours), *headers], *exc_info)
 
     return start

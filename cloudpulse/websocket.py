@@ -14,8 +14,9 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from cloudpulse import origins
+from cloudpulse.connection import TAKE_OVER
+from cloudpulse.environ import HEADERS
 from cloudpulse.errors import CloudPulseError
-from cloudpulse.reception import HEADERS, TAKE_OVER
 from cloudpulse.serving import Environ, StartResponse
 from cloudpulse.streaming import Feed, StreamEnded, Streams
 

@@ -28,6 +28,10 @@ class Job(Protocol):
     def address(self) -> tuple[str, int]:
         """Of the client."""
 
+    @property
+    def held(self) -> int:
+        """Bytes in memory for it; the same for as long as it waits."""
+
     def cut(self) -> None:
         """Let the client go at once, from another thread than the one that works on it."""
 
@@ -42,7 +46,7 @@ class Workers:
         self._work = work
         self._most = most
         self._jobs: dict[str, deque[Job]] = {}  # by address; the first has its turn
-        self._waiting = 0
+        self._waiting = self._held = 0
         self._busy: dict[threading.Thread, Job] = {}
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -54,11 +58,22 @@ class Workers:
         """How many jobs no thread has taken."""
         return self._waiting
 
+    @property
+    def held(self) -> int:
+        """Bytes of the jobs that no thread has taken."""
+        return self._held
+
+    @property
+    def busy(self) -> bool:
+        """Whether another job would wait for one of those that are under way."""
+        return len(self._threads) >= self._most and self._waiting >= self._idle
+
     def put(self, job: Job) -> None:
         """Have it done."""
         with self._changed:
             self._jobs.setdefault(job.address[0], deque()).append(job)
             self._waiting += 1
+            self._held += job.held
             if self._waiting > self._idle and len(self._threads) < self._most:
                 thread = threading.Thread(target=self._run, name=f"worker {len(self._threads)}", daemon=True)
                 try:
@@ -92,7 +107,7 @@ class Workers:
             self._busy[me] = job
             try:
                 Context().run(self._work, job)
-            except Exception:  # a thread less for each would end in none
+            except BaseException:  # SystemExit, too: a thread less for each would end in none
                 log.error("worker failed", exc_info=True)
             finally:
                 del self._busy[me]
@@ -109,6 +124,7 @@ class Workers:
             jobs = self._jobs.pop(address)
             job = jobs.popleft()
             self._waiting -= 1
+            self._held -= job.held
             if jobs:
                 self._jobs[address] = jobs  # behind all others
             return job

@@ -132,6 +132,7 @@ class KedaServer:
 
     def _bind(self, server: grpc.aio.Server) -> int:
         host, port = self._settings.address
+        host = host or "::"  # gRPC's own word for IPv4 and IPv6
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         tls = self._settings.tls
         try:

@@ -174,6 +174,12 @@ def test_chunks_are_put_together_however_they_come(pieces: list[bytes], step: in
     assert (body.whole, bytes(body.content)) == (True, b"".join(pieces))
 
 
+def test_a_body_line_by_line_is_no_attack() -> None:
+    body, line = Chunked(), b"x" * 40
+    _fed(body, (b"28\r\n%b\r\n" % line) * 20_000 + b"0\r\n\r\n", 2**16)
+    assert (body.whole, len(body.content)) == (True, 800_000)
+
+
 @given(st.binary(max_size=60), st.integers(1, 30), st.binary(max_size=9))
 def test_a_body_of_known_length_ends_where_it_ends(content: bytes, step: int, after: bytes) -> None:
     body = Sized(len(content))
@@ -205,6 +211,7 @@ def test_a_body_of_known_length_ends_where_it_ends(content: bytes, step: int, af
         b"0\r\nX: y\n",
         b"0\r\n" + b"X: y\r\n" * 2000,
         (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * (MOST_EXCESS // 900),
+        b"1\r\nx\r\n" * (MOST_EXCESS // 60),  # each costs 2 microseconds of the thread that all clients share
     ],
 )
 def test_malformed_chunks_are_refused(wire: bytes) -> None:

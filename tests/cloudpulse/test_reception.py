@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 
 from cloudpulse import webtls
-from cloudpulse.reception import HEADERS, TAKE_OVER
+from cloudpulse.connection import TAKE_OVER
+from cloudpulse.environ import HEADERS
+from cloudpulse.limits import PROBED
 from cloudpulse.serving import Environ, Face, Health, Server, StartResponse, WsgiApp
+from cloudpulse.testing import captured_logs
 from cloudpulse.webconfig import TlsServer
 
 from .conftest import Certificates
@@ -409,3 +413,147 @@ def test_addresses_take_turns_while_all_threads_are_busy() -> None:
         going.set()
         assert _answer(client)[0] == 200
     assert "127.0.0.1" in seen[:3]
+
+
+def test_a_client_that_sends_without_end_leaves_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of a body that was refused is passed over, but not by a thread that all others wait for."""
+    monkeypatch.setattr("cloudpulse.limits.LINGER_SECONDS", 1000)
+    with _running() as server, _connect(server) as endless:
+        endless.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n")
+        ended = threading.Event()
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                while not ended.is_set():
+                    endless.sendall(b"x" * 2**16)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        try:
+            assert [_exchange(server, REQUEST)[0] for _ in range(10)] == [200] * 10
+            assert sending.is_alive()
+        finally:
+            ended.set()
+            sending.join(10)
+
+
+@pytest.mark.parametrize("start", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"\0", b" GET", b"\n", b"\xff"])
+def test_what_can_not_become_a_request_is_refused_at_its_first_byte(start: bytes) -> None:
+    with _running(timeout=1000) as server:
+        assert _exchange(server, start)[0] == 400
+
+
+def test_empty_lines_before_a_request_are_passed_over_however_they_come() -> None:
+    with _running() as server, _connect(server) as client:
+        for piece in (b"\r", b"\n", b"\r\n" + REQUEST):
+            client.sendall(piece)
+            time.sleep(0.05)
+        assert _answer(client)[0] == 200
+
+
+@pytest.mark.parametrize("path", sorted(PROBED))
+def test_probes_are_answered_while_all_threads_are_busy(path: str) -> None:
+    going = threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] not in PROBED:
+            assert going.wait(20)
+        return _echo(environ, start_response)
+
+    with _running(app=app) as server, _connect(server) as client, _connect(server) as second:
+        for one in (client, second):
+            one.sendall(REQUEST)
+        while server._server.waiting < 1:
+            time.sleep(0.01)
+        assert _exchange(server, REQUEST.replace(b"/one", path.encode()))[0] == 200
+        going.set()
+        assert [_answer(client)[0], _answer(second)[0]] == [200, 200]
+
+
+def test_requests_that_wait_for_a_thread_hold_no_more_memory_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudpulse.limits.MOST_HELD", 100_000)
+    begun, going = threading.Event(), threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        begun.set()
+        going.wait(20)
+        return _echo(environ, start_response)
+
+    with _running(app=app) as server, contextlib.ExitStack() as stack, captured_logs() as lines:
+        first, second, *others = [stack.enter_context(_connect(server)) for _ in range(5)]
+        first.sendall(_post(b"/", b"x" * 60000, chunked=False))
+        assert begun.wait(10)
+        second.sendall(_post(b"/", b"x" * 60000, chunked=True))
+        while server._server.waiting < 1:
+            time.sleep(0.01)
+        for client in others:
+            client.sendall(_post(b"/", b"x" * 60000, chunked=False))
+            assert _lost(client)
+        going.set()
+        assert [_answer(client)[0] for client in (first, second)] == [200, 200]
+    assert [line["event"] for line in lines if line["level"] == "error"] == [
+        "a request was turned away: those that wait for a thread take all memory they may"
+    ]
+
+
+def _lost(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_thread_outlives_what_would_end_it() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/exit":
+            raise SystemExit(3)
+        return _echo(environ, start_response)
+
+    with _running(app=app) as server:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            _exchange(server, REQUEST.replace(b"/one", b"/exit"))
+        assert _exchange(server, REQUEST)[0] == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_is_ended_by_its_own_word(version: ssl.TLSVersion, certificates: Certificates) -> None:
+    """Without close_notify a client could not tell an answer that is whole from one that somebody cut off."""
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    trusting = certificates.context()
+    trusting.maximum_version = version
+    with (
+        _running(context) as server,
+        trusting.wrap_socket(_connect(server), server_hostname="127.0.0.1", suppress_ragged_eofs=False) as client,
+    ):
+        client.sendall(REQUEST.replace(b"1.1", b"1.0"))
+        said = b""
+        while piece := client.recv(1000):
+            said += piece
+        assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_the_client_can_not_begin_tls_anew(certificates: Certificates) -> None:
+    """Each handshake costs this side more than the client."""
+    command = ["openssl", "s_client", "-connect", "127.0.0.1:{port}", "-tls1_2"]
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    with _running(context) as server:
+        words = [word.format(port=server.port) for word in command]
+        done = subprocess.run(words, input=b"R\n", capture_output=True, timeout=20, check=False)
+    assert b"RENEGOTIATING" in done.stdout + done.stderr
+    assert b"no renegotiation" in done.stderr
+
+
+def test_a_body_that_fills_many_tls_records_comes_whole(certificates: Certificates) -> None:
+    """What TLS has decrypted but nobody read doesn't show at the socket."""
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    with (
+        _running(context, app=_length) as server,
+        certificates.context().wrap_socket(_connect(server), server_hostname="127.0.0.1") as client,
+    ):
+        request = _post(b"/read", b"x" * 2**16, chunked=False)
+        client.sendall(request * 3)
+        with client.makefile("rb") as answers:
+            for _ in range(3):
+                assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+                length = int(http.client.parse_headers(answers)["Content-Length"])
+                assert json.loads(answers.read(length))[1] == 2**16

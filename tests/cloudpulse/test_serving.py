@@ -12,12 +12,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+from wsgiref.validate import validator
 
 import pytest
 import requests
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from cloudpulse import webtls
+from cloudpulse import trace, webtls
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.negotiation import TEXT
 from cloudpulse.serving import (
@@ -33,6 +35,7 @@ from cloudpulse.serving import (
     stop_on_signals,
 )
 from cloudpulse.testing import captured_logs
+from cloudpulse.traced import SHOWN_PATH, Traced
 from cloudpulse.webconfig import TlsServer
 
 from .conftest import Certificates
@@ -266,7 +269,7 @@ def test_an_address_of_another_machine_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        (":9810", ("0.0.0.0", 9810)),
+        (":9810", ("", 9810)),
         ("127.0.0.1:0", ("127.0.0.1", 0)),
         ("[::1]:9810", ("::1", 9810)),
         ("host.example:65535", ("host.example", 65535)),
@@ -400,3 +403,81 @@ def test_silent_and_plain_clients_of_a_tls_port_hold_up_nobody(certificates: Cer
         for _ in range(3):
             assert _ask(server, "/", tls=certificates.context())[0] == 200
         assert time.perf_counter() - start < 3
+
+
+def test_no_host_is_all_addresses_of_both_kinds_and_an_ipv4_client_is_told_as_one() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [environ["REMOTE_ADDR"].encode()]
+
+    with _running(app, listen=":0") as (server, _):
+        for host in ("127.0.0.1", "::1"):
+            with contextlib.closing(http.client.HTTPConnection(host, server.port, timeout=15)) as client:
+                client.request("GET", "/")
+                assert client.getresponse().read() == host.encode()
+
+
+def test_a_name_is_its_ipv4_address_as_in_go() -> None:
+    with _running(_own, listen="localhost:0") as (server, _):
+        assert server._server.address[0] == "127.0.0.1"
+
+
+def test_a_server_is_to_the_letter_what_wsgi_asks_for() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        body = environ["wsgi.input"].readline() + b"".join(environ["wsgi.input"])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b""
+        yield body
+
+    lines = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nX_Y: z\r\n\r\na\nbcd"
+    with (
+        _running(cast(WsgiApp, validator(app))) as (server, _),
+        socket.create_connection(("127.0.0.1", server.port), 15) as client,
+    ):
+        client.sendall(lines.encode())
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, b"a\nbcd")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready", "/health", "/-/reload", "/x"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_the_face_is_to_the_letter_what_wsgi_asks_for(path: str, method: str) -> None:
+    face = Face("x", [_Metrics()], lambda: Health(True), reload=lambda: None)
+    with _running(cast(WsgiApp, validator(face))) as (server, _):
+        assert _ask(server, path, method)[0] in (200, 404, 405)
+
+
+def test_an_answer_to_a_failure_has_the_id_of_its_trace() -> None:
+    seen: list[str] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        seen.append(trace.identifier())
+        start_response("200 OK", [])
+        raise RuntimeError("broken")
+
+    for access_log in (False, True):
+        with _running(Traced(app, access_log=access_log)) as (server, _):
+            status, headers, _ = _ask(server, "/")
+            assert (status, headers.get_all("X-Request-Id")) == (500, [seen.pop()])
+
+
+def test_an_app_may_change_its_mind_until_its_first_byte() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b""
+        raise RuntimeError("broken")
+
+    with _running(app) as (server, _):
+        assert _ask(server, "/")[0] == 500
+
+
+def test_a_failing_path_that_holds_a_secret_is_not_logged() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        environ[SHOWN_PATH] = "/ack/…"
+        raise RuntimeError("broken")
+
+    with _running(app) as (server, _), captured_logs() as lines:
+        assert _ask(server, "/ack/sesame")[0] == 500
+    assert "GET /ack/…" in {line.get("target") for line in lines}
+    assert "sesame" not in str(lines)
