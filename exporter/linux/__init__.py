@@ -11,7 +11,7 @@ from exporter.linux.files import KeptFile
 from exporter.linux.memory import memory_of, swap_of
 from exporter.linux.mounts import Mounts
 from exporter.linux.pressure import Pressure
-from exporter.linux.processes import command_line, read_processes
+from exporter.linux.processes import command_line, processes_of, read_stats, states_of
 from exporter.linux.sensors import sensors
 from exporter.paths import Paths
 from exporter.shared import Shared
@@ -27,6 +27,7 @@ def linux(paths: Paths) -> System:
     loadavg = KeptFile(paths.proc("loadavg"))
     net_dev = KeptFile(paths.proc("net/dev"))
     diskstats = KeptFile(paths.proc("diskstats"))
+    stats = Shared(lambda: read_stats(paths))
     cpus = Cpus(paths, stat)
     return System(
         paths=paths,
@@ -42,7 +43,8 @@ def linux(paths: Paths) -> System:
         networks_up=Networks(paths).up,
         disks=lambda: disks(diskstats.read()),
         mounts=Mounts(paths).read,
-        processes=Shared(lambda: read_processes(paths, stat().boot_time)),
+        process_states=lambda: states_of(stats()),
+        processes=lambda: processes_of(stats(), stat().boot_time),
         command_line=lambda pid: command_line(paths, pid),
         sensors=lambda: sensors(paths),
     )

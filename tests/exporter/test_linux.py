@@ -78,6 +78,7 @@ def test_swap_traffic_that_the_kernel_does_not_count_is_absent(frozen_host: Froz
 def test_processes_are_read_as_by_psutil(frozen_host: FrozenHost, psutils: System) -> None:
     ours = frozen_host.system.processes()
     assert [process.state for process in ours] == ["running", "sleeping", "sleeping", "parked"]
+    assert frozen_host.system.process_states() == {"running": 1, "sleeping": 2, "parked": 1}
     for process, reference in zip(ours, map(psutil.Process, range(1, 5)), strict=True):
         times = reference.cpu_times()
         assert process.comm == reference.name()
@@ -91,6 +92,8 @@ def test_a_name_with_parentheses_and_odd_letters_ends_at_the_last_one(frozen_hos
     path.write_bytes(path.read_bytes().replace(b"worker", b"a\n) S (\xe9"))
     process = frozen_host.system.processes()[1]
     assert process.comm == "a\n) S (\ufffd) 2"
+    assert process.state == "sleeping"
+    assert frozen_host.system.process_states()["sleeping"] == 2
     assert process.cpu_seconds == 2.5
     assert process.rss_bytes == 200 * os.sysconf("SC_PAGE_SIZE")
     assert process.started == hosts.BOOT_TIME + 2
@@ -104,11 +107,12 @@ def test_a_process_that_ends_meanwhile_is_left_out(frozen_host: FrozenHost) -> N
 def test_a_process_that_we_may_not_look_at_is_counted(frozen_host: FrozenHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """A /proc mounted with hidepid=1; root, as which tests may run, would be let in."""
 
-    def refused(path: str) -> bytes:
+    def refused(path: str, folder: int) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("exporter.linux.processes._read", refused)
     assert frozen_host.system.processes()[0] == Process(1, "", UNKNOWN, None, None, None)
+    assert frozen_host.system.process_states() == {UNKNOWN: 4}
 
 
 def test_cpus_keep_their_numbers_when_one_between_them_is_off(frozen_host: FrozenHost) -> None:
