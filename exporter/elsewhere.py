@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 
+from cloudpulse.shared import Shared
 from exporter.paths import Paths
 from exporter.processes import UNKNOWN, Process
 from exporter.sensors import Sensors, Temperature
-from exporter.shared import Shared
 from exporter.system import Mount, System, Values
 
 _COUNTED_TWICE = ("guest", "guest_nice")

@@ -18,5 +18,5 @@ class ProcessesCollector:
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        counts = dict.fromkeys(STATES, 0) | self._states()
+        counts = {**dict.fromkeys(STATES, 0), **self._states()}
         yield many(names.PROCESSES, (((state,), count) for state, count in sorted(counts.items())))

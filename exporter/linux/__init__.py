@@ -5,6 +5,7 @@ Source: proc(5) and https://docs.kernel.org/filesystems/proc.html.
 
 from __future__ import annotations
 
+from cloudpulse.shared import Shared
 from exporter.linux.cpu import Cpus, Stat
 from exporter.linux.devices import Networks, disks, networks
 from exporter.linux.files import KeptFile
@@ -14,7 +15,6 @@ from exporter.linux.pressure import Pressure
 from exporter.linux.processes import command_line, processes_of, read_stats, states_of
 from exporter.linux.sensors import sensors
 from exporter.paths import Paths
-from exporter.shared import Shared
 from exporter.system import System
 
 
