@@ -8,8 +8,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudpulse import exposition, logs, names
+from cloudpulse import logs, names
 from cloudpulse.errors import BadRequest
+from cloudpulse.exposition import Page
 from cloudpulse.families import one
 from cloudpulse.negotiation import Format, best_format, takes_gzip
 from cloudpulse.shared import Shared
@@ -71,20 +72,18 @@ class MetricsPage:
         return page()
 
     def _written(self, sources: Sequence[Collects], form: Format, zipped: bool) -> bytes:
-        body = exposition.page(self._lines(sources, form), form)
-        return zlib.compress(body, GZIP_LEVEL, _GZIP) if zipped else body
-
-    def _lines(self, sources: Sequence[Collects], form: Format) -> list[str]:
-        lines: list[str] = []
+        page = Page(form)
         failing: dict[tuple[int, str], Exception] = {}
         for place, source in enumerate(sources):
             try:
                 for family in source.collect():
-                    lines += exposition.lines(family, form)
+                    page.add(family)
             except Exception as error:  # noqa: BLE001  whatever one source does, the others are shown
                 failing[place, type(source).__name__] = error
         self._note(failing)
-        return lines + exposition.lines(one(names.METRICS_FAILED, len(failing)), form)
+        page.add(one(names.METRICS_FAILED, len(failing)))
+        body = page.encoded()
+        return zlib.compress(body, GZIP_LEVEL, _GZIP) if zipped else body
 
     def _note(self, failing: Mapping[tuple[int, str], Exception]) -> None:
         """Log when a streak of failures begins or ends."""
