@@ -20,11 +20,11 @@ from exporter.system import System
 
 def linux(paths: Paths) -> System:
     """The host whose trees `paths` names."""
-    stat_file = KeptFile(paths.proc("stat"))
+    stat_file = KeptFile(paths.proc("stat"), at_once=True)
     stat = Shared(lambda: Stat.parsed(stat_file.read()))
-    meminfo = Shared(KeptFile(paths.proc("meminfo")).read)
+    meminfo = Shared(KeptFile(paths.proc("meminfo"), at_once=True).read)
     vmstat = KeptFile(paths.proc("vmstat"))
-    loadavg = KeptFile(paths.proc("loadavg"))
+    loadavg = KeptFile(paths.proc("loadavg"), at_once=True)
     net_dev = KeptFile(paths.proc("net/dev"))
     diskstats = KeptFile(paths.proc("diskstats"))
     stats = Shared(lambda: read_stats(paths))

@@ -136,6 +136,19 @@ def test_a_cpu_that_comes_is_counted_and_its_frequency_shown(frozen_host: Frozen
     assert cpus.frequencies() == {"0": 2_600_000_000, "1": 2_600_001_000}
 
 
+@pytest.mark.parametrize(("flags", "later"), [("fpu aperfmperf", 3e9), ("fpu hypervisor", 2e9)])
+def test_cpuinfo_is_read_once_where_its_frequency_is_that_at_boot(tmp_path: Path, flags: str, later: float) -> None:
+    paths = hosts.write(tmp_path, hosts.Host(cpus=0))
+    Path(paths.proc("stat")).write_text("cpu  1 1\ncpu0 1 1 1 1\nintr 1\nbtime 5\n")
+    cpuinfo, entry = Path(paths.proc("cpuinfo")), "processor\t: 0\nflags\t\t: {}\ncpu MHz\t\t: {}\n\n"
+    system = this_system(paths)
+    assert system.cpu_frequencies() == {}
+    cpuinfo.write_text(entry.format(flags, 2000))
+    assert system.cpu_frequencies() == {"0": 2e9}
+    cpuinfo.write_text(entry.format(flags, 3000))
+    assert system.cpu_frequencies() == {"0": later}
+
+
 def test_without_cpufreq_the_frequency_is_that_of_cpuinfo(tmp_path: Path) -> None:
     paths = hosts.write(tmp_path, hosts.Host(cpus=0))
     Path(paths.proc("stat")).write_text("cpu  1 1\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 1\nbtime 5\n")
