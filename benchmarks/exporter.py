@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 NODE_EXPORTER = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
 
 APART_SECONDS = 0.12
-"""More than `exporter.shared.FRESH_SECONDS`: within that a scrape gets the readings of the one before."""
+"""More than `cloudpulse.shared.FRESH_SECONDS`: within that a scrape gets the readings of the one before."""
 TURNS = 200
 STARTS = 9
 SCRAPERS, ROUNDS = 40, 50

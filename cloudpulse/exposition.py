@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _KINDS = {"info": "gauge", "stateset": "gauge", "gaugehistogram": "histogram", "unknown": "untyped"}
 _SUFFIXES = {"counter": "_total", "info": "_info"}
+_REMEMBERED = 4096
+"""Samples of our own families: up to so many the fixed text of a page is kept for the next one. A host has fewer."""
 _APART = ("_gcount", "_gsum")
 """Samples that the text formats only know as gauges of their own."""
 _UNITS = frozenset({"seconds", "bytes", "hertz", "ratio", "celsius", "volts", "amperes", "watts", "joules"})
@@ -39,24 +41,70 @@ def encode(families: Iterable[Family | ForeignFamily | Metric], form: Format = T
     Characters that a name can't have become underscores, and text that isn't Unicode (a file name in another
     encoding) question marks: one odd label must not cost the whole page.
     """
-    return page((line for family in families for line in lines(family, form)), form)
+    page = Page(form)
+    for family in families:
+        page.add(family)
+    return page.encoded()
 
 
-def page(lines: Iterable[str], form: Format) -> bytes:
-    """The lines of all families as bytes."""
-    return ("".join(lines) + ("# EOF\n" if form.openmetrics else "")).encode("utf-8", "replace")
+class Page:
+    """A page in the making."""
+
+    def __init__(self, form: Format = TEXT) -> None:
+        self._form = form
+        self._texts: list[str] = []
+        self._columns: list[Family] = []  # written together: what is done once a family costs more than its samples
+
+    def add(self, family: Family | ForeignFamily | Metric) -> None:
+        """One more family; one that can't be written raises whatever it does, and leaves nothing behind."""
+        if isinstance(family, Family):
+            self._columns.append(family)
+            return
+        if isinstance(family, ForeignFamily):
+            texts = _foreign(family, self._form)
+        else:
+            texts = _openmetrics(family) if self._form.openmetrics else _text(family)
+        self._write_columns()
+        self._texts += texts
+
+    def encoded(self) -> bytes:
+        """The page as bytes."""
+        self._write_columns()
+        return ("".join(self._texts) + ("# EOF\n" if self._form.openmetrics else "")).encode("utf-8", "replace")
+
+    def _write_columns(self) -> None:
+        families, self._columns = self._columns, []
+        values = array("d")
+        for family in families:
+            values += family.values
+        texts = _texts(values)
+        if len(texts) > _REMEMBERED or "NaN" in texts:
+            for family in families:
+                self._texts += _lines(family, self._form)
+            return
+        between = _between(
+            tuple((f.name, f.sample_name, f.documentation, f.type, tuple(f.blocks)) for f in families),
+            self._form.openmetrics,
+        )
+        page = list(between)
+        page[1::2] = texts
+        self._texts += page
 
 
-def lines(family: Family | ForeignFamily | Metric, form: Format) -> list[str]:
-    """One family."""
-    if isinstance(family, Family):
-        return _columns(family, form)
-    if isinstance(family, ForeignFamily):
-        return _foreign(family, form)
-    return _openmetrics(family) if form.openmetrics else _text(family)
+@lru_cache(maxsize=8)
+def _between(columns: tuple[tuple[str, str, str, str, tuple[str, ...]], ...], openmetrics: bool) -> tuple[str, ...]:
+    """What stands before, between and behind the values, with room for them: the same from scrape to scrape."""
+    found, text = [], ""
+    for name, sample, documentation, kind, blocks in columns:
+        shown = _metric_name(sample)
+        text += _openmetrics_header(name, documentation, kind) if openmetrics else _header(shown, documentation, kind)
+        for block in blocks:
+            found += [f"{text}{shown}{block} ", ""]
+            text = "\n"
+    return *found, text
 
 
-def _columns(family: Family, form: Format) -> list[str]:
+def _lines(family: Family, form: Format) -> list[str]:
     name = _metric_name(family.sample_name)
     pairs = zip(family.blocks, _texts(family.values), strict=True)
     samples = [f"{name}{block} {text}\n" for block, text in pairs if text != "NaN"]

@@ -28,6 +28,9 @@ if sys.platform != "win32":
     import resource
 
 _PROC = "/proc"
+_FILES = f"{_PROC}/self/fd"
+_ENOUGH = 256
+"""Bytes: /proc/self/statm has seven numbers."""
 _STARTED = 19
 """Which field of /proc/PID/stat behind the command's name: ticks from boot to start (proc(5), field 22)."""
 
@@ -62,14 +65,19 @@ class Itself:
 
 
 def _memory() -> list[Family]:
-    with open(f"{_PROC}/self/statm", "rb") as statm:  # noqa: PTH123  at every scrape; Path costs as much again
-        virtual, resident = statm.read().split()[:2]
+    # By the descriptor: open() costs ten times as much, and this is done at every scrape.
+    statm = os.open(f"{_PROC}/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        virtual, resident = os.read(statm, _ENOUGH).split()[:2]
+    finally:
+        os.close(statm)
     page = os.sysconf("SC_PAGE_SIZE")
     return [one(VIRTUAL, int(virtual) * page), one(RESIDENT, int(resident) * page)]
 
 
 def _open_files() -> int:
-    return len(os.listdir(f"{_PROC}/self/fd")) - 1  # noqa: PTH208  the same; less the listing's own
+    # Linux tells the number as the folder's size since 6.2; before that it is 0.
+    return os.stat(_FILES).st_size or len(os.listdir(_FILES)) - 1  # noqa: PTH116, PTH208  less the listing's own
 
 
 def _started() -> float | None:

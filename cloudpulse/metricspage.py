@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudpulse import exposition, logs, names
+from cloudpulse import logs, names
 from cloudpulse.errors import BadRequest
-from cloudpulse.families import Family, ForeignFamily, one
+from cloudpulse.exposition import Page
+from cloudpulse.families import one
 from cloudpulse.negotiation import Format, best_format, takes_gzip
+from cloudpulse.shared import Shared
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
-
     from cloudpulse.serving import Collects, Environ, StartResponse
 
 GZIP_LEVEL = 1
+_ENCODING = "HTTP_ACCEPT_ENCODING"
 _GZIP = 31
 """zlib's word for a gzip header and trailer around the largest window."""
 
@@ -28,61 +30,67 @@ class MetricsPage:
     """Writes what its sources have, read anew for each request.
 
     A source that fails costs what it had not yielded yet, a log line at the begin of a streak, and the page says so.
-    `scrape` gives families that depend on the request; it raises BadRequest.
+    `scrape` gives a source that depends on the request, hashable; it raises BadRequest. Requests that get equal ones
+    within `shared.FRESH_SECONDS` share one page: forty at once cost little more than one.
     """
 
     def __init__(
         self,
         sources: Sequence[Collects],
-        scrape: Callable[[Environ], Iterable[Family | ForeignFamily | Metric]] | None = None,
+        scrape: Callable[[Environ], Collects] | None = None,
     ) -> None:
         self._sources = sources
         self._scrape = scrape
         self._lock = threading.Lock()
-        self._failing: frozenset[int] = frozenset()
+        self._failing: frozenset[tuple[int, str]] = frozenset()
+        self._pages: dict[Hashable, Shared[bytes]] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """The page that this GET or HEAD asks for (WSGI)."""
         headers = [("Cache-Control", "no-store"), ("Vary", "Accept, Accept-Encoding")]
         try:
-            asked = [] if self._scrape is None else [self._scrape(environ)]
+            asked = None if self._scrape is None else self._scrape(environ)
         except BadRequest as error:
             status, kind, body = "400 Bad Request", "text/plain; charset=utf-8", f"{error}\n".encode()
         else:
-            form = best_format(environ.get("HTTP_ACCEPT", ""))
-            status, kind, body = "200 OK", form.content_type, exposition.page(self._lines(asked, form), form)
-            if takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
-                body = zlib.compress(body, GZIP_LEVEL, _GZIP)
+            form, zipped = best_format(environ.get("HTTP_ACCEPT", "")), takes_gzip(environ.get(_ENCODING, ""))
+            status, kind, body = "200 OK", form.content_type, self._body(asked, form, zipped)
+            if zipped:
                 headers.append(("Content-Encoding", "gzip"))
         start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *headers])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _lines(self, asked: Iterable[Iterable[Family | ForeignFamily | Metric]], form: Format) -> list[str]:
-        lines: list[str] = []
-        failing: dict[int, Exception] = {}
-        for place, families in enumerate((*asked, *map(_collected, self._sources))):
-            try:
-                for family in families:
-                    lines += exposition.lines(family, form)
-            except Exception as error:  # noqa: BLE001  whatever one source does, the others are shown
-                failing[place] = error
-        self._note(failing)
-        return lines + exposition.lines(one(names.METRICS_FAILED, len(failing)), form)
+    def _body(self, asked: Collects | None, form: Format, zipped: bool) -> bytes:
+        if asked is None:
+            return self._written(self._sources, form, zipped)
+        key = asked, form, zipped
+        with self._lock:
+            self._pages = {known: page for known, page in self._pages.items() if not page.over}
+            page = self._pages.get(key)
+            if page is None:
+                page = self._pages[key] = Shared(partial(self._written, (asked, *self._sources), form, zipped))
+        return page()
 
-    def _note(self, failing: Mapping[int, Exception]) -> None:
+    def _written(self, sources: Sequence[Collects], form: Format, zipped: bool) -> bytes:
+        page = Page(form)
+        failing: dict[tuple[int, str], Exception] = {}
+        for place, source in enumerate(sources):
+            try:
+                for family in source.collect():
+                    page.add(family)
+            except Exception as error:  # noqa: BLE001  whatever one source does, the others are shown
+                failing[place, type(source).__name__] = error
+        self._note(failing)
+        page.add(one(names.METRICS_FAILED, len(failing)))
+        body = page.encoded()
+        return zlib.compress(body, GZIP_LEVEL, _GZIP) if zipped else body
+
+    def _note(self, failing: Mapping[tuple[int, str], Exception]) -> None:
         """Log when a streak of failures begins or ends."""
         with self._lock:
             before, self._failing = self._failing, frozenset(failing)
         for source in failing.keys() - before:
             error = failing[source]
-            log.error("part of the metrics left out", source=self._title(source), error=str(error), exc_info=error)
+            log.error("part of the metrics left out", source=source[1], error=str(error), exc_info=error)
         for source in before - failing.keys():
-            log.info("all of the metrics shown again", source=self._title(source))
-
-    def _title(self, place: int) -> str:
-        first = 0 if self._scrape is None else 1
-        return "scrape" if place < first else type(self._sources[place - first]).__name__
-
-
-def _collected(source: Collects) -> Iterator[Family | ForeignFamily | Metric]:
-    yield from source.collect()  # not before its turn, and in the same `try` as all that it yields
+            log.info("all of the metrics shown again", source=source[1])

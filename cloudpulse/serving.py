@@ -71,7 +71,7 @@ class Face:
     """The WSGI app of a service.
 
     `reload`, where given, is called by `POST /-/reload`; it raises ConfigError to refuse. `scrape`, where given, has
-    the metrics that depend on the request; it raises BadRequest.
+    the metrics that depend on the request: see MetricsPage.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Face:
         metrics: Sequence[Collects],
         health: Callable[[], Health],
         *,
-        scrape: Callable[[Environ], Iterable[Family | ForeignFamily | Metric]] | None = None,
+        scrape: Callable[[Environ], Collects] | None = None,
         links: Sequence[Link] = (),
         app: WsgiApp | None = None,
         reload: Callable[[], None] | None = None,

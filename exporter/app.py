@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from cloudpulse import audit
 from cloudpulse.build import BuildInfo
@@ -20,25 +21,42 @@ OFFSET_SECONDS = 0.5
 """What of Prometheus' scrape timeout is left for the way back and forth; blackbox_exporter's --timeout-offset."""
 
 
+@dataclass(frozen=True)
+class Scrape:
+    """Some of a host's collectors, read before a deadline. Requests that ask for the same get equal ones."""
+
+    host: Host
+    loads: int
+    """How often the settings had been read again."""
+    only: frozenset[str]
+    timeout_seconds: float
+
+    def collect(self) -> Iterable[Family]:
+        """Read them now."""
+        return self.host.collect(self.timeout_seconds, self.only)
+
+
 class Exporter:
     """The host under the current settings; `load` reads them and raises ConfigError."""
 
     def __init__(self, load: Callable[[], ExporterSettings]) -> None:
         self._load = load
+        self._loads = 0
         settings = load()
         self._timeout = settings.timeout
         self._host = Host(enabled(settings))
 
     def apply(self) -> None:
         """Read the settings again and use them from the next scrape on; raises ConfigError and changes nothing."""
+        self._loads += 1  # before all else: what is said of a load that fails is new, too
         settings = self._load()
         self._host.use(enabled(settings))
         self._timeout = settings.timeout
 
-    def scrape(self, environ: Environ) -> Iterable[Family]:
-        """What the request asks for, read before its deadline; raises BadRequest."""
+    def scrape(self, environ: Environ) -> Scrape:
+        """What the request asks for; raises BadRequest."""
         only = selected(environ.get("QUERY_STRING", ""), self._host.names)
-        return self._host.collect(timeout_seconds(environ, self._timeout), only)
+        return Scrape(self._host, self._loads, only, timeout_seconds(environ, self._timeout))
 
     def health(self) -> Health:
         """Ready when a collector succeeded when it was last scraped, or is now if one was not scraped yet."""

@@ -9,11 +9,9 @@ from functools import partial
 from typing import Protocol
 
 from cloudpulse import logs, names
+from cloudpulse.shared import FRESH_SECONDS
 from exporter.families import Family, many
 from exporter.reads import Outcome, Reads
-
-SHARED_SECONDS = 0.1
-"""Scrapes that come so close together show the same read."""
 
 log = logs.get(__name__)
 
@@ -35,7 +33,7 @@ class Host:
     """
 
     def __init__(self, collectors: Mapping[str, Collector], seconds: Callable[[], float] = time.perf_counter) -> None:
-        self._reads: Reads[list[Family]] = Reads("collectors", SHARED_SECONDS, seconds)
+        self._reads: Reads[list[Family]] = Reads("collectors", FRESH_SECONDS, seconds)
         self._lock = threading.Lock()
         self._outcomes: dict[str, bool] = {}
         self.use(collectors)

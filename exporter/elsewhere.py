@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psutil
 
+from cloudpulse.shared import Shared
 from exporter.paths import Paths
 from exporter.processes import UNKNOWN, Process
 from exporter.sensors import Sensors, Temperature
-from exporter.shared import Shared
 from exporter.system import Mount, System, Values
 
 _COUNTED_TWICE = ("guest", "guest_nice")
@@ -39,6 +40,7 @@ _NETWORK = {
 
 def elsewhere(paths: Paths) -> System:
     """The host that this runs on."""
+    processes = Shared(_processes)
     return System(
         paths=paths,
         cpu_seconds=_cpu_seconds,
@@ -53,7 +55,8 @@ def elsewhere(paths: Paths) -> System:
         networks_up=_networks_up,
         disks=_disks,
         mounts=_mounts,
-        processes=Shared(_processes),
+        process_states=lambda: Counter(process.state for process in processes()),
+        processes=processes,
         command_line=_command_line,
         sensors=_sensors,
     )

@@ -59,6 +59,8 @@ class System:
     """By device, since it came: read_bytes, written_bytes, reads, writes, io_seconds."""
     mounts: Callable[[], Sequence[Mount]]
     """In the order in which they were mounted; the same object as before when nothing has changed."""
+    process_states: Callable[[], Mapping[str, int]]
+    """How many processes are in each state that one is in, in psutil's words; raises OSError."""
     processes: Processes
     command_line: Callable[[int], str]
     """A process' whole command line, by its pid; "" where it has none, is gone, or isn't ours to see."""

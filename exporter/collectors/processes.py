@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from cloudpulse import names
@@ -12,13 +11,12 @@ from exporter.system import System
 
 
 class ProcessesCollector:
-    """Counts what one pass over all of them has found."""
+    """Shows the usual states, and the others that there are."""
 
     def __init__(self, system: System) -> None:
-        self._processes = system.processes
+        self._states = system.process_states
 
     def collect(self) -> Iterable[Family]:
         """See Collector."""
-        counts = Counter(dict.fromkeys(STATES, 0))
-        counts.update([process.state for process in self._processes()])
+        counts = {**dict.fromkeys(STATES, 0), **self._states()}
         yield many(names.PROCESSES, (((state,), count) for state, count in sorted(counts.items())))

@@ -5,28 +5,29 @@ Source: proc(5) and https://docs.kernel.org/filesystems/proc.html.
 
 from __future__ import annotations
 
+from cloudpulse.shared import Shared
 from exporter.linux.cpu import Cpus, Stat
 from exporter.linux.devices import Networks, disks, networks
 from exporter.linux.files import KeptFile
 from exporter.linux.memory import memory_of, swap_of
 from exporter.linux.mounts import Mounts
 from exporter.linux.pressure import Pressure
-from exporter.linux.processes import command_line, read_processes
+from exporter.linux.processes import command_line, processes_of, read_stats, states_of
 from exporter.linux.sensors import sensors
 from exporter.paths import Paths
-from exporter.shared import Shared
 from exporter.system import System
 
 
 def linux(paths: Paths) -> System:
     """The host whose trees `paths` names."""
-    stat_file = KeptFile(paths.proc("stat"))
+    stat_file = KeptFile(paths.proc("stat"), at_once=True)
     stat = Shared(lambda: Stat.parsed(stat_file.read()))
-    meminfo = Shared(KeptFile(paths.proc("meminfo")).read)
+    meminfo = Shared(KeptFile(paths.proc("meminfo"), at_once=True).read)
     vmstat = KeptFile(paths.proc("vmstat"))
-    loadavg = KeptFile(paths.proc("loadavg"))
+    loadavg = KeptFile(paths.proc("loadavg"), at_once=True)
     net_dev = KeptFile(paths.proc("net/dev"))
     diskstats = KeptFile(paths.proc("diskstats"))
+    stats = Shared(lambda: read_stats(paths))
     cpus = Cpus(paths, stat)
     return System(
         paths=paths,
@@ -42,7 +43,8 @@ def linux(paths: Paths) -> System:
         networks_up=Networks(paths).up,
         disks=lambda: disks(diskstats.read()),
         mounts=Mounts(paths).read,
-        processes=Shared(lambda: read_processes(paths, stat().boot_time)),
+        process_states=lambda: states_of(stats()),
+        processes=lambda: processes_of(stats(), stat().boot_time),
         command_line=lambda pid: command_line(paths, pid),
         sensors=lambda: sensors(paths),
     )

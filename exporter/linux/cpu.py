@@ -20,6 +20,10 @@ _MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 _NUMBERS = re.compile(rb"\nprocessor\s*: (\d+)\n")
 _MEGAHERTZ = re.compile(rb"\ncpu MHz\s*: ([\d.]+)\n")
 """Two expressions, since one with a choice would have to look at every letter."""
+_MEASURED = b" aperfmperf"
+"""A processor that counts its cycles. Without it, and without cpufreq, the kernel writes what it measured at boot, in
+virtual machines mostly, and asking again costs 13 µs a CPU: `arch_freq_get_on_cpu` in arch/x86/kernel/cpu/aperfmperf.c.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Cpus:
         self._stat = stat
         self._cpuinfo = KeptFile(paths.proc("cpuinfo"))
         self._layout = _Layout((), None, {})
+        self._constant: tuple[_Layout, Values] | None = None
 
     def counts(self) -> Mapping[str, int]:
         """See System. Without the topology in sysfs, as some sandboxes have it, the cores are absent."""
@@ -58,10 +63,15 @@ class Cpus:
 
     def frequencies(self) -> Values:
         """See System. From cpufreq where there is a driver, else what /proc/cpuinfo says on x86."""
-        files = self._current().frequencies
-        if not files:
-            return _cpuinfo_frequencies(self._cpuinfo.read_if_there())
-        texts = {cpu: file.read_if_there() for cpu, file in files.items()}
+        layout = self._current()
+        if not layout.frequencies:
+            if self._constant is None or self._constant[0] is not layout:
+                text = self._cpuinfo.read_if_there()
+                if _MEASURED in text or not text:
+                    return _cpuinfo_frequencies(text)
+                self._constant = layout, _cpuinfo_frequencies(text)
+            return self._constant[1]
+        texts = {cpu: file.read_if_there() for cpu, file in layout.frequencies.items()}
         return {cpu: int(kilohertz) * 1e3 for cpu, kilohertz in texts.items() if kilohertz}
 
     def _current(self) -> _Layout:
@@ -88,7 +98,7 @@ def _layout(folder: str, cpus: tuple[str, ...]) -> _Layout:
         # The second name is the older one, from before Linux 5.3.
         names = (f"{topology}/core_cpus_list", f"{topology}/thread_siblings_list")
         siblings |= set(filter(None, (KeptFile(name).read_if_there() for name in names)))
-        frequency = KeptFile(f"{folder}/cpu{cpu}/cpufreq/scaling_cur_freq")
+        frequency = KeptFile(f"{folder}/cpu{cpu}/cpufreq/scaling_cur_freq", at_once=True)
         if frequency.read_if_there():
             frequencies[cpu] = frequency
     return _Layout(cpus, len(siblings) or None, frequencies)

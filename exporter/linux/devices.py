@@ -75,4 +75,4 @@ class Networks:
 
     def _files(self, device: str) -> tuple[KeptFile, KeptFile]:
         folder = self._paths.sys(f"class/net/{device}")
-        return KeptFile(f"{folder}/operstate"), KeptFile(f"{folder}/flags")
+        return KeptFile(f"{folder}/operstate", at_once=True), KeptFile(f"{folder}/flags", at_once=True)

@@ -19,7 +19,9 @@ class Pressure:
     """Reads /proc/pressure, whose totals are microseconds."""
 
     def __init__(self, paths: Paths) -> None:
-        self._files = {name: KeptFile(paths.proc(f"pressure/{name}")) for name in ("cpu", "io", "memory", "irq")}
+        self._files = {
+            name: KeptFile(paths.proc(f"pressure/{name}"), at_once=True) for name in ("cpu", "io", "memory", "irq")
+        }
 
     def read(self) -> Mapping[str, Values]:
         """See System."""

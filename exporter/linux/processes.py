@@ -7,6 +7,8 @@ Source: proc_pid_stat(5), https://man7.org/linux/man-pages/man5/proc_pid_stat.5.
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from exporter.paths import Paths
 from exporter.processes import UNKNOWN, Process
@@ -32,18 +34,41 @@ _STATES = {
 }
 
 
-def read_processes(paths: Paths, boot_time: float) -> list[Process]:
-    """All that are there, by pid. Raises OSError when /proc can't be listed."""
+Stats = Sequence[tuple[int, bytes]]
+"""Of each process, by pid, the text of its file; nothing of one that hides it."""
+
+
+def read_stats(paths: Paths) -> Stats:
+    """All that are there, in the order of their pids. Raises OSError when /proc can't be listed."""
     found = []
-    # Names only: a Path for each of thousands would cost as much as reading them.
-    for pid in sorted(int(name) for name in os.listdir(paths.procfs) if name.isdecimal()):  # noqa: PTH208
-        try:
-            found.append(_parsed(pid, _read(f"{paths.procfs}/{pid}/stat"), boot_time))
-        except (FileNotFoundError, ProcessLookupError):  # it ended after it was listed
-            continue
-        except PermissionError:  # a /proc mounted with hidepid=1
-            found.append(Process(pid, "", UNKNOWN, None, None, None))
+    folder = os.open(paths.procfs, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for pid in sorted(map(int, filter(str.isdecimal, os.listdir(folder)))):  # noqa: PTH208  of a descriptor
+            try:
+                found.append((pid, _read(f"{pid}/stat", folder)))
+            except (FileNotFoundError, ProcessLookupError):  # it ended after it was listed
+                continue
+            except PermissionError:  # a /proc mounted with hidepid=1
+                found.append((pid, b""))
+    finally:
+        os.close(folder)
     return found
+
+
+def states_of(stats: Stats) -> Mapping[str, int]:
+    """How many processes are in each state: a letter of each text, a tenth of the work of parsing all."""
+    counts = Counter([stat[place : place + 1] if (place := stat.rfind(b")") + 2) > 1 else b"" for _, stat in stats])
+    found: Counter[str] = Counter()
+    for letter, count in counts.items():
+        found[_STATES.get(letter, UNKNOWN)] += count
+    return found
+
+
+def processes_of(stats: Stats, boot_time: float) -> list[Process]:
+    """All that is of use of each."""
+    return [
+        _parsed(pid, stat, boot_time) if stat else Process(pid, "", UNKNOWN, None, None, None) for pid, stat in stats
+    ]
 
 
 def command_line(paths: Paths, pid: int) -> str:
@@ -54,9 +79,9 @@ def command_line(paths: Paths, pid: int) -> str:
         return ""
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, folder: int | None = None) -> bytes:
     # A third of the time of open(), which asks for the file's type, size and position first.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         return os.read(descriptor, _ENOUGH)
     finally:

@@ -280,3 +280,18 @@ def test_promtool_accepts_a_page() -> None:
     ]
     done = subprocess.run(["promtool", "check", "metrics"], input=encode(families), capture_output=True, timeout=20)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.content_type)
+def test_a_page_is_its_families_one_after_the_other_whatever_was_written_before(form: Format) -> None:
+    """What stands around the values is kept from page to page."""
+
+    def own(name: str, *values: float) -> Family:
+        return Family(name, f"About %s {name}.", [f'{{a="{i}%"}}' for i in range(len(values))], values)
+
+    foreign = Gauge("foreign", "A gauge.", registry=None).collect()
+    families = [own("a", 1, 2), own("b"), *foreign, own("c_total", math.inf), own("d", 3, math.nan, 4), own("a", 5)]
+    end = b"# EOF\n" if form.openmetrics else b""
+    for chosen in (families, families[:2], families[:4], list(reversed(families)), [own("a", 7, 8), own("b")]):
+        alone = [encode([family], form).removesuffix(end) for family in chosen]
+        assert encode(chosen, form) == b"".join(alone) + end

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import shutil
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +145,7 @@ def test_a_failing_source_is_logged_once_until_it_has_worked_again() -> None:
 
 
 def test_a_bad_request_is_told_why() -> None:
-    def scrape(environ: Environ) -> Iterable[Family]:
+    def scrape(environ: Environ) -> _Source:
         raise BadRequest(f"nothing is called {environ['QUERY_STRING']}")
 
     status, headers, body = _ask(_face(scrape=scrape), query="gpu")
@@ -150,13 +154,61 @@ def test_a_bad_request_is_told_why() -> None:
 
 
 def test_what_the_request_asks_for_fails_alone() -> None:
-    def scrape(environ: Environ) -> Iterator[Family]:
-        yield one(names.LOAD1, 1.0)
-        raise OSError("gone")
-
-    values = _values(_ask(_face(BuildInfo(), scrape=scrape))[2])
+    source = _Source()
+    source.error = OSError("gone")
+    values = _values(_ask(_face(BuildInfo(), scrape=lambda _: source))[2])
     assert values[names.METRICS_FAILED.name] == 1.0
     assert {names.LOAD1.name, names.BUILD_INFO.name} <= values.keys()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Says how often anything was collected; held until it may."""
+
+    query: str
+    calls: Iterator[int] = field(default_factory=itertools.count, compare=False)
+    begun: threading.Event = field(default_factory=threading.Event, compare=False)
+    go: threading.Event = field(default_factory=threading.Event, compare=False)
+
+    def collect(self) -> Iterable[Family]:
+        call = next(self.calls)
+        self.begun.set()
+        assert self.go.wait(20)
+        yield one(names.LOAD1, float(call))
+
+
+def test_forty_who_ask_for_the_same_at_once_get_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudpulse.shared.FRESH_SECONDS", 60.0)
+    asked = _Asked("")
+    face = _face(scrape=lambda environ: replace(asked, query=environ["QUERY_STRING"]))
+    with ThreadPoolExecutor(41) as pool:
+        first = pool.submit(_ask, face)
+        assert asked.begun.wait(20)
+        others = [pool.submit(_ask, face) for _ in range(39)]
+        asked.go.set()
+        pages = {answer.result(20)[2] for answer in (first, *others)}
+    assert len(pages) == 1
+    assert next(asked.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("x", {}), ("", {"accept": OPENMETRICS.content_type}), ("", {"accept_encoding": "gzip"})],
+)
+def test_who_asks_for_something_else_gets_another_page(
+    query: str, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudpulse.shared.FRESH_SECONDS", 60.0)
+    asked = _Asked("")
+    asked.go.set()
+    face = _face(scrape=lambda environ: replace(asked, query=environ["QUERY_STRING"]))
+    _ask(face)
+    page = _ask(face, query=query, **headers)[2]
+    text = (gzip.decompress(page) if "accept_encoding" in headers else page).decode()
+    assert f"{names.LOAD1.name} 1.0\n" in text
+    monkeypatch.setattr("cloudpulse.shared.FRESH_SECONDS", 0.0)
+    _ask(face)
+    assert len(face._metrics._pages) == 1  # nothing is kept of what nobody gets any more
 
 
 def test_openmetrics_is_lawful_with_every_kind_of_metric() -> None:

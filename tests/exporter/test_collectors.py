@@ -32,7 +32,6 @@ from exporter.config import (
     NetworkSettings,
 )
 from exporter.paths import Paths
-from exporter.processes import Process
 from exporter.system import Mount, System, Values, this_system
 from tests.exporter.conftest import FrozenHost
 
@@ -175,8 +174,8 @@ def test_a_mount_point_in_another_encoding_does_not_cost_the_page(frozen_host: F
 
 
 def test_states_are_counted_and_the_usual_ones_are_shown_at_zero(system: System) -> None:
-    found = [Process(pid, "a", state, 1.0, 1, 1.0) for pid, state in enumerate(("running", "parked", "parked"))]
-    values = _values(ProcessesCollector(replace(system, processes=lambda: found)), names.PROCESSES)
+    found = {"running": 1, "parked": 2}
+    values = _values(ProcessesCollector(replace(system, process_states=lambda: found)), names.PROCESSES)
     assert {state: count for (state,), count in values.items() if count} == {"running": 1, "parked": 2}
     assert values["zombie",] == values["disk-sleep",] == 0
 

@@ -78,6 +78,7 @@ def test_swap_traffic_that_the_kernel_does_not_count_is_absent(frozen_host: Froz
 def test_processes_are_read_as_by_psutil(frozen_host: FrozenHost, psutils: System) -> None:
     ours = frozen_host.system.processes()
     assert [process.state for process in ours] == ["running", "sleeping", "sleeping", "parked"]
+    assert frozen_host.system.process_states() == {"running": 1, "sleeping": 2, "parked": 1}
     for process, reference in zip(ours, map(psutil.Process, range(1, 5)), strict=True):
         times = reference.cpu_times()
         assert process.comm == reference.name()
@@ -91,6 +92,8 @@ def test_a_name_with_parentheses_and_odd_letters_ends_at_the_last_one(frozen_hos
     path.write_bytes(path.read_bytes().replace(b"worker", b"a\n) S (\xe9"))
     process = frozen_host.system.processes()[1]
     assert process.comm == "a\n) S (\ufffd) 2"
+    assert process.state == "sleeping"
+    assert frozen_host.system.process_states()["sleeping"] == 2
     assert process.cpu_seconds == 2.5
     assert process.rss_bytes == 200 * os.sysconf("SC_PAGE_SIZE")
     assert process.started == hosts.BOOT_TIME + 2
@@ -104,11 +107,12 @@ def test_a_process_that_ends_meanwhile_is_left_out(frozen_host: FrozenHost) -> N
 def test_a_process_that_we_may_not_look_at_is_counted(frozen_host: FrozenHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """A /proc mounted with hidepid=1; root, as which tests may run, would be let in."""
 
-    def refused(path: str) -> bytes:
+    def refused(path: str, folder: int) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("exporter.linux.processes._read", refused)
     assert frozen_host.system.processes()[0] == Process(1, "", UNKNOWN, None, None, None)
+    assert frozen_host.system.process_states() == {UNKNOWN: 4}
 
 
 def test_cpus_keep_their_numbers_when_one_between_them_is_off(frozen_host: FrozenHost) -> None:
@@ -130,6 +134,19 @@ def test_a_cpu_that_comes_is_counted_and_its_frequency_shown(frozen_host: Frozen
     frozen_host.write("proc/stat", both)
     assert cpus.counts() == {"logical": 2, "physical": 1}
     assert cpus.frequencies() == {"0": 2_600_000_000, "1": 2_600_001_000}
+
+
+@pytest.mark.parametrize(("flags", "later"), [("fpu aperfmperf", 3e9), ("fpu hypervisor", 2e9)])
+def test_cpuinfo_is_read_once_where_its_frequency_is_that_at_boot(tmp_path: Path, flags: str, later: float) -> None:
+    paths = hosts.write(tmp_path, hosts.Host(cpus=0))
+    Path(paths.proc("stat")).write_text("cpu  1 1\ncpu0 1 1 1 1\nintr 1\nbtime 5\n")
+    cpuinfo, entry = Path(paths.proc("cpuinfo")), "processor\t: 0\nflags\t\t: {}\ncpu MHz\t\t: {}\n\n"
+    system = this_system(paths)
+    assert system.cpu_frequencies() == {}
+    cpuinfo.write_text(entry.format(flags, 2000))
+    assert system.cpu_frequencies() == {"0": 2e9}
+    cpuinfo.write_text(entry.format(flags, 3000))
+    assert system.cpu_frequencies() == {"0": later}
 
 
 def test_without_cpufreq_the_frequency_is_that_of_cpuinfo(tmp_path: Path) -> None:
