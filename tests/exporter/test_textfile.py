@@ -63,6 +63,7 @@ def test_directories_may_be_several_and_patterns(tmp_path: Path) -> None:
         ("fine 1\njobs\n", "line 2: expected name"),
         ("cloudpulse_node_load1 3\n", "cloudpulse_node_load1 is a series of the exporter itself"),
         ("process_cpu_seconds_total 3\n", "is a series of the exporter itself"),
+        ('process_restarts_total{name="web"} 3\n', None),
         ("up 1\n", "up is what Prometheus itself says of every scrape"),
         ("# TYPE cloudpulse_node_swap histogram\ncloudpulse_node_swap_count 1\n", None),
         ("# TYPE cloudpulse_node_cpu histogram\ncloudpulse_node_cpu_sum 1\n", "cloudpulse_node_cpu_count is a series"),
