@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from cloudpulse import exposition, names
+from cloudpulse.negotiation import OPENMETRICS, TEXT, Format
 from cloudpulse.testing import captured_logs
 from exporter import textfiles
 from exporter.collectors.textfile import TextfileCollector
@@ -192,6 +194,29 @@ def test_files_over_the_limit_for_all_of_them_are_refused_and_shown_once_there_i
     (tmp_path / "a.prom").unlink()
     assert _warnings(collector) == [("c.prom", "textfile fine again, or gone")]
     assert [line for line in _page(collector) if "_jobs" in line] == ["b_jobs 1.0", "c_jobs 1.0"]
+
+
+@pytest.mark.parametrize("form", [TEXT, OPENMETRICS], ids=lambda form: form.content_type)
+def test_nothing_is_kept_of_a_file_that_another_has_replaced(tmp_path: Path, form: Format) -> None:
+    collector = _collector(tmp_path)
+
+    def replaced(version: int) -> None:
+        (tmp_path / "a.prom").write_text(
+            f"# HELP jobs {version}{'x' * 200_000}\njobs 1\njobs{version}{'x' * 200_000} 1\n"
+        )
+        exposition.encode(collector.collect(), form)
+
+    replaced(0)
+    tracemalloc.start()
+    try:
+        replaced(1)
+        before, _ = tracemalloc.get_traced_memory()
+        for version in range(2, 12):
+            replaced(version)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000_000
 
 
 @pytest.mark.parametrize("missing", ["gone", "gone/*/metrics"])
