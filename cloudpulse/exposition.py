@@ -109,7 +109,7 @@ def _lines(family: Family, form: Format) -> list[str]:
     pairs = zip(family.blocks, _texts(family.values), strict=True)
     samples = [f"{name}{block} {text}\n" for block, text in pairs if text != "NaN"]
     if form.openmetrics:
-        return [_openmetrics_header(family.name, family.documentation, family.type), *samples]
+        return [_openmetrics_header(_metric_name(family.name), family.documentation, family.type), *samples]
     return [_header(name, family.documentation, family.type), *samples]
 
 
@@ -117,14 +117,14 @@ def _foreign(family: ForeignFamily, form: Format) -> list[str]:
     texts = _texts(array("d", [sample.value for sample in family.samples]))
     lines = [f"{name}{block} {text}\n" for (name, block, _), text in zip(family.samples, texts, strict=True)]
     if form.openmetrics:
-        return [_openmetrics_header(family.name, family.documentation, family.type), *lines]
+        return [_openmetrics_text(family.name, family.documentation, family.type), *lines]
     name = family.name + _SUFFIXES.get(family.type, "")
-    return [_header(name, family.documentation, _KINDS.get(family.type, family.type)), *lines]
+    return [_header_text(name, family.documentation, _KINDS.get(family.type, family.type)), *lines]
 
 
 def _openmetrics(family: Metric) -> list[str]:
     return [
-        _openmetrics_header(family.name, family.documentation, family.type),
+        _openmetrics_header(_metric_name(family.name), family.documentation, family.type),
         *(line for _, line in _samples(family, 1)),
     ]
 
@@ -152,17 +152,20 @@ def _samples(family: Metric, ticks: int) -> Iterator[tuple[str, str]]:
         yield sample.name, f"{_metric_name(sample.name)}{label_block(sample.labels)} {text}\n"
 
 
-@lru_cache(maxsize=1024)
-def _header(name: str, documentation: str, kind: str) -> str:
+# Not kept: what others write is as long as they like, and another the next time.
+def _header_text(name: str, documentation: str, kind: str) -> str:
     return f"# HELP {name} {_escaped(documentation)}\n# TYPE {name} {kind}\n"
 
 
-@lru_cache(maxsize=1024)
-def _openmetrics_header(family: str, documentation: str, kind: str) -> str:
-    name, unit = _metric_name(family), family.rpartition("_")[2]
+def _openmetrics_text(name: str, documentation: str, kind: str) -> str:
+    unit = name.rpartition("_")[2]
     text = _escaped(documentation).replace('"', r"\"")
     told = f"# UNIT {name} {unit}\n" if unit in _UNITS and kind not in ("info", "stateset") else ""
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{told}"
+
+
+_header = lru_cache(maxsize=1024)(_header_text)
+_openmetrics_header = lru_cache(maxsize=1024)(_openmetrics_text)
 
 
 def _escaped(documentation: str) -> str:

@@ -23,6 +23,7 @@ RESIDENT = Definition("process_resident_memory_bytes", "gauge", "Resident memory
 START = Definition("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.")
 OPEN_FILES = Definition("process_open_fds", "gauge", "Number of open file descriptors.")
 MOST_FILES = Definition("process_max_fds", "gauge", "Maximum number of open file descriptors.")
+DEFINITIONS = (CPU, VIRTUAL, RESIDENT, START, OPEN_FILES, MOST_FILES)
 
 if sys.platform != "win32":
     import resource

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cloudpulse import logs, names
+from cloudpulse import itself, logs, names
 from exporter.config import TextfileSettings
 from exporter.families import Family, many, one
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from exporter.textfiles import Reading, Textfiles
     from exporter.textformat import Written
 
-_OURS = frozenset(definition.name for definition in names.definitions())
-_OUR_PREFIX = "process_"
+_OURS = frozenset(definition.name for definition in (*names.definitions(), *itself.DEFINITIONS))
 _SAID_BY_PROMETHEUS = frozenset(
     {
         "up",
@@ -97,7 +96,7 @@ class _Page:
     def _clash(self, added: Iterable[Written], series: set[Identity]) -> str | None:
         for family in added:
             for name in family.names():
-                if name in _OURS or name.startswith(_OUR_PREFIX):
+                if name in _OURS:
                     return f"{name} is a series of the exporter itself: choose another name"
                 if name in _SAID_BY_PROMETHEUS:
                     return f"{name} is what Prometheus itself says of every scrape: choose another name"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from cloudpulse import exposition, names
+from cloudpulse.negotiation import OPENMETRICS, TEXT, Format
 from cloudpulse.testing import captured_logs
 from exporter import textfiles
 from exporter.collectors.textfile import TextfileCollector
@@ -63,6 +65,7 @@ def test_directories_may_be_several_and_patterns(tmp_path: Path) -> None:
         ("fine 1\njobs\n", "line 2: expected name"),
         ("cloudpulse_node_load1 3\n", "cloudpulse_node_load1 is a series of the exporter itself"),
         ("process_cpu_seconds_total 3\n", "is a series of the exporter itself"),
+        ('process_restarts_total{name="web"} 3\n', None),
         ("up 1\n", "up is what Prometheus itself says of every scrape"),
         ("# TYPE cloudpulse_node_swap histogram\ncloudpulse_node_swap_count 1\n", None),
         ("# TYPE cloudpulse_node_cpu histogram\ncloudpulse_node_cpu_sum 1\n", "cloudpulse_node_cpu_count is a series"),
@@ -191,6 +194,29 @@ def test_files_over_the_limit_for_all_of_them_are_refused_and_shown_once_there_i
     (tmp_path / "a.prom").unlink()
     assert _warnings(collector) == [("c.prom", "textfile fine again, or gone")]
     assert [line for line in _page(collector) if "_jobs" in line] == ["b_jobs 1.0", "c_jobs 1.0"]
+
+
+@pytest.mark.parametrize("form", [TEXT, OPENMETRICS], ids=lambda form: form.content_type)
+def test_nothing_is_kept_of_a_file_that_another_has_replaced(tmp_path: Path, form: Format) -> None:
+    collector = _collector(tmp_path)
+
+    def replaced(version: int) -> None:
+        (tmp_path / "a.prom").write_text(
+            f"# HELP jobs {version}{'x' * 200_000}\njobs 1\njobs{version}{'x' * 200_000} 1\n"
+        )
+        exposition.encode(collector.collect(), form)
+
+    replaced(0)
+    tracemalloc.start()
+    try:
+        replaced(1)
+        before, _ = tracemalloc.get_traced_memory()
+        for version in range(2, 12):
+            replaced(version)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000_000
 
 
 @pytest.mark.parametrize("missing", ["gone", "gone/*/metrics"])
