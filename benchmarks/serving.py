@@ -1,4 +1,4 @@
-"""What a request costs the server: `cloudpulse/reception.py` beside cheroot, which it replaced, where that is installed.
+"""What a request costs the server, `cloudpulse/reception.py`, beside cheroot, where that is installed.
 
 One client asks a process of its own for `/-/healthy`: over one connection, over a new one each time, and both with
 TLS (an ECDSA certificate). CPU is the server's.
