@@ -1,4 +1,4 @@
-"""What a request costs the server: `cloudpulse/reception.py` beside cheroot, which it replaced, where that is there.
+"""What a request costs the server, `cloudpulse/reception.py`, beside cheroot, where that is installed.
 
 One client asks a process of its own for `/-/healthy`: over one connection, over a new one each time, and both with
 TLS (an ECDSA certificate). CPU is the server's.
@@ -9,6 +9,7 @@ python -m benchmarks.serving [REQUESTS]
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import socket
 import ssl
 import subprocess
@@ -42,12 +43,10 @@ def _serve(kind: str, folder: Path | None) -> None:
         print(server.port, flush=True)
         server.run(threading.Event())
     else:
-        from cheroot.ssl.builtin import BuiltinSSLAdapter
-        from cheroot.wsgi import Server as Cheroot
-
-        cheroot = Cheroot(("127.0.0.1", 0), face, numthreads=THREADS)
+        adapter = importlib.import_module("cheroot.ssl.builtin").BuiltinSSLAdapter  # no dependency: who compares has it
+        cheroot = importlib.import_module("cheroot.wsgi").Server(("127.0.0.1", 0), face, numthreads=THREADS)
         if folder is not None:
-            cheroot.ssl_adapter = BuiltinSSLAdapter(str(folder / "cert.pem"), str(folder / "key.pem"))
+            cheroot.ssl_adapter = adapter(str(folder / "cert.pem"), str(folder / "key.pem"))
         cheroot.prepare()
         print(cheroot.bind_addr[1], flush=True)
         cheroot.serve()
@@ -114,11 +113,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
     print(f"{facts()}; {count} requests each, {THREADS} threads")
     kinds = ["ours"]
-    try:
-        import cheroot  # noqa: F401  # type: ignore[import-not-found]  # see above
-
+    if importlib.util.find_spec("cheroot") is not None:
         kinds.append("cheroot")
-    except ImportError:
+    else:
         print("cheroot isn't installed: nothing to compare with")
     with tempfile.TemporaryDirectory() as place:
         _certificate(Path(place))

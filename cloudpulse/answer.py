@@ -28,6 +28,7 @@ _STATUS = re.compile(r"[1-5][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _WITHOUT_BODY = ("1", "204", "304")
+_WITHOUT_LENGTH = ("1", "204")  # RFC 9110, 8.6
 
 log = logs.get(__name__)
 
@@ -98,6 +99,8 @@ class Answer:
         for name, value in headers:
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                 raise ValueError(f"malformed header {name!r}: {value!r}")
+        if status.startswith(_WITHOUT_LENGTH):
+            headers = [one for one in headers if one[0].lower() != "content-length"]
         self._status, self._headers = status, list(headers)
         self._left = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
         return self.write

@@ -557,3 +557,94 @@ def test_a_body_that_fills_many_tls_records_comes_whole(certificates: Certificat
                 assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
                 length = int(http.client.parse_headers(answers)["Content-Length"])
                 assert json.loads(answers.read(length))[1] == 2**16
+
+
+class _Pieces:
+    """An answer of 1 GB, made while it is sent."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(1000):
+            self.made += 1
+            yield b"x" * 2**20
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_answer_is_made_no_quicker_than_its_client_takes_it_and_let_go_with_it(
+    secure: bool, certificates: Certificates
+) -> None:
+    pieces = _Pieces()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return pieces
+
+    context = webtls.context(TlsServer(cert_file=certificates.cert, key_file=certificates.key))
+    with _running(context if secure else None, app=app, timeout=1000) as server, contextlib.ExitStack() as clients:
+        client = clients.enter_context(_connect(server))
+        if secure:
+            client = clients.enter_context(certificates.context().wrap_socket(client, server_hostname="127.0.0.1"))
+        client.sendall(REQUEST)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        before = -1
+        while pieces.made > before:
+            before = pieces.made
+            time.sleep(0.2)
+        assert pieces.made < 50  # what the system's buffers take, and one that waits
+        assert not pieces.closed.is_set()
+        clients.close()
+        assert pieces.closed.wait(20)
+        assert pieces.made < 60
+
+
+@pytest.mark.parametrize(
+    ("start", "status", "body", "told"),
+    [
+        (b"HEAD / HTTP/1.1", "200 OK", b"", b"Content-Length: 5"),
+        (b"GET / HTTP/1.1", "200 OK", b"12345", b"Content-Length: 5"),
+        (b"GET / HTTP/1.1", "304 Not Modified", b"", b"Content-Length: 5"),
+        (b"GET / HTTP/1.1", "204 No Content", b"", b""),
+        (b"HEAD /stream HTTP/1.1", "200 OK", b"", b""),
+        (b"GET /stream HTTP/1.1", "200 OK", b"5\r\n12345\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"),
+        (b"GET /stream HTTP/1.1", "204 No Content", b"", b""),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive", "200 OK", b"12345", b"Connection: keep-alive"),
+    ],
+)
+def test_an_answer_ends_where_it_says_and_the_next_follows(start: bytes, status: str, body: bytes, told: bytes) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/stream":
+            start_response(status, [])
+            return iter([b"12345"])
+        start_response(status, [("Content-Length", "5")])
+        return [b"12345"]
+
+    with _running(app=app) as server, _connect(server) as client, client.makefile("rb") as stream:
+        client.sendall(start + b"\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, rest = stream.read().partition(b"\r\n\r\n")
+        assert told in head
+        assert told or b"Content-Length" not in head
+        assert rest.startswith(body + b"HTTP/1.1 "), rest
+
+
+def test_an_answer_of_unknown_length_ends_with_the_connection_for_http_1_0() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"12345"
+
+    with _running(app=app) as server, _connect(server) as client, client.makefile("rb") as stream:
+        client.sendall(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        head, _, body = stream.read().partition(b"\r\n\r\n")
+    assert (b"Connection: close" in head, b"chunked" in head, body) == (True, False, b"12345")
+
+
+def test_what_comes_before_a_malformed_request_is_answered() -> None:
+    with _running() as server, _connect(server) as client, client.makefile("rb") as stream:
+        client.sendall(REQUEST + b"GET / HTTP/1.1\r\nHost : x\r\n\r\n" + REQUEST)
+        said = stream.read()
+    assert [said.count(b"HTTP/1.1 " + status) for status in (b"", b"200", b"400")] == [2, 1, 1]
