@@ -34,6 +34,12 @@ TURNS = 200
 STARTS = 9
 SCRAPERS, ROUNDS = 40, 50
 LARGE_TURNS = 40
+READER_TURNS = 50
+READINGS = (
+    *("cpu_seconds", "cpu_frequencies", "cpu_counts", "memory", "swap", "load", "boot_time", "networks", "disks"),
+    *("mounts", "processes"),
+)
+"""What both read: the functions of `exporter.system.System`."""
 
 CORE = ("cpu", "memory", "load", "network", "disk", "filesystem", "info", "clock")
 SAME: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
@@ -229,6 +235,28 @@ def start() -> None:
     report(f"start, median of {STARTS}", mine, 300, "ms", detail)
 
 
+def readers() -> None:
+    """CPU of one reading of this host by our own code and by psutil: why Linux is read without it."""
+    if not sys.platform.startswith("linux"):
+        return
+    from exporter.elsewhere import elsewhere
+    from exporter.linux import linux
+    from exporter.paths import Paths
+
+    systems = {"ours": linux(Paths()), "psutil": elsewhere(Paths())}
+    used: dict[str, dict[str, float]] = {name: dict.fromkeys(READINGS, 0.0) for name in systems}
+    for _ in range(READER_TURNS):
+        time.sleep(APART_SECONDS)
+        for name, system in systems.items():
+            for reading in READINGS:
+                began = time.thread_time()
+                getattr(system, reading)()
+                used[name][reading] += time.thread_time() - began
+    ours_, theirs_ = ({key: cpu / READER_TURNS * 1e6 for key, cpu in used[name].items()} for name in systems)
+    detail = ", ".join(f"{key} {ours_[key]:.0f}/{theirs_[key]:.0f}" for key in READINGS) + " µs, ours/psutil"
+    report("CPU of reading the host beside psutil's", sum(ours_.values()) / sum(theirs_.values()), 0.5, "of it", detail)
+
+
 def large() -> None:
     """A host of 100 disks, 200 network devices and 5,000 processes, as a tree of files."""
     # By name, since tests are no package that type checkers may follow from here.
@@ -254,6 +282,7 @@ def main(scrapes: int) -> None:
     if NODE_EXPORTER is None:
         raise SystemExit("node_exporter is not on PATH: apt-get install prometheus-node-exporter")
     start()
+    readers()
     compare_cpu()
     crowded()
     large()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Row = tuple[tuple[str, ...], float | None]
 """The values of the definition's labels, in its order, and the sample's value."""
 
+_FEW = 256
 _OUTSIDE_LABEL_NAME = re.compile(r"^[^a-zA-Z_]|[^a-zA-Z0-9_]")
 
 
@@ -39,12 +40,7 @@ class Family:
         self, name: str, documentation: str, blocks: Sequence[str], values: Iterable[float], kind: str = "gauge"
     ) -> None:
         """A counter's `name` may end in `_total`. Raises ValueError."""
-        self.name = self.sample_name = name
-        if kind == "counter":
-            self.name = name.removesuffix("_total")
-            self.sample_name = self.name + "_total"
-        elif kind != "gauge":
-            raise ValueError(f'{name}: expected the kind gauge or counter, got "{kind}"')
+        self.name, self.sample_name = _names(name, kind)
         self.documentation = documentation
         self.type = kind
         self.blocks = blocks
@@ -62,6 +58,15 @@ class Family:
 
         pairs = zip(self.blocks, self.values, strict=True)
         return [Sample(self.sample_name, parse_labels(b[1:-1]), v) for b, v in pairs if not math.isnan(v)]
+
+
+@lru_cache(maxsize=1024)
+def _names(name: str, kind: str) -> tuple[str, str]:
+    """Of the family, and of its samples."""
+    if kind not in ("gauge", "counter"):
+        raise ValueError(f'{name}: expected the kind gauge or counter, got "{kind}"')
+    family = name.removesuffix("_total") if kind == "counter" else name
+    return family, f"{family}_total" if kind == "counter" else name
 
 
 class ForeignSample(NamedTuple):
@@ -89,12 +94,11 @@ class ForeignFamily:
 
 def many(definition: Definition, rows: Iterable[Row]) -> Family:
     """A family of several samples; a value of None is left out."""
-    blocks, values = [], []
-    for labels, value in rows:
-        if value is not None:
-            blocks.append(_kept_block(definition.labels, labels))
-            values.append(value)
-    return columns(definition, blocks, values)
+    kept = [row for row in rows if row[1] is not None]
+    if not kept:
+        return columns(definition, (), ())
+    labels, values = zip(*kept, strict=True)
+    return columns(definition, label_blocks(definition.labels, labels), values)
 
 
 def one(definition: Definition, value: float) -> Family:
@@ -115,6 +119,11 @@ def label_block(labels: Mapping[str, str]) -> str:
     return _block(tuple(labels), tuple(labels.values()))
 
 
+def label_blocks(names: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Sequence[str]:
+    """The label blocks of several samples. Those of a few come back at every scrape, and are kept together."""
+    return _kept_blocks(names, rows) if len(rows) <= _FEW else [_kept_block(names, row) for row in rows]
+
+
 def _block(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     template = _template(names)
     block = template % values
@@ -126,6 +135,11 @@ def _block(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 
 # The same devices and CPUs come back at every scrape. Bounded, since some labels don't: processes, containers.
 _kept_block = lru_cache(maxsize=4096)(_block)
+
+
+@lru_cache(maxsize=64)
+def _kept_blocks(names: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple([_kept_block(names, row) for row in rows])
 
 
 @lru_cache(maxsize=1024)

@@ -57,28 +57,27 @@ class Host:
         """One scrape of all collectors, or `only` some; what isn't read within `timeout_seconds` is left out."""
         works = {name: work for name, work in self._works.items() if only is None or name in only}
         outcomes = self._reads.read(works, timeout_seconds)
-        for name, outcome in outcomes.items():
-            self._note(name, outcome)
+        self._note(outcomes)
+        for outcome in outcomes.values():
             yield from outcome.value or ()
         yield many(names.COLLECTOR_DURATION, (((name,), outcome.seconds) for name, outcome in outcomes.items()))
         yield many(
             names.COLLECTOR_SUCCESS, (((name,), float(outcome.error is None)) for name, outcome in outcomes.items())
         )
 
-    def _note(self, name: str, outcome: Outcome[list[Family]]) -> None:
-        """Log when a streak begins or ends."""
-        error, succeeded = outcome.error, outcome.error is None
+    def _note(self, outcomes: Mapping[str, Outcome[list[Family]]]) -> None:
+        """Log where a streak begins or ends."""
+        succeeded = {name: outcome.error is None for name, outcome in outcomes.items()}
         with self._lock:
-            before = self._outcomes.get(name, True)
-            self._outcomes[name] = succeeded
-        if before is succeeded:
-            return
-        if error is None:
-            log.info("collector works again", collector=name)
-        elif isinstance(error, TimeoutError):
-            log.error("collector not done in time, its series are left out", collector=name, error=str(error))
-        else:
-            log.error("collector failed, its series are left out", collector=name, error=str(error), exc_info=error)
+            before, self._outcomes = self._outcomes, self._outcomes | succeeded
+        for name in [name for name in succeeded if before.get(name, True) is not succeeded[name]]:
+            error = outcomes[name].error
+            if error is None:
+                log.info("collector works again", collector=name)
+            elif isinstance(error, TimeoutError):
+                log.error("collector not done in time, its series are left out", collector=name, error=str(error))
+            else:
+                log.error("collector failed, its series are left out", collector=name, error=str(error), exc_info=error)
 
 
 def _families(collector: Collector) -> list[Family]:
