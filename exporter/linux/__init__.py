@@ -1,4 +1,4 @@
-"""Linux, read from /proc and /sys: a quarter of psutil's CPU time (`benchmarks/exporter.py: readers`), and any tree may be given.
+"""Linux, read from /proc and /sys, of any tree: a quarter of psutil's CPU time (`benchmarks/exporter.py: readers`).
 
 Source: proc(5) and https://docs.kernel.org/filesystems/proc.html.
 """
