@@ -1,5 +1,6 @@
-"""Linux, read from /proc and /sys, of any tree: a quarter of psutil's CPU time (`benchmarks/exporter.py: readers`).
+"""Linux, read from /proc and /sys: a quarter of psutil's CPU time, and any host's tree may be given.
 
+The figure is that of `readers` in `benchmarks/exporter.py`.
 Source: proc(5) and https://docs.kernel.org/filesystems/proc.html.
 """
 
