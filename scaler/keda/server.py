@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 import grpc
 
-from cloudpulse import logs, trace
+from cloudpulse import logs
 from cloudpulse.clock import Clock
 from cloudpulse.errors import AddressUnavailable
 from cloudpulse.serving import Health
@@ -44,25 +43,6 @@ OPTIONS = (
 )
 
 log = logs.get(__name__)
-
-
-class _Traced(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """A call belongs to its caller's trace, or begins one; each runs in a task, and with it a context, of its own."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """See grpc.aio.ServerInterceptor."""
-        told: dict[str, list[str]] = {}
-        for name, value in handler_call_details.invocation_metadata or ():
-            if isinstance(value, str):
-                told.setdefault(name, []).append(value)
-        trace.enter(
-            trace.parsed(",".join(told.get(trace.HEADER, ())), ",".join(told.get(trace.STATE, ()))) or trace.begun()
-        )
-        return await continuation(handler_call_details)
 
 
 class KedaServer:
@@ -119,9 +99,7 @@ class KedaServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        server = grpc.aio.server(
-            interceptors=[_Traced()], options=OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS + MAX_CALLS
-        )
+        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS + MAX_CALLS)
         servicer = Servicer(self._provider, self._meters, self._clock, self._stopping)
         server.add_generic_rpc_handlers((servicer.handler(),))
         port = self._bind(server)

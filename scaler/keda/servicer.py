@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import Message
 
-from cloudpulse import logs
+from cloudpulse import logs, trace
 from cloudpulse.clock import Clock
 from scaler import audit
 from scaler.authentication import ANONYMOUS
@@ -114,6 +114,7 @@ class Servicer:
         self, call: Callable[[Asked, Caller], Message], request_type: type[Asked]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(request: Asked, context: Context) -> Message:
+            _enter(context)
             started, caller = time.perf_counter(), _caller(context)
             try:
                 return call(request, caller)
@@ -135,6 +136,7 @@ class Servicer:
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} streams are open: no more than that"
             )
         self._streams += 1
+        _enter(context)
         caller = _caller(context)
         try:
             async for active in self._changes(_trigger(request), caller):
@@ -236,6 +238,16 @@ def _is_active(asked: Trigger, answer: Answer) -> bool:
 
 def _trigger(request: ScaledObjectRef) -> Trigger:
     return trigger(request.name, request.namespace, request.scalerMetadata)
+
+
+def _enter(context: Context) -> None:
+    """Take the caller's trace, or begin one; each call runs in a task, and with it a context, of its own."""
+    told: dict[str, list[str]] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            told.setdefault(name, []).append(value)
+    asked = trace.parsed(",".join(told.get(trace.HEADER, ())), ",".join(told.get(trace.STATE, ())))
+    trace.enter(asked or trace.begun())
 
 
 def _caller(context: Context) -> Caller:
