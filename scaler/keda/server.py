@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -49,6 +50,8 @@ class KedaServer:
     """Serves `provider()` from `start` to `close`."""
 
     def __init__(self, settings: Keda, provider: Callable[[], Provider], meters: Meters, clock: Clock) -> None:
+        # gRPC's debug line about a server that is being freed holds it: freed again with the line, it ends the process.
+        logging.getLogger("grpc._cython.cygrpc").setLevel(logging.INFO)
         self._settings = settings
         self._provider = provider
         self._meters = meters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ import trustme
 
 from cloudpulse.errors import AddressUnavailable, ConfigError
 from cloudpulse.promql import Series
-from cloudpulse.testing import FakeClock, FakeSource
+from cloudpulse.testing import FakeClock, FakeSource, captured_logs
 from scaler.config import ScalerSettings
 from tests.scaler.keda.conftest import Pki, Port, client_credentials
 
@@ -144,6 +145,14 @@ def test_a_taken_port_ends_the_start(serve_keda: Serve, world: tuple[FakeSource,
         section = f"keda: {{listen: '127.0.0.1:{other.getsockname()[1]}'}}"
         with pytest.raises(AddressUnavailable, match=r"choose another scaler\.keda\.listen"):
             serve_keda(RULES + section, *world).__enter__()
+
+
+def test_grpc_says_nothing_of_a_server_that_is_being_freed(
+    serve_keda: Serve, world: tuple[FakeSource, FakeClock]
+) -> None:
+    """At debug level it did, when a port was taken: the line freed the server again, and the process was gone."""
+    with serve_keda(RULES, *world), captured_logs():
+        assert not logging.getLogger("grpc._cython.cygrpc").isEnabledFor(logging.DEBUG)
 
 
 def test_two_processes_cannot_share_the_port(serve_keda: Serve, world: tuple[FakeSource, FakeClock]) -> None:
